@@ -1,0 +1,190 @@
+"""What a run shows and writes while it trains."""
+
+import csv
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from sar_keras.errors import TrainingDiverged
+from sar_keras.files import atomic
+from sar_keras.images import sample_grid, write_image
+from sar_keras.inference import save_model
+from sar_keras.sar import Scale
+
+_SCALARS_EVERY = 10  # steps between two points of the training curves in TensorBoard
+_GRIDS_A_RUN = 20  # sample grids of a long run, so that they stay few enough to look through
+
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Stops the run before a loss that is not a number, or infinite, can reach a checkpoint."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        broken = [name for name, value in logs.items() if not np.isfinite(value)]
+        if broken:
+            step = int(self.model.optimizer.iterations.numpy())
+            raise TrainingDiverged(
+                f"{', '.join(broken)} not finite at step {step}; nothing of this epoch is kept. A lower learning rate "
+                "(optimizer.generator.config.learning_rate) or train.precision=float32 usually helps"
+            )
+
+
+class Progress(keras.callbacks.Callback):
+    """A progress bar an epoch with every term on a terminal, and one line an epoch everywhere."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+        self._bar = tqdm(
+            total=self.params["steps"],
+            desc=f"epoch {epoch + 1}/{self.params['epochs']}",
+            unit="step",
+            leave=False,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc} {n}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.set_postfix_str(_terms(logs), refresh=False)
+        self._bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self._started
+        self._bar.close()
+        print(f"epoch {epoch + 1}/{self.params['epochs']}  {seconds:.0f} s  {_terms(logs)}", flush=True)
+
+
+def _terms(logs: dict) -> str:
+    # Keras sorts by name; the reader wants the sum first, and what was held out last.
+    order = ("generator_loss", "l1", "perceptual", "adversarial", "discriminator_loss", "d_real", "d_fake", "val_psnr")
+    return " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3g}" for name in order if name in logs)
+
+
+class SaveRun(keras.callbacks.Callback):
+    """After each epoch writes a checkpoint, the float32 generator and history.csv, in this order.
+
+    Args:
+        run: The run directory.
+        manager: Keeps the checkpoints; its checkpoint's `epoch` variable counts finished epochs.
+        generator: A float32 twin of the generator that trains, to be saved.
+        scale: Of the SAR input, saved with the generator.
+        history: Rows of earlier sittings, one dict an epoch; extended here.
+    """
+
+    def __init__(self, run: Path, manager: tf.train.CheckpointManager, generator, scale: Scale, history: list[dict]):
+        super().__init__()
+        self.run, self.manager, self.generator, self.scale, self.history = run, manager, generator, scale, history
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.manager.checkpoint.epoch.assign(epoch + 1)
+        self.manager.save()
+        self.generator.set_weights(self.model.generator.get_weights())
+        save_model(self.generator, self.run / "generator.keras", self.scale)
+        self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
+        write_history(self.history, self.run / "history.csv")
+
+
+def write_history(history: list[dict], path: Path) -> None:
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def read_history(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row | {"epoch": int(row["epoch"])} for row in rows]
+
+
+class TensorBoardScalars(keras.callbacks.Callback):
+    """Every term in logs/train, every validation figure in logs/validation, over the optimizer's steps.
+
+    Keras' own callback counts batches from zero again in a resumed run.
+    """
+
+    def __init__(self, logs: Path):
+        super().__init__()
+        self.folder = logs
+
+    def on_train_begin(self, logs=None):
+        self._train = tf.summary.create_file_writer(str(self.folder / "train"))
+        self._validation = tf.summary.create_file_writer(str(self.folder / "validation"))
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.optimizer.iterations.numpy())
+        if step % _SCALARS_EVERY == 0:
+            self._write(self._train, logs, step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.optimizer.iterations.numpy())
+        validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
+        self._write(self._train, {name: value for name, value in logs.items() if not name.startswith("val_")}, step)
+        self._write(self._validation, validation, step)
+        self._train.flush()
+        self._validation.flush()
+
+    @staticmethod
+    def _write(writer, values: dict, step: int) -> None:
+        with writer.as_default(step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+
+class SampleGrids(keras.callbacks.Callback):
+    """SAR | generated | truth of the same few pairs as time goes by: samples/*.png and TensorBoard images.
+
+    Args:
+        run: The run directory.
+        samples: Name ("train", "validation") to a batch (sar, optical).
+    """
+
+    def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]]):
+        super().__init__()
+        self.folder, self.samples = run, samples
+
+    def on_train_begin(self, logs=None):
+        self._writer = tf.summary.create_file_writer(str(self.folder / "logs" / "samples"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        epochs = self.params["epochs"]
+        if (epoch + 1) % max(1, epochs // _GRIDS_A_RUN) and epoch + 1 < epochs:
+            return
+        step = int(self.model.optimizer.iterations.numpy())
+        for name, (sar, optical) in self.samples.items():
+            grid = sample_grid(sar.numpy(), self.model.generator(sar, training=False).numpy(), optical.numpy())
+            write_image(self.folder / "samples" / f"{name}-{epoch + 1:04d}.png", grid)
+            with self._writer.as_default(step):
+                tf.summary.image(name, grid[None])
+        self._writer.flush()
+
+
+def plot_history(history: list[dict], path: Path) -> None:
+    """Draw the loss curves: the generator's terms, the discriminator, and the held-out PSNR where there is one."""
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 8}):
+        from matplotlib.figure import Figure
+
+        groups = [
+            ("generator", ["generator_loss", "l1", "perceptual", "adversarial"], "log"),
+            ("discriminator", ["discriminator_loss", "d_real", "d_fake"], "linear"),
+            ("validation PSNR (dB)", ["val_psnr"], "linear"),
+        ]
+        groups = [(title, [n for n in names if n in history[0]], scale) for title, names, scale in groups]
+        groups = [group for group in groups if group[1]]
+        figure = Figure(figsize=(4 * len(groups), 3), layout="constrained")
+        for axes, (title, names, scale) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+            for name in names:
+                axes.plot([row["epoch"] for row in history], [row.get(name) for row in history], ".-", label=name)
+            axes.set(title=title, xlabel="epoch", yscale=scale)
+            axes.legend()
+        with atomic(path) as temporary:
+            figure.savefig(temporary, dpi=150)

@@ -1,0 +1,190 @@
+"""The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
+
+import errno
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import click
+
+import sar_keras
+from sar_keras.errors import DataError, OutputError, SarKerasError
+
+
+class _Group(click.Group):
+    """Turns the errors that a user can cause into one line and an exit code."""
+
+    def invoke(self, context: click.Context):
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+        try:
+            return super().invoke(context)
+        except SarKerasError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("stopped; `sar-keras fit --out RUN --resume` goes on from the last finished epoch", 130)
+        except Exception as error:
+            line = _environment_error(error)
+            if line is None:
+                raise
+            _fail(line, 2)
+
+
+def _fail(line: str, exit_code: int) -> None:
+    click.echo(f"sar-keras: {line}", err=True)
+    sys.exit(exit_code)
+
+
+def _environment_error(error: Exception) -> str | None:
+    """The line for a full disk or a forbidden place, whichever library met it; None for what is a bug."""
+    text = " ".join(str(error).split())
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text or "errno = 28" in text:
+        return "the disk is full: free some space, or write elsewhere (--out, -o)"
+    if isinstance(error, PermissionError) or number == errno.EROFS:
+        return f"{error.filename}: no permission to read or write there"
+    return None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sar_keras.__version__, prog_name="sar-keras")
+def main() -> None:
+    """Colorize Sentinel-1 SAR images: train, use and export."""
+
+
+@main.command()
+@click.argument("config", required=False)
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder or CSV manifest of pairs.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>]."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last finished epoch.")
+def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
+    """Train a colorizer.
+
+    CONFIG is a preset (quick, default, paper; quick if left out) or a YAML file. `quick` draws procedural scenes to
+    train on; give the others your pairs with --data.
+    """
+    from sar_keras.config import load_config, override
+
+    if resume:
+        if out is None:
+            raise OutputError("--resume needs --out RUN, the run to go on with")
+        saved = out / "config.yaml"
+        if not saved.is_file():
+            raise OutputError(f"{out}: holds no run to resume")
+    settings = load_config(config or (saved if resume else "quick"))
+    if data:
+        layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
+        settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])
+    settings = override(settings, overrides)
+    name = Path(config).stem if config else "quick"
+    sar_keras.fit(settings, out or _new_run(name), resume)
+
+
+def _quoted(path: Path) -> str:
+    """As a YAML string, whatever characters the path has."""
+    import json
+
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def _new_run(name: str) -> Path:
+    import datetime
+
+    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or folder for several inputs."
+)
+def colorize(model: Path, inputs: tuple[Path, ...], output: Path) -> None:
+    """Colorize SAR images of any size (PNG, JPEG, TIFF).
+
+    MODEL is a run directory or a .keras file. One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
+    """
+    from tqdm import tqdm
+
+    for path in inputs:
+        if not path.exists() and len(inputs) == 1:
+            raise DataError(f"{path}: no such file or folder")
+    loaded = sar_keras.load_model(model)
+    from sar_keras.inference import colorize_files
+
+    written = colorize_files(
+        loaded,
+        list(inputs),
+        output,
+        lambda jobs: tqdm(jobs, "colorizing", unit="image", leave=False, delay=2, dynamic_ncols=True),
+    )
+    click.echo(written[0] if len(written) == 1 else f"{len(written)} images in {output}")
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="[saved_models/<run>]")
+@click.option("--version", type=click.IntRange(0), metavar="N", help="[one more than the highest in DIR]")
+def export(model: Path, output: Path | None, version: int | None) -> None:
+    """Export a SavedModel for TensorFlow Serving to DIR/N."""
+    loaded = sar_keras.load_model(model)
+    from sar_keras.export import export_saved_model
+
+    path = model.absolute()
+    output = output or Path("saved_models") / (path.name if path.is_dir() else path.stem)
+    click.echo(export_saved_model(loaded, output, version))
+
+
+@main.group()
+def data() -> None:
+    """Look at training data, or make some."""
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+def scan(folder: Path) -> None:
+    """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
+    from sar_keras.data.pairs import find_pairs
+
+    found = find_pairs(folder)
+    rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
+    width = max(10, *(len(terrain) for terrain, _, _ in rows))
+    click.echo(f"{'terrain':{width}}  {'season':8}  {'scene':>12}  {'pairs':>7}")
+    for (terrain, season, scene), count in sorted(rows.items()):
+        click.echo(f"{terrain:{width}}  {season:8}  {scene:>12}  {count:7}")
+    scenes = len({pair.place for pair in found.pairs if pair.scene is not None})
+    click.echo(
+        f"{len(found.pairs)} pairs, {scenes or 'no known'} scenes, {len(found.unpaired)} images without a partner"
+    )
+    for path in found.unpaired:
+        click.echo(f"no partner: {path}")
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("-n", "--number", "count", type=click.IntRange(1), default=240, show_default=True, help="Pairs to draw.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--size", type=click.IntRange(32), default=256, show_default=True, help="Pixels a side.")
+def synth(folder: Path, count: int, seed: int, size: int) -> None:
+    """Draw procedural SAR/optical pairs into DIR, in the layout of the SEN1-2 terrain subset (v_2/...)."""
+    from tqdm import tqdm
+
+    from sar_keras.data.synthetic import write_pairs
+    from sar_keras.files import atomic
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists already and is not empty; give another folder")
+    if folder.exists():
+        folder.rmdir()
+    with atomic(folder) as temporary:
+        write_pairs(
+            temporary,
+            count,
+            seed,
+            size,
+            lambda scenes: tqdm(scenes, "drawing", unit="scene", leave=False, delay=2, dynamic_ncols=True),
+        )
+    click.echo(f"{count} pairs in {folder}")

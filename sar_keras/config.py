@@ -1,0 +1,193 @@
+"""The run configuration: typed, YAML in, YAML out.
+
+The defaults below are the preset `default`; `configs/default.yaml` lists each of them with its meaning.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from sar_keras.errors import ConfigError
+from sar_keras.files import atomic
+
+# Beside the package in the source tree, inside it once installed.
+_PRESETS = next(
+    folder for folder in (Path(__file__).with_name("configs"), Path(__file__).parents[1] / "configs") if folder.is_dir()
+)
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    root: Path | None = None
+    layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "synthetic"] = "auto"
+    image_size: int = Field(256, ge=32, multiple_of=32)
+    resize: bool = False
+    split: str = "auto"
+    ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    limit: int | None = Field(None, ge=2)
+    augment: bool = True
+
+    @pydantic.field_validator("ratios")
+    @classmethod
+    def _shares(cls, ratios):
+        if min(ratios) < 0 or ratios[0] <= 0:
+            raise ValueError("must be three shares, of train (above 0), validation and test")
+        return ratios
+
+
+class ModelConfig(_Section):
+    generator: Literal["unet"] = "unet"
+    filters: int = Field(64, ge=1)
+    discriminator_filters: int = Field(64, ge=1)
+    normalization: Literal["batch", "instance", "group", "none"] = "batch"
+    upsampling: Literal["resize", "transpose"] = "resize"
+    dropout: float = Field(0.5, ge=0, lt=1)
+    channels: int = Field(1, ge=1, le=3)
+    view: Literal["luma", "ab", "rgb"] = "luma"
+
+
+class LossConfig(_Section):
+    adversarial: float = Field(1.0, ge=0)
+    discriminator: float = Field(0.5, gt=0)
+    l1: float = Field(100.0, ge=0)
+    perceptual: float = Field(0.01, ge=0)
+    perceptual_layer: str = "block3_conv3"
+
+
+class OptimizerConfig(_Section):
+    """A Keras optimizer as `keras.optimizers.deserialize` takes it."""
+
+    class_name: str = "Adam"
+    config: dict[str, Any] = {"learning_rate": 2e-4, "beta_1": 0.5, "beta_2": 0.999}
+
+
+class OptimizersConfig(_Section):
+    generator: OptimizerConfig = OptimizerConfig()
+    discriminator: OptimizerConfig = OptimizerConfig()
+
+
+class TrainConfig(_Section):
+    epochs: int = Field(100, ge=1)
+    steps_per_epoch: int | None = Field(None, ge=1)
+    batch_size: int = Field(4, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = Field(0, ge=0, lt=2**31)
+    strategy: Literal["auto", "one", "mirrored"] = "auto"
+
+
+class Config(_Section):
+    """Everything that decides a training run. Read one with `load_config`."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizersConfig = OptimizersConfig()
+    train: TrainConfig = TrainConfig()
+
+    def save(self, path: Path) -> None:
+        """Write the resolved configuration as YAML; `load_config(path)` gives it back."""
+        with atomic(path) as temporary:
+            temporary.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 2e-4 as a number: YAML 1.1, which PyYAML follows, takes it for a string."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def presets() -> list[str]:
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read a preset by its name, or a YAML file by its path, and apply overrides such as "train.epochs=2".
+
+    Raises:
+        ConfigError: no such preset or file, not YAML, an unknown key (the nearest one is named), a wrong type or value.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _PRESETS / f"{name}.yaml"
+        if not path.is_file():
+            raise ConfigError(
+                f"no preset {str(name)!r}{_nearest(str(name), presets())}; presets: {', '.join(presets())}; "
+                "for a file of your own give its path, ending in .yaml"
+            )
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.__class__.__name__}); give a preset or a YAML file"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: must hold keys such as train: {{epochs: 2}}")
+    return override(_validated(tree, source=str(path)), overrides)
+
+
+def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
+    """Apply overrides such as "train.epochs=2" to a configuration."""
+    return _validated(_with_overrides(config.model_dump(mode="json"), overrides), source="--set")
+
+
+def keys(section: pydantic.BaseModel | None = None, prefix: str = "") -> dict[str, Any]:
+    """Every key in full, such as "train.epochs", with its value."""
+    found = {}
+    for name, value in section or Config():
+        if isinstance(value, _Section):
+            found |= keys(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
+def _with_overrides(tree: dict, overrides) -> dict:
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {text}: must be KEY=VALUE, such as train.epochs=2")
+        try:
+            value = yaml.load(value, _Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text}: the value is not YAML") from error
+        *sections, last = key.split(".")
+        branch = tree
+        for section in sections:
+            if branch.get(section) is None:
+                branch[section] = {}
+            branch = branch[section]
+            if not isinstance(branch, dict):
+                raise ConfigError(f"--set {text}: {section} is a value, not a section{_nearest(key)}")
+        branch[last] = value
+    return tree
+
+
+def _validated(tree: dict, source: str) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{source}: unknown key {key}{_nearest(key)}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{source}: {key}: {reason}, got {first['input']!r}") from error
+
+
+def _nearest(name: str, known: list[str] | None = None) -> str:
+    known = list(keys()) if known is None else known
+    by_last_part = {key.rpartition(".")[2]: key for key in known}
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    near = near or [by_last_part[part] for part in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]
+    return f"; did you mean {near[0]}?" if near else ""

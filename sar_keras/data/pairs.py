@@ -1,0 +1,156 @@
+"""Finds (SAR, optical) pairs of images in the layouts that people have.
+
+- "terrain": the Kaggle SEN1-2 subset, `v_2/{agri,barrenland,...}/{s1,s2}/ROIs1868_summer_s1_59_p2.png`;
+- "sen12": the original SEN1-2, `ROIs1158_spring/{s1_0,s2_0}/ROIs1158_spring_s1_0_p30.png`
+  (Schmitt et al., 2018, https://mediatum.ub.tum.de/1436631);
+- "folders": two parallel folders (s1/s2, sar/optical, ...) with equal file names;
+- "manifest": a CSV with the columns sar, optical and optionally scene, terrain, split.
+"""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from sar_keras.errors import DataError
+from sar_keras.images import SUFFIXES
+
+LAYOUTS = ("auto", "terrain", "sen12", "folders", "manifest")
+SPLITS = ("train", "validation", "test")
+# Names of sibling folders, SAR first.
+_FOLDERS = (("s1", "s2"), ("sar", "optical"), ("sar", "rgb"), ("sar", "opt"), ("A", "B"))
+_SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d+)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A SAR image and the optical image of the same ground, with what names and manifest tell of them.
+
+    `scene` is unique only together with `season`; neighbouring patches of a scene overlap.
+    """
+
+    sar: Path
+    optical: Path
+    terrain: str | None = None
+    season: str | None = None
+    scene: str | None = None
+    patch: int | None = None
+    split: str | None = None
+
+    @property
+    def place(self) -> tuple[str | None, str | None]:
+        """What must not stand in two splits: season and scene, whatever the terrain."""
+        return self.season, self.scene
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a folder holds: its pairs, in the order of their names, and the images that have no partner."""
+
+    pairs: list[Pair]
+    unpaired: list[Path]
+
+
+def find_pairs(root: str | Path, layout: str = "auto") -> Found:
+    """Find the pairs under a folder, or in a CSV manifest.
+
+    Raises:
+        DataError: there is no such folder, it holds no pairs, or the manifest is not one.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise DataError(f"{root}: no such file or folder (data.root)")
+    manifest = root if root.is_file() else root / "pairs.csv"
+    if layout == "manifest" or root.is_file() or (layout == "auto" and manifest.is_file()):
+        return Found(_read_manifest(manifest), [])
+    found = Found([], [])
+    for terrain, sar_folder, optical_folder in sorted(_sibling_folders(root, layout)):
+        matched = _match(sar_folder, optical_folder, terrain)
+        found.pairs.extend(matched.pairs)
+        found.unpaired.extend(matched.unpaired)
+    if not found.pairs:
+        what = "no pairs" if layout == "auto" else f"no pairs in the layout {layout!r}"
+        raise DataError(
+            f"{root}: {what}; expected s1/ and s2/ (or sar/ and optical/) folders with matching names, or a pairs.csv"
+        )
+    return found
+
+
+def pair_from_names(sar: Path, optical: Path, terrain: str | None = None) -> Pair:
+    """A pair with the season, scene and patch that the name of its SAR image tells, if it is a SEN1-2 name."""
+    name = _SEN12_NAME.match(sar.stem)
+    if not name:
+        patch = re.search(r"_p(\d+)$", sar.stem)
+        return Pair(sar, optical, terrain, patch=int(patch[1]) if patch else None)
+    return Pair(sar, optical, terrain, name["season"], name["scene"], int(name["patch"]))
+
+
+def _sibling_folders(root: Path, layout: str) -> Iterator[tuple[str, Path, Path]]:
+    """Yield (terrain or "", SAR folder, optical folder) at any depth below `root`."""
+    for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
+        children = {child.name: child for child in folder.iterdir() if child.is_dir()}
+        if layout in ("auto", "sen12"):
+            for name, child in children.items():
+                partner = children.get(name.replace("s1_", "s2_", 1))
+                if re.fullmatch(r"s1_\d+", name) and partner:
+                    yield "", child, partner
+        if layout in ("auto", "terrain", "folders"):
+            for sar, optical in _FOLDERS:
+                if sar in children and optical in children:
+                    # Directly under the root the folder's name is the data set's, not a terrain's.
+                    is_terrain = layout != "folders" and folder != root
+                    if layout != "terrain" or is_terrain:
+                        yield folder.name if is_terrain else "", children[sar], children[optical]
+
+
+def _match(sar_folder: Path, optical_folder: Path, terrain: str) -> Found:
+    sar, optical = _images_by_key(sar_folder), _images_by_key(optical_folder)
+    both = sorted(sar.keys() & optical.keys(), key=_natural_order)
+    alone = sorted([sar[key] for key in sar.keys() - both] + [optical[key] for key in optical.keys() - both])
+    return Found([pair_from_names(sar[key], optical[key], terrain or None) for key in both], alone)
+
+
+def _images_by_key(folder: Path) -> dict[str, Path]:
+    """The images of a folder under what is equal in the names of partners."""
+    images: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        key = re.sub(r"(^|_)(s1|s2|sar|optical|opt|rgb)(?=_|$)", r"\1", path.stem, flags=re.IGNORECASE)
+        if key in images:
+            raise DataError(f"{path}: has the same name as {images[key].name}; rename or remove one")
+        images[key] = path
+    return images
+
+
+def _natural_order(name: str) -> list:
+    """Sort p2 before p10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _read_manifest(path: Path) -> list[Pair]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such manifest")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV file in UTF-8") from error
+    if "sar" not in columns or "optical" not in columns:
+        raise DataError(f"{path}: needs the columns sar and optical, has {', '.join(columns) or 'none'}")
+    if not rows:
+        raise DataError(f"{path}: lists no pairs")
+    pairs = []
+    for line, row in enumerate(rows, start=2):
+        if not row["sar"] or not row["optical"]:
+            raise DataError(f"{path}: line {line} lacks the name of a SAR or an optical image")
+        split = row.get("split") or None
+        if split not in (None, *SPLITS):
+            raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        pair = pair_from_names(path.parent / row["sar"], path.parent / row["optical"], row.get("terrain") or None)
+        scene = {"season": None, "scene": row["scene"]} if row.get("scene") else {}
+        pairs.append(dataclasses.replace(pair, split=split, **scene))
+    return pairs

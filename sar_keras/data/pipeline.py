@@ -1,0 +1,203 @@
+"""Pairs of files to a `tf.data.Dataset` of (sar, optical): float32 in [-1, 1], NHWC.
+
+What a training batch holds is a function of (seed, position in the run) alone, so that a run can be repeated, and
+resumed in the middle, exactly.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from sar_keras.data.pairs import Pair
+from sar_keras.errors import DataError
+from sar_keras.images import read_optical, read_sar
+from sar_keras.sar import Scale, fit_scale
+
+# Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
+_JITTER = 286 / 256
+# Images read to find the range of values that are not 8-bit.
+_SCALE_SAMPLES = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Pairs of equal dtype, read into memory where they fit, else from their files at each use.
+
+    Attributes:
+        pairs: The pairs, whose order the datasets' indices refer to.
+        size: Height and width of the patches that the datasets give.
+        channels: SAR bands.
+        resize: Bring larger images to `size` whole, instead of cropping.
+        sar_scale, optical_scale: How stored values become [-1, 1].
+        memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
+    """
+
+    pairs: list[Pair]
+    size: int
+    channels: int
+    resize: bool
+    sar_scale: Scale
+    optical_scale: Scale
+    memory: tuple[tf.Tensor, tf.Tensor] | None
+
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The pair at `index` as float32 in [-1, 1], height and width as stored; for use inside `Dataset.map`."""
+        if self.memory:
+            sar, optical = (tf.gather(images, index) for images in self.memory)
+            return self.sar_scale.to_unit(sar, self.sar_scale.units), self.optical_scale.to_unit(
+                optical, self.optical_scale.units
+            )
+        sar, optical = tf.numpy_function(self._read_files, [index], [tf.float32, tf.float32], stateful=False)
+        return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
+
+    def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        sar, optical = _read(self.pairs[index], self.channels)
+        return self.sar_scale.to_unit(sar).numpy(), self.optical_scale.to_unit(
+            optical, self.optical_scale.units
+        ).numpy()
+
+
+def load(
+    pairs: list[Pair],
+    size: int = 256,
+    channels: int = 1,
+    resize: bool = False,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Images:
+    """Read and check every pair; keep the images in memory where they are equal in size and fit a quarter of it.
+
+    Args:
+        pairs: What to read.
+        size: Patch size in pixels.
+        channels: SAR bands.
+        resize: See `Images`.
+        progress: Wraps the iteration over the pairs, for a progress bar.
+
+    Raises:
+        DataError: a file is missing, broken or empty, or the two images of a pair differ in size.
+    """
+    memory_size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    fits = True
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    samples: list[tuple[np.ndarray, np.ndarray]] = []
+    every = max(1, len(pairs) // _SCALE_SAMPLES)
+    with ThreadPoolExecutor() as pool:
+        # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
+        for index, images in enumerate(progress(pool.map(lambda pair: _read(pair, channels), pairs))):
+            if index % every == 0:
+                samples.append(images)
+            first = kept[0] if kept else images
+            total = len(pairs) * sum(image.nbytes for image in first)
+            fits = fits and total < memory_size / 4 and images[0].shape == first[0].shape
+            if fits:
+                kept.append(images)
+            else:
+                kept.clear()
+    for name, images in (
+        ("SAR", [pair[0] for pair in kept or samples]),
+        ("optical", [pair[1] for pair in kept or samples]),
+    ):
+        dtypes = sorted({str(image.dtype) for image in images})
+        if len(dtypes) > 1:
+            raise DataError(f"the {name} images mix {' and '.join(dtypes)}; convert them to one of these")
+    return Images(
+        pairs,
+        size,
+        channels,
+        resize,
+        fit_scale([sar for sar, _ in samples]),
+        fit_scale([optical for _, optical in samples], optical=True),
+        tuple(tf.convert_to_tensor(np.stack(images)) for images in zip(*kept, strict=True)) if kept else None,
+    )
+
+
+def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    sar, optical = read_sar(pair.sar, channels), read_optical(pair.optical)
+    if sar.shape[:2] != optical.shape[:2]:
+        sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
+        raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
+    return sar, optical
+
+
+def training_dataset(
+    images: Images, indices: list[int], batch_size: int, seed: int, augment: bool, first_step: int = 0
+) -> tf.data.Dataset:
+    """An endless dataset of full batches, beginning at step `first_step` of the run.
+
+    Each pass over the data has an order of its own; batches run on across the border of two passes.
+    """
+    chosen, count = tf.constant(indices, tf.int64), len(indices)
+
+    def load_one(position):
+        once_through = position // count
+        index = tf.random.experimental.index_shuffle(
+            position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
+        )
+        sar, optical = images.read(chosen[index])
+        # Another stream than the order's, one number a position.
+        return _patch(sar, optical, images, tf.stack([tf.constant(seed + 2**31, tf.int64), position]), augment)
+
+    positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
+    dataset = positions.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _without_sharding(dataset.batch(batch_size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> tf.data.Dataset:
+    """The pairs at `indices` in that order, cropped at their centre, not augmented; the last batch may be smaller."""
+
+    def load_one(index):
+        sar, optical = images.read(index)
+        return _patch(sar, optical, images, None, augment=False)
+
+    dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
+    dataset = dataset.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _without_sharding(dataset.batch(batch_size)).prefetch(tf.data.AUTOTUNE)
+
+
+def _patch(sar, optical, images: Images, seed, augment: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cut one patch of images.size from a pair; at random where a seed is given, else at the centre."""
+    size = images.size
+    both = tf.concat([sar, optical], -1)
+    height, width = tf.shape(both)[0], tf.shape(both)[1]
+    shorter = tf.minimum(height, width)
+    if images.resize:
+        both = tf.image.resize(both, [size, size], antialias=True)
+    else:
+        # Images smaller than a patch are enlarged until it fits.
+        factor = tf.maximum(1.0, size / tf.cast(shorter, tf.float32))
+        both = tf.cond(
+            factor > 1.0,
+            lambda: tf.image.resize(
+                both, tf.cast(tf.math.ceil(tf.cast([height, width], tf.float32) * factor), tf.int32)
+            ),
+            lambda: both,
+        )
+    if augment:
+        both = _augment(both, size, seed)
+    if seed is None:
+        both = tf.image.resize_with_crop_or_pad(both, size, size)
+    else:
+        both = tf.image.stateless_random_crop(both, [size, size, both.shape[-1]], seed)
+    both = tf.ensure_shape(both, (size, size, images.channels + 3))
+    return both[..., : images.channels], both[..., images.channels :]
+
+
+def _augment(both: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Flip, turn and, in half of the cases, enlarge (the crop that follows then jitters)."""
+    seeds = tf.random.experimental.stateless_split(seed, 3)
+    both = tf.image.stateless_random_flip_left_right(both, seeds[0])
+    both = tf.image.rot90(both, tf.random.stateless_uniform([], seeds[1], 0, 4, tf.int32))
+    enlarged = tf.cast(tf.cast(tf.shape(both)[:2], tf.float32) * _JITTER, tf.int32)
+    jitter = tf.random.stateless_uniform([], seeds[2]) < 0.5
+    return tf.cond(jitter, lambda: tf.image.resize(both, enlarged), lambda: both)
+
+
+def _without_sharding(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """There are no files in the graph to share out among workers: a strategy splits each batch instead."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options)

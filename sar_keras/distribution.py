@@ -1,0 +1,45 @@
+"""On which devices a run computes, and in which precision."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+
+def strategy_for(name: str) -> tf.distribute.Strategy:
+    """The strategy for `train.strategy`: "one", "mirrored", or "auto" (mirrored over all GPUs where there are any)."""
+    if name == "mirrored" or (name == "auto" and tf.config.list_logical_devices("GPU")):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def dtype_policy_for(precision: str) -> str:
+    """The Keras dtype policy for `train.precision`: variables and losses are float32 under each."""
+    if precision == "bfloat16" or (precision == "auto" and bfloat16_is_fast()):
+        return "mixed_bfloat16"
+    return "float32"
+
+
+def bfloat16_is_fast() -> bool:
+    """Whether the devices multiply bfloat16 in hardware: GPUs since Ampere, x86 with AVX512_BF16 or AMX."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability") for gpu in gpus]
+        return all(capability and capability >= (8, 0) for capability in capabilities)
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.is_file() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def describe(strategy: tf.distribute.Strategy, policy: str) -> str:
+    """A line for people: devices and precision."""
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    replicas = strategy.num_replicas_in_sync
+    return f"{f'{replicas} {kind}s, mirrored' if replicas > 1 else kind}, {policy.removeprefix('mixed_')}"
+
+
+def per_replica(loss: tf.Tensor) -> tf.Tensor:
+    """Scale a replica's mean loss so that the optimizer's sum of gradients over replicas is the global batch's mean.
+
+    https://www.tensorflow.org/tutorials/distribute/custom_training#define_the_loss_function
+    """
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync

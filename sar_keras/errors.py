@@ -1,0 +1,38 @@
+"""Every error that a user can cause: one line that names what is wrong and the mend, and an exit code.
+
+Anything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class SarKerasError(Exception):
+    """Base of the errors below; the command line prints its text and leaves with `exit_code`."""
+
+    exit_code = 2
+
+
+class ConfigError(SarKerasError):
+    """A preset, a YAML file or a `--set` that does not describe a run."""
+
+
+class DataError(SarKerasError):
+    """Images or pairs that are missing, broken, or do not belong together."""
+
+
+class ModelError(SarKerasError):
+    """A file or a folder that is not a model of this package, or does not fit what it is asked to do."""
+
+
+class OutputError(SarKerasError):
+    """An output that exists already, or cannot be written."""
+
+
+class TrainingDiverged(SarKerasError):
+    """A loss that is no longer a finite number."""
+
+    exit_code = 1
+
+
+class SomeFailed(SarKerasError):
+    """Several inputs, of which some failed; the others are done."""
+
+    exit_code = 1

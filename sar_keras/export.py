@@ -1,0 +1,106 @@
+"""SavedModel export for TensorFlow Serving."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from sar_keras.errors import OutputError
+from sar_keras.files import atomic
+from sar_keras.inference import colorizer
+from sar_keras.sar import Scale
+
+
+def export_saved_model(model: keras.Model, folder: str | Path, version: int | None = None) -> Path:
+    """Write `folder/<version>/saved_model.pb` with two signatures, and warm-up requests where the extra is installed.
+
+    - `serving_default`: `sar` float32 (N, 256, 256, channels) in [-1, 1] to `optical` float32 (N, 256, 256, 3) in
+      [-1, 1];
+    - `colorize_png`: `image_bytes`, a batch of PNG or JPEG files of any size, 8 or 16 bits, to `png_bytes`, RGB PNG
+      files of the same sizes. Decoding and scaling happen in the graph.
+
+    Args:
+        model: A model from `sar_keras.load_model`.
+        folder: The model's base path in TensorFlow Serving.
+        version: None: one more than the highest there.
+
+    Returns:
+        The version's directory.
+
+    Raises:
+        OutputError: the version exists.
+    """
+    folder = Path(folder)
+    if version is None:
+        there = [int(path.name) for path in folder.glob("*") if path.name.isdigit()] if folder.is_dir() else []
+        version = max(there, default=0) + 1
+    target = folder / str(version)
+    if target.exists():
+        raise OutputError(f"{target}: exists already; give another --version")
+    scale = getattr(model, "sar_scale", Scale())
+    channels = model.input_shape[-1]
+    run = colorizer(model)
+
+    def serving_default(sar):
+        return {"optical": model(sar, training=False)}
+
+    def colorize_png(image_bytes):
+        def one(encoded):
+            return tf.io.encode_png(run(_decode(encoded, channels, scale)))
+
+        return {"png_bytes": tf.map_fn(one, image_bytes, fn_output_signature=tf.string)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.track(run.network)
+    archive.add_endpoint(
+        "serving_default", serving_default, [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="sar")]
+    )
+    archive.add_endpoint("colorize_png", colorize_png, [tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    with atomic(target) as temporary:
+        archive.write_out(str(temporary), verbose=False)
+        _write_warm_up(temporary, folder.name, model.input_shape[1:])
+    return target
+
+
+def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
+    """PNG or JPEG bytes to float32 (H, W, channels) in [-1, 1], as `sar_keras.colorize` reads a file."""
+    # As 16-bit numbers, which hold 8-bit ones exactly: TensorFlow multiplies them by 257.
+    image = tf.cast(tf.io.decode_image(encoded, dtype=tf.uint16, expand_animations=False), tf.float32)
+    image.set_shape((None, None, None))
+    # A grey image stored as RGB serves a one-band model; the reverse is refused by the slice's shape below.
+    image = tf.ensure_shape(image[..., :channels], (None, None, channels))
+    # PNG keeps its bit depth in byte 24 (https://www.w3.org/TR/png/#11IHDR); JPEG always has 8 bits.
+    is_png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
+    # substr fails beyond the end, so that the padding keeps a file too short to be an image for decode_image to refuse.
+    depth = tf.strings.substr(tf.strings.join([encoded, b"\x00" * 32]), 24, 1)
+    return tf.cond(
+        tf.logical_and(is_png, depth == b"\x10"),
+        lambda: scale.to_unit(image, "amplitude"),
+        lambda: scale.to_unit(image / 257.0, "uint8"),
+    )
+
+
+def _write_warm_up(target: Path, name: str, shape: tuple) -> None:
+    """Requests that TensorFlow Serving answers before it takes traffic, so that no user waits for the first trace.
+
+    https://www.tensorflow.org/tfx/serving/saved_model_warmup
+    """
+    try:
+        from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+    except ImportError:
+        return
+    png = tf.io.encode_png(tf.zeros((shape[0], shape[1], shape[2]), tf.uint8)).numpy()
+    requests = {
+        "serving_default": ("sar", tf.make_tensor_proto(tf.zeros((1, *shape)))),
+        "colorize_png": ("image_bytes", tf.make_tensor_proto([png], tf.string)),
+    }
+    folder = target / "assets.extra"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+        for signature, (argument, value) in requests.items():
+            request = predict_pb2.PredictRequest(
+                model_spec=model_pb2.ModelSpec(name=name, signature_name=signature), inputs={argument: value}
+            )
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())

@@ -1,0 +1,106 @@
+"""Image files: reading them as they are, writing RGB, and the grids that people look at."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from PIL import Image, ImageDraw
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+
+from sar_keras.errors import DataError, OutputError
+from sar_keras.files import atomic
+
+# Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def read_image(path: str | os.PathLike, count: int) -> np.ndarray:
+    """Read the first `count` bands of a PNG, JPEG or TIFF, or fewer where it has fewer: (H, W, bands), dtype as stored.
+
+    A transparency band is left out, a palette is resolved to RGB.
+
+    Raises:
+        DataError: no such file, not an image, or truncated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty; copy it again or remove it")
+    try:
+        # Pillow has no TIFF of several 16-bit or float bands; GDAL reads a truncated PNG without complaint.
+        return (_read_tiff if path.suffix.lower() in (".tif", ".tiff") else _read_with_pillow)(path, count)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable PNG, JPEG or TIFF; copy it again or remove it") from error
+
+
+def _read_tiff(path: Path, count: int) -> np.ndarray:
+    with rasterio.open(path, driver="GTiff") as source:
+        if source.colorinterp[0] == ColorInterp.palette:
+            table = np.array([colour[:3] for _, colour in sorted(source.colormap(1).items())], np.uint8)
+            return table[source.read(1)][..., :count]
+        bands = [index for index, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha]
+        return np.moveaxis(source.read(bands[:count]), 0, -1)
+
+
+def _read_with_pillow(path: Path, count: int) -> np.ndarray:
+    with Image.open(path, formats=["PNG", "JPEG"]) as image:
+        return image_array(image)[..., :count]
+
+
+def image_array(image: Image.Image) -> np.ndarray:
+    """A PIL image as (H, W, bands) in its own dtype, without transparency."""
+    if image.mode in ("1", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    array = np.asarray(image)
+    if image.mode in ("LA", "RGBA", "La", "RGBa"):
+        array = array[..., :-1]
+    return array if array.ndim == 3 else array[..., None]
+
+
+def read_sar(path: str | os.PathLike, channels: int) -> np.ndarray:
+    """Read a SAR image as (H, W, channels); a grey image that is stored as RGB gives its first band."""
+    image = read_image(path, channels)
+    if image.shape[-1] < channels:
+        raise DataError(f"{path}: has {image.shape[-1]} band(s), the model takes {channels} (model.channels)")
+    return image
+
+
+def read_optical(path: str | os.PathLike) -> np.ndarray:
+    """Read an optical image as (H, W, 3); a grey one gives three equal bands."""
+    image = read_image(path, 3)
+    return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
+
+
+def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) as PNG, JPEG or TIFF, by the suffix, whole or not at all."""
+    with atomic(path) as temporary:
+        Image.fromarray(rgb).save(temporary)
+
+
+def check_writable_suffix(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use .png, .jpg or .tif")
+
+
+def to_uint8(unit: np.ndarray) -> np.ndarray:
+    """[-1, 1] to 0..255, rounded."""
+    return np.clip(np.rint((np.asarray(unit, "float32") + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def sample_grid(sar: np.ndarray, generated: np.ndarray, optical: np.ndarray) -> np.ndarray:
+    """One row a sample, SAR | generated | truth, all in [-1, 1], as uint8 (height, width, 3) under a caption."""
+    rows = [
+        np.hstack([np.repeat(to_uint8(s[..., :1]), 3, -1), to_uint8(g), to_uint8(o)])
+        for s, g, o in zip(sar, generated, optical, strict=True)
+    ]
+    grid = np.vstack(rows)
+    caption = Image.new("RGB", (grid.shape[1], 16), "white")
+    for column, text in enumerate(("SAR", "generated", "truth")):
+        ImageDraw.Draw(caption).text((column * grid.shape[1] // 3 + 4, 2), text, "black")
+    return np.vstack([np.asarray(caption), grid])

@@ -1,0 +1,185 @@
+"""Saving and loading trained generators, and colorizing single images of any size with them."""
+
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from sar_keras.errors import DataError, ModelError, OutputError, SarKerasError, SomeFailed
+from sar_keras.files import atomic
+from sar_keras.images import SUFFIXES, check_writable_suffix, image_array, read_sar, write_image
+from sar_keras.networks import any_size
+from sar_keras.sar import Scale, guess_units, warn_if_units_differ
+
+# Our own entry in the .keras archive; Keras passes over it.
+_METADATA = "sar_keras.json"
+
+
+def save_model(generator: keras.Model, path: str | os.PathLike, scale: Scale) -> None:
+    """Save a float32 generator as `.keras`, with the scale of its SAR input inside the file."""
+    with atomic(path) as temporary:
+        generator.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_METADATA, json.dumps({"sar_scale": {**vars(scale)}}))
+
+
+def load_model(model: str | os.PathLike) -> keras.Model:
+    """Load a generator from a run directory or a `.keras` file.
+
+    Returns:
+        A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
+        (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1].
+
+    Raises:
+        ModelError: neither a run that has saved a generator nor a readable `.keras` file.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "config.yaml").is_file():
+            raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
+        path = path / "generator.keras"
+        if not path.is_file():
+            raise ModelError(f"{path.parent}: has saved no generator yet; train on with sar-keras fit --resume")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model; give a run directory or a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: not a .keras file, or a broken one")
+    try:
+        generator = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
+        generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
+    if len(generator.inputs) != 1 or len(generator.input_shape) != 4 or generator.output_shape[-1] != 3:
+        raise ModelError(f"{path}: not a generator (SAR images in, RGB images out)")
+    if not metadata:
+        warnings.warn(f"{path} does not say how its SAR input was scaled: taken for 8-bit", stacklevel=2)
+    return generator
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def colorizer(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+    """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
+
+    The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
+    both sides are multiples of the network's patch size, and cropped back. It is what `colorize` and exported models
+    run, so that both give the same colours.
+    """
+    network = any_size(generator)
+    patch = generator.input_shape[1] or 256
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)])
+    def run(sar):
+        height, width = tf.shape(sar)[0], tf.shape(sar)[1]
+        padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
+        optical = network(padded[None], training=False)[0, :height, :width]
+        return tf.cast(tf.clip_by_value(tf.round((optical + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
+
+    run.network = network  # Keeps the layers alive, which a tf.function does not.
+    return run
+
+
+def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor:
+    """Continue an image by reflections, as often as it takes; works from a single pixel on."""
+    size = tf.shape(image)[axis]
+    positions = tf.range(-(-size // multiple) * multiple)
+    period = tf.maximum(2 * (size - 1), 1)
+    positions = tf.minimum(positions % period, period - positions % period)
+    return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
+
+
+def colorize(model: keras.Model, image, units: str = "auto") -> np.ndarray:
+    """Colorize one SAR image of any height and width.
+
+    Args:
+        model: A model from `load_model`.
+        image: A path to a PNG, JPEG or TIFF, a PIL image, or an array (H, W) or (H, W, channels) of uint8, uint16 or
+            float (decibel, linear power, or [-1, 1]).
+        units: Units of its values, see `sar_keras.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
+            and warns where they are not what the model was trained on.
+
+    Returns:
+        RGB, uint8 (H, W, 3).
+
+    Raises:
+        DataError: the image cannot be read or has too few bands.
+    """
+    channels = model.input_shape[-1]
+    name = "the image"
+    if isinstance(image, str | os.PathLike):
+        name = str(image)
+        values = read_sar(image, channels)
+    else:
+        values = image_array(image) if isinstance(image, Image.Image) else np.asarray(image)
+        values = values[..., None] if values.ndim == 2 else values
+        if values.ndim != 3 or values.shape[-1] < channels or values.size == 0:
+            raise DataError(f"{name} has the shape {np.shape(image)}; the model takes (height, width, {channels})")
+        values = values[..., :channels]
+    scale = getattr(model, "sar_scale", Scale())
+    units = guess_units(values, scale) if units == "auto" else units
+    warn_if_units_differ(units, scale, name)
+    if not hasattr(model, "colorizer"):
+        model.colorizer = colorizer(model)
+    return model.colorizer(scale.to_unit(values, units)).numpy()
+
+
+def colorize_files(
+    model: keras.Model, inputs: list[Path], output: Path, progress: Callable[[Iterable], Iterable] = iter
+) -> list[Path]:
+    """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
+
+    Raises:
+        OutputError: the output's suffix cannot be written, or an output would replace its input.
+        SomeFailed: some of several inputs could not be colorized; the others are written.
+    """
+    jobs = _outputs_for(inputs, output)
+    for source, destination in jobs:
+        check_writable_suffix(destination)
+        if source.resolve() == destination.resolve():
+            raise OutputError(f"{destination}: would replace its own input; give another -o")
+    done, failures = [], []
+    for source, destination in progress(jobs):
+        try:
+            write_image(destination, colorize(model, source))
+            done.append(destination)
+        except SarKerasError as error:
+            if len(jobs) == 1:
+                raise
+            failures.append(str(error))
+    if failures:
+        raise SomeFailed(
+            f"{len(failures)} of {len(jobs)} images failed, the others are done:\n  " + "\n  ".join(failures)
+        )
+    return done
+
+
+def _outputs_for(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
+    if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
+        return [(inputs[0], output)]
+    jobs: dict[Path, Path] = {}
+    for source in inputs:
+        found = [source]
+        if source.is_dir():
+            found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+            if not found:
+                raise DataError(f"{source}: holds no images ({', '.join(SUFFIXES)})")
+        for path in found:
+            below = path.relative_to(source) if source.is_dir() else Path(path.name)
+            destination = (output / below).with_suffix(".png")
+            if destination in jobs:
+                raise OutputError(f"{path} and {jobs[destination]} would both become {destination}; rename one")
+            jobs[destination] = path
+    if output.is_file():
+        raise OutputError(f"{output}: is a file; several inputs need a folder as -o")
+    return [(source, destination) for destination, source in jobs.items()]

@@ -1,0 +1,16 @@
+"""Functional Keras networks, in the style of keras.applications: no files, no runs, no training logic."""
+
+import keras
+
+
+def any_size(model: keras.Model) -> keras.Model:
+    """The same layers and weights (shared, not copied) behind an input of any height and width.
+
+    Which sizes then work is up to the network: a U-Net wants multiples of `2**depth`.
+    """
+    channels = model.input_shape[-1]
+    return keras.models.clone_model(
+        model,
+        input_tensors=keras.Input((None, None, channels), name="sar"),
+        clone_function=lambda layer: layer,
+    )

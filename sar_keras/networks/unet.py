@@ -1,0 +1,81 @@
+"""The U-Net generator of pix2pix.
+
+Paper: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, section 6.1.1;
+Ronneberger et al., "U-Net", MICCAI 2015. Original code: https://github.com/phillipi/pix2pix.
+"""
+
+import keras
+
+from sar_keras.networks.blocks import initial_weights, normalize, upsample
+
+
+def depth_for(size: int) -> int:
+    """How often `size` pixels can be halved, at most 8 times: pix2pix goes from 256 pixels down to one."""
+    return min(8, (size & -size).bit_length() - 1)
+
+
+def UNetGenerator(
+    input_shape: tuple[int, int, int] = (256, 256, 1),
+    filters: int = 64,
+    depth: int | None = None,
+    normalization: str = "batch",
+    upsampling: str = "resize",
+    dropout: float = 0.5,
+    dtype=None,
+    name: str = "unet_generator",
+) -> keras.Model:
+    """Build the U-Net: SAR (N, H, W, channels) to optical (N, H, W, 3), both float32 in [-1, 1].
+
+    With `normalization="batch"` and `upsampling="transpose"` it is pix2pix's U-Net-256: 54.4 million weights.
+    `sar_keras.networks.any_size(model)` gives the same weights for other heights and widths.
+
+    Args:
+        input_shape: Height, width and channels (1: VV or VH; 2: both; 3: both and their ratio).
+        filters: Width of the first level; it doubles three times on the way down.
+        depth: Number of halvings. Height and width must be multiples of `2**depth`.
+            None: 8, or as many as the input's size allows.
+        normalization: "batch", "instance", "group" or "none".
+        upsampling: "transpose" (as published) or "resize" (nearest neighbour, then a convolution).
+        dropout: Rate in the three innermost decoder levels; active in training only.
+        dtype: Layer dtype policy, such as "mixed_bfloat16". The output is float32 whatever it is.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` of stock layers.
+
+    Example:
+
+    >>> generator = UNetGenerator(filters=8)
+    >>> generator.predict(np.zeros((1, 256, 256, 1), "float32")).shape
+    (1, 256, 256, 3)
+    """
+    height, width, _ = input_shape
+    depth = depth or min(depth_for(height), depth_for(width))
+    if height % 2**depth or width % 2**depth:
+        raise ValueError(f"height and width must be multiples of {2**depth}, got {height} x {width}")
+    widths = [min(filters * 2**level, filters * 8) for level in range(depth)]
+
+    sar = keras.Input(input_shape, name="sar")
+    x, skips = sar, []
+    for level, channels in enumerate(widths):
+        # The innermost level is a single pixel at 256 x 256: an instance normalisation would erase it.
+        bare = level in (0, depth - 1)
+        x = keras.layers.Conv2D(
+            channels, 4, 2, "same", use_bias=bare, kernel_initializer=initial_weights(), dtype=dtype
+        )(x)
+        if not bare:
+            x = normalize(x, normalization, dtype)
+        x = keras.layers.LeakyReLU(0.2, dtype=dtype)(x)
+        skips.append(x)
+
+    for level, channels in enumerate(reversed(widths[:-1])):
+        x = upsample(x, channels, upsampling, use_bias=normalization == "none", dtype=dtype)
+        x = normalize(x, normalization, dtype)
+        if level < 3 and dropout:
+            x = keras.layers.Dropout(dropout, dtype=dtype)(x)
+        x = keras.layers.ReLU(dtype=dtype)(x)
+        x = keras.layers.Concatenate(dtype=dtype)([x, skips[depth - 2 - level]])
+
+    x = upsample(x, 3, upsampling, use_bias=True, dtype=dtype)
+    optical = keras.layers.Activation("tanh", dtype="float32", name="optical")(x)
+    return keras.Model(sar, optical, name=name)

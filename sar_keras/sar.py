@@ -1,0 +1,124 @@
+"""SAR values: what is stored (8 or 16 bits, decibel, linear power) to the [-1, 1] that the networks see.
+
+This is the one place that converts. How a model's training data was scaled is a `Scale`; it is saved inside the model's
+file and used wherever the model is.
+"""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+UNITS = ("uint8", "amplitude", "db", "linear", "unit")
+# Sigma nought of land and water in C band; for decibel input to a model that was trained on 8-bit images.
+USUAL_DB = (-25.0, 0.0)
+# Keeps the logarithm finite where power is zero: -60 dB lies below Sentinel-1's noise floor.
+SMALLEST_POWER = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A linear map of pixel values in `units` to [-1, 1]: `low` becomes -1, `high` becomes 1, beyond is clipped.
+
+    Attributes:
+        units: "uint8", "amplitude" (digital numbers of more than 8 bits), "db" (10 log10 of backscatter power), or
+            "reflectance" for optical images of more than 8 bits.
+        low: The value that becomes -1, in `units`.
+        high: The value that becomes 1, in `units`.
+    """
+
+    units: str = "uint8"
+    low: float = 0.0
+    high: float = 255.0
+
+    def to_unit(self, values, units: str = "auto") -> tf.Tensor:
+        """Bring one image's values to float32 in [-1, 1]; the same code runs eagerly and inside exported graphs.
+
+        Args:
+            values: (H, W, channels) of any real dtype. Not-a-number and -infinity become -1.
+            units: Units of `values`, one of UNITS; "auto" asks `guess_units`. "unit" is [-1, 1] already. Where they are
+                not those of the scale, the values are fitted: 8-bit as a display image, amplitude between its own 1st
+                and 99th percentile, decibel between -25 and 0.
+        """
+        if units == "auto":
+            units = guess_units(values, self)
+        values = tf.cast(values, tf.float32)
+        if units == "unit":
+            low, high = -1.0, 1.0
+        elif units == "linear":
+            values = 10.0 * tf.math.log(tf.maximum(values, SMALLEST_POWER)) / np.log(10.0).astype("float32")
+            low, high = (self.low, self.high) if self.units == "db" else USUAL_DB
+        elif units == self.units:
+            low, high = self.low, self.high
+        elif units == "uint8":
+            low, high = 0.0, 255.0
+        elif units == "db":
+            low, high = USUAL_DB
+        else:
+            low, high = _percentiles(values)
+        values = tf.where(tf.math.is_nan(values), low, values)
+        return tf.clip_by_value(2.0 * (values - low) / (high - low) - 1.0, -1.0, 1.0)
+
+
+def _percentiles(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    ordered = tf.sort(tf.reshape(values, [-1]))
+    last = tf.cast(tf.size(ordered) - 1, tf.float32)
+    low, high = (ordered[tf.cast(last * part, tf.int32)] for part in (0.01, 0.99))
+    return low, tf.maximum(high, low + 1.0)
+
+
+def guess_units(values: np.ndarray, scale: Scale | None = None) -> str:
+    """Tell the units of `values` from their dtype and statistics, one of UNITS.
+
+    Integers are "uint8" or "amplitude" ("db" where one is negative). Floats to be used with a model that was trained on
+    floats are what that was, unless a value is impossible there. Otherwise: below -1 it is decibel; negative but within
+    [-1, 1] it is "unit"; non-negative with a median below 2 it is linear power, else 8-bit numbers stored as floats.
+    """
+    if values.dtype == np.uint8:
+        return "uint8"
+    if np.issubdtype(values.dtype, np.integer):
+        return "amplitude" if values.min(initial=0) >= 0 else "db"
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return "db"
+    lowest, highest = finite.min(), finite.max()
+    if lowest < -1:
+        return "db"
+    if scale is not None and scale.units == "db":
+        return "db" if lowest < 0 else "linear"
+    if lowest < 0:
+        return "unit" if highest <= 1 else "db"
+    return "linear" if np.median(finite) < 2 else "uint8"
+
+
+def warn_if_units_differ(units: str, scale: Scale, name: str) -> None:
+    """Warn where `values` in `units` go to a model trained in other units: its colours are then less sure."""
+    expected = ("db", "linear", "unit") if scale.units == "db" else (scale.units, "unit")
+    if units not in expected:
+        warnings.warn(
+            f"{name} holds {units} values, the model was trained on {scale.units}: fitted, expect weaker colours",
+            stacklevel=3,
+        )
+
+
+def fit_scale(samples: list[np.ndarray], optical: bool = False) -> Scale:
+    """Choose the scale of a training set from a sample of its images.
+
+    8-bit images keep 0..255. Others go from their 1st to their 99th percentile, over all samples together, since few
+    use the whole range of their dtype and radar has a long tail of bright points.
+    """
+    values = np.concatenate([sample.ravel()[::7] for sample in samples])
+    units = guess_units(values)
+    if values.dtype == np.uint8:
+        return Scale()
+    if units == "unit":
+        return Scale("db", -1.0, 1.0)
+    values = values[np.isfinite(values)].astype("float32")
+    if optical:
+        units = "reflectance"
+    elif units == "linear":
+        units = "db"
+        values = 10 * np.log10(np.maximum(values, SMALLEST_POWER))
+    low, high = np.percentile(values, [1, 99]) if values.size else USUAL_DB
+    return Scale(units, float(low), float(max(high, low + 1e-3)))

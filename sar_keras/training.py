@@ -1,0 +1,281 @@
+"""From a configuration to a run directory."""
+
+import csv
+import datetime
+import math
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from sar_keras import callbacks, metrics
+from sar_keras.color import view_channels
+from sar_keras.config import Config, keys, load_config
+from sar_keras.data import pipeline, synthetic
+from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.data.splits import split_pairs, write_split
+from sar_keras.distribution import describe, dtype_policy_for, strategy_for
+from sar_keras.errors import ConfigError, DataError, OutputError
+from sar_keras.models.pix2pix import Pix2Pix
+from sar_keras.networks.patchgan import PatchDiscriminator
+from sar_keras.networks.unet import UNetGenerator
+from sar_keras.networks.vgg16 import VGG16Features
+
+_SAMPLES = 4  # pairs in a sample grid
+
+
+def fit(config: Config | str | Path = "quick", run: str | Path | None = None, resume: bool = False) -> Path:
+    """Train a colorizer and return its run directory.
+
+    Args:
+        config: A `Config`, the name of a preset, or the path of a YAML file.
+        run: The run directory; must not hold anything yet unless `resume`. None: runs/<preset>-<date>-<time>.
+        resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for a greater
+            `train.epochs`.
+
+    Raises:
+        ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
+        TrainingDiverged: a loss is no longer finite; the last good checkpoint stays.
+    """
+    name = config if isinstance(config, str) and "/" not in config else "run"
+    if not isinstance(config, Config):
+        config = load_config(config)
+    run = Path(run) if run else Path("runs") / f"{name.removesuffix('.yaml')}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    if resume:
+        _check_resumable(run, config)
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise OutputError(f"{run}: exists already; go on with --resume, or give another --out")
+    if config.data.root is None and config.data.layout != "synthetic":
+        raise ConfigError("no data: give the folder of pairs with --data, or data.layout=synthetic for a trial")
+    if config.data.root:
+        config = config.model_copy(
+            update={"data": config.data.model_copy(update={"root": config.data.root.expanduser().absolute()})}
+        )
+    try:
+        return _fit(config, run, resume)
+    except BaseException:
+        if not resume and not (run / "checkpoints" / "checkpoint").exists():
+            shutil.rmtree(run, ignore_errors=True)
+        raise
+
+
+def _check_resumable(run: Path, config: Config) -> None:
+    if not (run / "config.yaml").is_file():
+        raise OutputError(f"{run}: holds no run to resume")
+    saved, wanted = keys(load_config(run / "config.yaml")), keys(config)
+    for key, value in wanted.items():
+        if key == "train.epochs" and value < saved[key]:
+            raise ConfigError(f"train.epochs: {value} is less than the run's {saved[key]}; it may only be raised")
+        if key not in ("train.epochs", "data.root") and value != saved[key]:
+            raise ConfigError(f"{key}: the run has {saved[key]}; only train.epochs may be raised with --resume")
+
+
+def _fit(config: Config, run: Path, resume: bool) -> Path:
+    train = config.train
+    keras.utils.set_random_seed(train.seed)
+    strategy, policy = strategy_for(train.strategy), dtype_policy_for(train.precision)
+    if train.batch_size % strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"train.batch_size: {train.batch_size} cannot be shared equally by {strategy.num_replicas_in_sync} devices"
+        )
+    for which in ("generator", "discriminator"):
+        _optimizer(config, which)
+
+    pairs = _pairs(config, run, resume)
+    images = pipeline.load(
+        pairs,
+        config.data.image_size,
+        config.model.channels,
+        config.data.resize,
+        progress=lambda items: tqdm(
+            items, "reading", len(pairs), unit="pair", leave=False, delay=2, dynamic_ncols=True
+        ),
+    )
+    indices = {
+        split: [index for index, pair in enumerate(pairs) if pair.split == split]
+        for split in ("train", "validation", "test")
+    }
+    if not indices["train"]:
+        raise DataError("the split leaves no training pairs")
+
+    run.mkdir(parents=True, exist_ok=True)
+    config.save(run / "config.yaml")
+    if not resume:
+        write_split(pairs, run / "split.csv", config.data.root or run / "data")
+
+    with strategy.scope():
+        model = _build(config, policy)
+        # Of the whole state, all but the position in the data, which follows from the number of steps.
+        checkpoint = tf.train.Checkpoint(
+            generator=model.generator, generator_optimizer=model.optimizer, epoch=tf.Variable(0, dtype=tf.int64)
+        )
+        if model.discriminator:
+            checkpoint.discriminator = model.discriminator
+            checkpoint.discriminator_optimizer = model.discriminator_optimizer
+    manager = tf.train.CheckpointManager(checkpoint, run / "checkpoints", max_to_keep=2)
+    if resume and manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    done = int(checkpoint.epoch.numpy())
+    history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
+
+    steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
+    _print_opening(config, run, pairs, indices, strategy, policy, model, steps, done)
+    datasets = {
+        split: pipeline.evaluation_dataset(images, chosen, train.batch_size)
+        for split, chosen in indices.items()
+        if chosen
+    }
+    if done < train.epochs:
+        samples = {
+            split: next(iter(pipeline.evaluation_dataset(images, _evenly(indices[split], _SAMPLES), _SAMPLES)))
+            for split in ("train", "validation")
+            if indices[split]
+        }
+        twin = _generator(config, "float32")
+        model.fit(
+            pipeline.training_dataset(
+                images, indices["train"], train.batch_size, train.seed, config.data.augment, done * steps
+            ),
+            steps_per_epoch=steps,
+            initial_epoch=done,
+            epochs=train.epochs,
+            validation_data=datasets.get("validation"),
+            verbose=0,
+            shuffle=False,
+            callbacks=[
+                callbacks.StopWhenNotFinite(),
+                callbacks.Progress(),
+                callbacks.SaveRun(run, manager, twin, images.sar_scale, history),
+                callbacks.TensorBoardScalars(run / "logs"),
+                callbacks.SampleGrids(run, samples),
+            ],
+        )
+        callbacks.plot_history(history, run / "history.png")
+    _print_closing(run, model.generator, images, indices["train"], datasets, train)
+    return run
+
+
+def _optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
+    described = getattr(config.optimizer, which).model_dump()
+    try:
+        return keras.optimizers.deserialize(described)
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"optimizer.{which}: not an optimizer that Keras can make: {reason}") from error
+
+
+def _generator(config: Config, policy: str) -> keras.Model:
+    model, size = config.model, config.data.image_size
+    return UNetGenerator(
+        (size, size, model.channels),
+        model.filters,
+        normalization=model.normalization,
+        upsampling=model.upsampling,
+        dropout=model.dropout,
+        dtype=policy,
+    )
+
+
+def _build(config: Config, policy: str) -> Pix2Pix:
+    size, loss = config.data.image_size, config.loss
+    discriminator = features = None
+    if loss.adversarial:
+        shape = (size, size, view_channels(config.model.view, config.model.channels))
+        discriminator = PatchDiscriminator(
+            shape, config.model.discriminator_filters, config.model.normalization, dtype=policy
+        )
+    if loss.perceptual:
+        try:
+            features = VGG16Features(loss.perceptual_layer, dtype=policy)
+        except Exception as error:  # Keras wraps a failed download in a plain Exception
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"loss.perceptual_layer: {reason}; block3_conv3 needs no download") from error
+    model = Pix2Pix(
+        _generator(config, policy),
+        discriminator,
+        features,
+        view=config.model.view,
+        adversarial=loss.adversarial,
+        l1=loss.l1,
+        perceptual=loss.perceptual,
+        discriminator_factor=loss.discriminator,
+    )
+    model.compile(_optimizer(config, "generator"), _optimizer(config, "discriminator") if discriminator else None)
+    return model
+
+
+def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
+    """Find, or for `synthetic` draw, the pairs and split them; a resumed run keeps the split that it began with."""
+    data = config.data
+    root, layout = data.root, data.layout
+    if layout == "synthetic":
+        count = data.limit or 240
+        root, layout = run / "data", "terrain"
+        if not (resume and root.is_dir()):
+            synthetic.write_pairs(
+                root,
+                count,
+                seed=config.train.seed,
+                image_size=data.image_size,
+                progress=lambda items: tqdm(items, "drawing", unit="scene", leave=False, delay=2, dynamic_ncols=True),
+            )
+    found = find_pairs(root, layout)
+    if found.unpaired:
+        first, many = found.unpaired[0], len(found.unpaired)
+        raise DataError(
+            f"{first}: has no partner"
+            + (f", nor have {many - 1} more" if many > 1 else "")
+            + "; add or remove them (`sar-keras data scan` lists all)"
+        )
+    if resume:
+        pairs = split_pairs(found.pairs, str(run / "split.csv"))
+        with (run / "split.csv").open() as file:
+            listed = sum(1 for _ in csv.DictReader(file))
+        if len(pairs) != listed:
+            raise DataError(
+                f"{run / 'split.csv'}: lists {listed} pairs, {len(pairs)} of them are in {root}; restore them"
+            )
+        return pairs
+    return split_pairs(_evenly(found.pairs, data.limit or len(found.pairs)), data.split, data.ratios, config.train.seed)
+
+
+def _evenly(items: list, count: int) -> list:
+    """At most `count` items, spread over the list."""
+    return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
+
+
+def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, done) -> None:
+    scenes = len({pair.place for pair in pairs})
+    shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
+    terms = [
+        f"{weight:g} {term}" for term, weight in config.loss if term in ("adversarial", "l1", "perceptual") and weight
+    ]
+    print(f"run     {run}")
+    print(f"data    {len(pairs)} pairs of {scenes} scene{'s' * (scenes != 1)}: {shares}")
+    print(f"model   U-Net, {model.generator.count_params() / 1e6:.1f} million weights; loss {' + '.join(terms)}")
+    print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")
+    if done:
+        print(f"resumed after epoch {done}, step {done * steps}")
+    print(flush=True)
+
+
+def _print_closing(run: Path, generator, images, train_indices: list[int], datasets: dict, train) -> None:
+    if "test" in datasets:
+        optical = [batch[1] for batch in pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 16)]
+        mean_colour = tf.reduce_mean(tf.concat(optical, 0), axis=[0, 1, 2])
+        scores, baseline = [], []
+        for sar, truth in tqdm(datasets["test"], "testing", leave=False, delay=2, dynamic_ncols=True):
+            scores.append(metrics.psnr(truth, generator(sar, training=False)))
+            baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
+        model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
+        print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")
+    print(f"""
+{run}/generator.keras    the trained model
+{run}/samples/           SAR | generated | truth
+{run}/history.png        loss curves
+tensorboard --logdir {run}/logs
+next: sar-keras colorize {run} IMAGE -o colour.png
+      sar-keras export {run}""")
