@@ -107,7 +107,7 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path) -> None:
 
     MODEL is a run directory or a .keras file. One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
     """
-    from tqdm import tqdm
+    from sar_keras.terminal import progress_bar
 
     for path in inputs:
         if not path.exists() and len(inputs) == 1:
@@ -119,7 +119,7 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path) -> None:
         loaded,
         list(inputs),
         output,
-        lambda jobs: tqdm(jobs, "colorizing", unit="image", leave=False, delay=2, dynamic_ncols=True),
+        progress_bar("colorizing", "image"),
     )
     click.echo(written[0] if len(written) == 1 else f"{len(written)} images in {output}")
 
@@ -170,10 +170,9 @@ def scan(folder: Path) -> None:
 @click.option("--size", type=click.IntRange(32), default=256, show_default=True, help="Pixels a side.")
 def synth(folder: Path, count: int, seed: int, size: int) -> None:
     """Draw procedural SAR/optical pairs into DIR, in the layout of the SEN1-2 terrain subset (v_2/...)."""
-    from tqdm import tqdm
-
     from sar_keras.data.synthetic import write_pairs
     from sar_keras.files import atomic
+    from sar_keras.terminal import progress_bar
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists already and is not empty; give another folder")
@@ -185,6 +184,6 @@ def synth(folder: Path, count: int, seed: int, size: int) -> None:
             count,
             seed,
             size,
-            lambda scenes: tqdm(scenes, "drawing", unit="scene", leave=False, delay=2, dynamic_ncols=True),
+            progress_bar("drawing", "scene"),
         )
     click.echo(f"{count} pairs in {folder}")

@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from sar_keras import callbacks, metrics
 from sar_keras.color import view_channels
@@ -23,6 +22,7 @@ from sar_keras.models.pix2pix import Pix2Pix
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.unet import UNetGenerator
 from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.terminal import progress_bar
 
 _SAMPLES = 4  # pairs in a sample grid
 
@@ -90,9 +90,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         config.data.image_size,
         config.model.channels,
         config.data.resize,
-        progress=lambda items: tqdm(
-            items, "reading", len(pairs), unit="pair", leave=False, delay=2, dynamic_ncols=True
-        ),
+        progress=progress_bar("reading", "pair", len(pairs)),
     )
     indices = {
         split: [index for index, pair in enumerate(pairs) if pair.split == split]
@@ -220,7 +218,7 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 count,
                 seed=config.train.seed,
                 image_size=data.image_size,
-                progress=lambda items: tqdm(items, "drawing", unit="scene", leave=False, delay=2, dynamic_ncols=True),
+                progress=progress_bar("drawing", "scene"),
             )
     found = find_pairs(root, layout)
     if found.unpaired:
@@ -267,7 +265,7 @@ def _print_closing(run: Path, generator, images, train_indices: list[int], datas
         optical = [batch[1] for batch in pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 16)]
         mean_colour = tf.reduce_mean(tf.concat(optical, 0), axis=[0, 1, 2])
         scores, baseline = [], []
-        for sar, truth in tqdm(datasets["test"], "testing", leave=False, delay=2, dynamic_ncols=True):
+        for sar, truth in progress_bar("testing", "batch")(datasets["test"]):
             scores.append(metrics.psnr(truth, generator(sar, training=False)))
             baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
         model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))

@@ -18,7 +18,7 @@ from sar_keras.errors import DataError
 from sar_keras.files import atomic
 
 # Random assignments that are tried; the one nearest to the wanted shares wins.
-_TRIALS = 2000
+_TRIALS = 20_000
 
 
 def split_pairs(

@@ -1,0 +1,82 @@
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import sar_keras
+from sar_keras.cli import main
+from sar_keras.data.synthetic import write_pairs
+
+SHARED = Path(__file__).parents[2] / "shared"
+# Networks and images small enough for seconds; everything else is what a user's run has.
+TINY = [
+    "data.image_size=64",
+    "data.limit=24",
+    "model.filters=4",
+    "model.discriminator_filters=4",
+    "loss.perceptual_layer=block1_conv1",
+    "train.steps_per_epoch=3",
+    "train.epochs=2",
+    "train.precision=float32",
+]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data beside the checkout, which the repository does not hold."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the real data in ../shared")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def pairs_folder(tmp_path_factory) -> Path:
+    """24 procedural pairs of 64 x 64 in the terrain layout."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_pairs(folder, 24, image_size=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """A finished run of two short epochs."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    return sar_keras.fit(sar_keras.load_config("quick", TINY), run)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Run the command line: command("fit", "--data", path) to (exit code, stdout, stderr); bugs keep their traceback."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        result = CliRunner().invoke(main, [os.fspath(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return run
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def save_png():
+    def save(path: Path, array: np.ndarray) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(path)
+        return path
+
+    return save
+
+
+def read_rows(path: Path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

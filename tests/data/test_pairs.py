@@ -1,0 +1,127 @@
+import csv
+
+import pytest
+
+from sar_keras.data.pairs import find_pairs, pair_from_names
+from sar_keras.errors import DataError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"not read")
+
+
+def test_terrain_layout(tmp_path):
+    touch(tmp_path, "v_2/agri/s1/ROIs1868_summer_s1_59_p10.png", "v_2/agri/s2/ROIs1868_summer_s2_59_p10.png")
+    touch(tmp_path, "v_2/agri/s1/ROIs1868_summer_s1_59_p2.png", "v_2/agri/s2/ROIs1868_summer_s2_59_p2.png")
+    touch(tmp_path, "v_2/urban/s1/ROIs1970_fall_s1_13_p2.png", "v_2/urban/s2/ROIs1970_fall_s2_13_p3.png")
+    for root in (tmp_path, tmp_path / "v_2"):
+        found = find_pairs(root)
+        assert [(p.terrain, p.season, p.scene, p.patch) for p in found.pairs] == [
+            ("agri", "summer", "59", 2),
+            ("agri", "summer", "59", 10),
+        ]
+        assert [p.optical.name for p in found.pairs] == [
+            "ROIs1868_summer_s2_59_p2.png",
+            "ROIs1868_summer_s2_59_p10.png",
+        ]
+        assert [path.name for path in found.unpaired] == ["ROIs1970_fall_s1_13_p2.png", "ROIs1970_fall_s2_13_p3.png"]
+
+
+def test_one_terrain_folder_alone(tmp_path):
+    touch(tmp_path, "agri/s1/ROIs1868_summer_s1_59_p2.png", "agri/s2/ROIs1868_summer_s2_59_p2.png")
+    assert find_pairs(tmp_path / "agri").pairs[0].scene == "59"
+
+
+def test_original_sen12_layout(tmp_path):
+    for scene in ("0", "12"):
+        touch(
+            tmp_path,
+            f"ROIs1158_spring/s1_{scene}/ROIs1158_spring_s1_{scene}_p30.png",
+            f"ROIs1158_spring/s2_{scene}/ROIs1158_spring_s2_{scene}_p30.png",
+        )
+    for root in (tmp_path, tmp_path / "ROIs1158_spring"):
+        assert [(p.season, p.scene, p.patch, p.terrain) for p in find_pairs(root).pairs] == [
+            ("spring", "0", 30, None),
+            ("spring", "12", 30, None),
+        ]
+
+
+@pytest.mark.parametrize("folders", [("s1", "s2"), ("sar", "optical"), ("A", "B")])
+def test_parallel_folders(tmp_path, folders):
+    sar, optical = folders
+    touch(tmp_path, f"{sar}/a.png", f"{optical}/a.tif", f"{sar}/b_sar.png", f"{optical}/b_optical.png", f"{sar}/.x")
+    found = find_pairs(tmp_path)
+    assert [(p.sar.name, p.optical.name, p.scene) for p in found.pairs] == [
+        ("a.png", "a.tif", None),
+        ("b_sar.png", "b_optical.png", None),
+    ]
+    assert found.unpaired == []
+
+
+def test_manifest_by_file_and_by_folder(tmp_path):
+    (tmp_path / "pairs.csv").write_text(
+        "sar,optical,scene,terrain,split\ns1/x.png,s2/x.png,delta,wet,test\ns1/y.png,s2/y.png,,,\n"
+    )
+    for root in (tmp_path, tmp_path / "pairs.csv"):
+        first, second = find_pairs(root).pairs
+        assert (first.scene, first.terrain, first.split) == ("delta", "wet", "test")
+        assert first.optical == tmp_path / "s2" / "x.png"
+        assert (second.scene, second.terrain, second.split) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "columns sar and optical"),
+        ("sar,optical\n", "no pairs"),
+        ("sar,optical\nx.png,\n", "line 2"),
+        ("sar,optical,split\nx.png,y.png,tset\n", "line 2.*tset"),
+    ],
+)
+def test_bad_manifests(tmp_path, text, message):
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        find_pairs(tmp_path)
+
+
+def test_nothing_found(tmp_path):
+    with pytest.raises(DataError, match="no such"):
+        find_pairs(tmp_path / "missing")
+    with pytest.raises(DataError, match="no pairs"):
+        find_pairs(tmp_path)
+    touch(tmp_path, "s1/a.png", "s2/a.png")
+    with pytest.raises(DataError, match="'terrain'"):
+        find_pairs(tmp_path, "terrain")
+    assert len(find_pairs(tmp_path, "folders").pairs) == 1
+
+
+def test_equal_names_with_two_suffixes_are_refused(tmp_path):
+    touch(tmp_path, "s1/a.png", "s1/a.tif", "s2/a.png")
+    with pytest.raises(DataError, match="same name"):
+        find_pairs(tmp_path)
+
+
+def test_the_16000_pairs_of_the_kaggle_subset(tmp_path, shared):
+    with (shared / "data/sen12/kaggle_v_2_files.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in [row[side] for row in rows for side in ("sar", "optical")]:
+        touch(tmp_path, f"v_2/{name}")
+    found = find_pairs(tmp_path)
+    assert len(found.pairs) == 16000 and not found.unpaired
+    expected = {(row["sar"].split("/")[-1], row["optical"].split("/")[-1], row["terrain"]) for row in rows}
+    assert {(p.sar.name, p.optical.name, p.terrain) for p in found.pairs} == expected
+    # 32 (terrain, season, scene), but two scenes stand under two terrains.
+    assert len({p.place for p in found.pairs}) == 30
+
+
+def test_the_real_data_beside_the_checkout(shared):
+    assert len(find_pairs(shared / "data/sen12/v_2").pairs) == 80
+    ombria = find_pairs(shared / "data/ombria").pairs
+    assert len(ombria) == 568 and ombria[0].scene == "2021albania"
+
+
+def test_a_name_that_tells_nothing(tmp_path):
+    pair = pair_from_names(tmp_path / "a.png", tmp_path / "b.png")
+    assert (pair.season, pair.scene, pair.patch) == (None, None, None)

@@ -1,0 +1,116 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.data.pipeline import evaluation_dataset, load, training_dataset
+from sar_keras.errors import DataError
+
+
+def take(dataset, count):
+    return [(sar.numpy(), optical.numpy()) for sar, optical in dataset.take(count)]
+
+
+def equal(a, b):
+    return all((x == y).all() for left, right in zip(a, b, strict=True) for x, y in zip(left, right, strict=True))
+
+
+@pytest.fixture(scope="module")
+def images(pairs_folder):
+    return load(find_pairs(pairs_folder).pairs, size=64)
+
+
+def test_batches_are_what_the_networks_take(images):
+    ((sar, optical),) = take(training_dataset(images, list(range(24)), 4, seed=0, augment=True), 1)
+    assert sar.shape == (4, 64, 64, 1) and optical.shape == (4, 64, 64, 3)
+    assert sar.dtype == optical.dtype == np.float32
+    assert min(sar.min(), optical.min()) >= -1 and max(sar.max(), optical.max()) <= 1
+
+
+def test_same_seed_same_batches_and_a_run_can_begin_anywhere(images):
+    indices = list(range(24))
+    whole = take(training_dataset(images, indices, 5, seed=1, augment=True), 12)
+    assert equal(whole, take(training_dataset(images, indices, 5, seed=1, augment=True), 12))
+    assert equal(whole[7:], take(training_dataset(images, indices, 5, seed=1, augment=True, first_step=7), 5))
+    assert not equal(whole[:1], take(training_dataset(images, indices, 5, seed=2, augment=True), 1))
+
+
+def test_each_pass_shows_each_pair_once_in_an_order_of_its_own(images):
+    batches = take(training_dataset(images, list(range(24)), 8, seed=0, augment=False), 6)
+    plain = take(evaluation_dataset(images, list(range(24)), 24), 1)[0][1]
+    shown = np.concatenate([optical for _, optical in batches])
+    order = [int(np.abs(plain - image).sum((1, 2, 3)).argmin()) for image in shown]
+    assert sorted(order[:24]) == sorted(order[24:]) == list(range(24))
+    assert order[:24] != order[24:]
+
+
+def test_files_give_what_memory_gives(images):
+    from_files = dataclasses.replace(images, memory=None)
+    indices = list(range(24))
+    assert equal(
+        take(training_dataset(images, indices, 4, seed=0, augment=True), 3),
+        take(training_dataset(from_files, indices, 4, seed=0, augment=True), 3),
+    )
+
+
+def test_augmentation_treats_both_images_alike(tmp_path, save_png, random):
+    # The "optical" image is the SAR image in colour: whatever is done to one must be done to the other.
+    pairs = []
+    for index in range(4):
+        grey = random.integers(0, 255, (64, 64), np.uint8)
+        sar = save_png(tmp_path / f"s1/{index}.png", grey)
+        pairs.append(Pair(sar, save_png(tmp_path / f"s2/{index}.png", np.repeat(grey[..., None], 3, -1))))
+    images = load(pairs, size=64)
+    batches = take(training_dataset(images, list(range(4)), 4, seed=0, augment=True), 8)
+    for sar, optical in batches:
+        np.testing.assert_allclose(np.repeat(sar, 3, -1), optical, atol=1e-6)
+    # and something is done: the images differ from pass to pass
+    assert len({sar.sum((1, 2, 3)).round(3).tobytes() for sar, _ in batches}) > 1
+
+
+def test_larger_images_are_cropped_smaller_ones_enlarged(tmp_path, save_png, random):
+    big = random.integers(0, 255, (100, 80), np.uint8)
+    pair = Pair(save_png(tmp_path / "s1/a.png", big), save_png(tmp_path / "s2/a.png", np.stack([big] * 3, -1)))
+    ((sar, _),) = take(evaluation_dataset(load([pair], size=64), [0], 1), 1)
+    np.testing.assert_allclose(sar[0, ..., 0], big[18:82, 8:72] / 127.5 - 1, atol=1e-6)
+    ((sar, optical),) = take(evaluation_dataset(load([pair], size=64, resize=True), [0], 1), 1)
+    assert sar.shape == (1, 64, 64, 1) and optical.shape == (1, 64, 64, 3)
+    ((sar, _),) = take(evaluation_dataset(load([pair], size=128), [0], 1), 1)
+    assert sar.shape == (1, 128, 128, 1)
+
+
+def test_the_last_evaluation_batch_may_be_smaller(images):
+    assert [len(sar) for sar, _ in take(evaluation_dataset(images, list(range(10)), 4), 9)] == [4, 4, 2]
+
+
+def test_images_of_unequal_size_train_too(tmp_path, save_png):
+    pairs = []
+    for index, side in enumerate((64, 96)):
+        sar = save_png(tmp_path / f"s1/{index}.png", np.full((side, side), 40, np.uint8))
+        pairs.append(Pair(sar, save_png(tmp_path / f"s2/{index}.png", np.full((side, side, 3), 80, np.uint8))))
+    images = load(pairs, size=64)
+    assert images.memory is None
+    ((sar, _),) = take(training_dataset(images, [0, 1], 4, seed=0, augment=True), 1)
+    np.testing.assert_allclose(sar, 40 / 127.5 - 1, atol=1e-5)
+
+
+def test_sixteen_bit_and_decibel_images_reach_the_whole_range(tmp_path, save_png, random):
+    pairs = []
+    for index in range(4):
+        sar = save_png(tmp_path / f"s1/{index}.png", random.integers(50, 1200, (64, 64)).astype(np.uint16))
+        pairs.append(Pair(sar, save_png(tmp_path / f"s2/{index}.png", np.zeros((64, 64, 3), np.uint8))))
+    images = load(pairs, size=64)
+    assert images.sar_scale.units == "amplitude"
+    ((sar, _),) = take(evaluation_dataset(images, [0, 1, 2, 3], 4), 1)
+    assert abs(sar.mean()) < 0.1 and sar.std() > 0.4
+
+
+def test_pairs_that_do_not_fit_together(tmp_path, save_png):
+    sar = save_png(tmp_path / "s1/a.png", np.zeros((64, 64), np.uint8))
+    with pytest.raises(DataError, match=r"a\.png: differs in size.*64x64 and 60x64"):
+        load([Pair(sar, save_png(tmp_path / "s2/a.png", np.zeros((64, 60, 3), np.uint8)))])
+    deep = save_png(tmp_path / "s1/b.png", np.zeros((64, 64), np.uint16))
+    colour = save_png(tmp_path / "s2/b.png", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(DataError, match="mix uint16 and uint8"):
+        load([Pair(sar, colour), Pair(deep, colour)])

@@ -1,0 +1,96 @@
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sar_keras.data.pairs import Pair, pair_from_names
+from sar_keras.data.splits import split_pairs, write_split
+from sar_keras.errors import DataError
+
+
+def make(scenes: dict, terrain="agri") -> list[Pair]:
+    return [
+        Pair(Path(f"{scene}_{patch}.png"), Path("x.png"), terrain, "fall", scene, patch)
+        for scene, count in scenes.items()
+        for patch in range(count)
+    ]
+
+
+def places(pairs, split):
+    return {pair.place for pair in pairs if pair.split == split}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scenes_stay_whole_and_no_split_is_empty(seed):
+    pairs = split_pairs(make({str(scene): 5 + scene for scene in range(10)}), seed=seed)
+    train, validation, test = (places(pairs, split) for split in ("train", "validation", "test"))
+    assert train and validation and test
+    assert not (train & validation or train & test or validation & test)
+
+
+def test_a_scene_under_two_terrains_is_one_scene():
+    pairs = make({"1": 5, "2": 5, "3": 5}) + make({"3": 5, "4": 5}, "urban")
+    assert all(len({p.split for p in split_pairs(pairs) if p.scene == scene}) == 1 for scene in "1234")
+
+
+def test_same_seed_same_split_other_seed_another():
+    pairs = make({str(scene): 10 for scene in range(20)})
+    assert split_pairs(pairs, seed=3) == split_pairs(pairs, seed=3)
+    assert len({tuple(p.split for p in split_pairs(pairs, seed=seed)) for seed in range(4)}) > 1
+
+
+def test_two_scenes_train_and_test():
+    assert Counter(p.split for p in split_pairs(make({"1": 3, "2": 8}))) == {"train": 8, "test": 3}
+
+
+@pytest.mark.parametrize("scene", ["7", None])
+def test_one_or_no_known_scene_warns(scene):
+    with pytest.warns(UserWarning, match="split at random"):
+        pairs = split_pairs(make({scene: 20}))
+    assert Counter(p.split for p in pairs) == {"train": 16, "validation": 2, "test": 2}
+
+
+def test_random_on_request_counts_the_leak():
+    with pytest.warns(UserWarning, match="4 of 4 test patches share a scene"):
+        split_pairs(make({"1": 20, "2": 20}), "random")
+
+
+def test_manifest_split_wins_when_it_is_whole():
+    pairs = [Pair(Path("a.png"), Path("a"), split="test"), Pair(Path("b.png"), Path("b"), split="train")]
+    assert split_pairs(pairs) == pairs
+
+
+def test_the_kaggle_subset_splits_by_scene_with_every_terrain(shared):
+    with (shared / "data/sen12/kaggle_v_2_files.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    pairs = split_pairs([pair_from_names(Path(r["sar"]), Path(r["optical"]), r["terrain"]) for r in rows])
+    shares = Counter(p.split for p in pairs)
+    assert 0.72 < shares["train"] / 16000 < 0.88
+    assert not places(pairs, "train") & (places(pairs, "test") | places(pairs, "validation"))
+    assert {p.terrain for p in pairs if p.split == "test"} == {"agri", "barrenland", "grassland", "urban"}
+
+
+def test_split_file_round_trip_even_if_the_data_moved(tmp_path):
+    root, moved = tmp_path / "old", tmp_path / "new"
+    pairs = [Pair(root / f"s1/{i}.png", root / f"s2/{i}.png", scene=str(i)) for i in range(6)]
+    split = split_pairs(pairs)
+    write_split(split, tmp_path / "split.csv", root)
+    again = [Pair(moved / f"s1/{i}.png", moved / f"s2/{i}.png", scene=str(i)) for i in range(7)]
+    read = split_pairs(again, str(tmp_path / "split.csv"))
+    assert [p.split for p in read] == [p.split for p in split]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sar\na.png\n", "columns"),
+        ("sar,split\na.png,tain\n", "tain"),
+        ("sar,split\nb.png,train\n", "none of its training"),
+        ("sar,split\na.png,train\na.png,test\n", "two rows"),
+    ],
+)
+def test_bad_split_files(tmp_path, text, message):
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        split_pairs([Pair(Path("a.png"), Path("a.png"))], str(tmp_path / "split.csv"))

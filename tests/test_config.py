@@ -1,0 +1,69 @@
+import pytest
+
+from sar_keras.config import Config, keys, load_config, presets
+from sar_keras.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_loads_and_survives_saving(name, tmp_path):
+    config = load_config(name, ["train.epochs=7"])
+    config.save(tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert config.train.epochs == 7
+
+
+def test_default_preset_lists_every_key_with_the_values_of_the_code():
+    assert load_config("default") == Config()
+    text = (presets_folder() / "default.yaml").read_text()
+    for key in keys():
+        assert f"{key.rpartition('.')[2]}:" in text
+
+
+def presets_folder():
+    from sar_keras import config
+
+    return config._PRESETS
+
+
+def test_paper_has_the_betas_of_the_documents():
+    paper = load_config("paper")
+    assert paper.optimizer.generator.config == {"learning_rate": 2e-4, "beta_1": 0.005, "beta_2": 0.99}
+    assert (paper.loss.l1, paper.loss.perceptual, paper.model.view) == (100, 0.01, "luma")
+
+
+def test_override_keeps_its_neighbours_and_reads_exponents():
+    config = load_config("quick", ["optimizer.generator.config.learning_rate=1e-4"])
+    assert config.optimizer.generator.config == {"learning_rate": 1e-4, "beta_1": 0.5, "beta_2": 0.999}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=2", "did you mean train.epochs"),
+        ("epochs=2", "did you mean train.epochs"),
+        ("loss.perceptal=2", "did you mean loss.perceptual"),
+        ("train.epochs=two", "train.epochs.*'two'"),
+        ("train.epochs=0", "train.epochs"),
+        ("train.epochs=2.5", "train.epochs"),
+        ("model.view=lab", "model.view.*'lab'"),
+        ("data.image_size=100", "data.image_size"),
+        ("train.batch_size", "KEY=VALUE"),
+        ("train.seed.x=1", "train.seed.x"),
+        ("loss.l1=.nan", "loss.l1"),
+    ],
+)
+def test_bad_overrides_name_the_key(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("quick", [override])
+
+
+@pytest.mark.parametrize("text", ["- 1", "train: [", "train: {epoch: 3}", "train: 3"])
+def test_bad_files_name_the_file(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        load_config(tmp_path / "mine.yaml")
+
+
+def test_unknown_preset_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean paper"):
+        load_config("papr")

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+
+from sar_keras.errors import DataError
+from sar_keras.images import read_image, read_optical, read_sar, sample_grid, write_image
+
+
+def test_reads_every_kind_of_file_in_its_own_dtype(tmp_path, random):
+    grey = random.integers(0, 255, (20, 30), np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_sar(tmp_path / "grey.png", 1)[..., 0], grey)
+
+    deep = random.integers(0, 65535, (20, 30)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_sar(tmp_path / "deep.png", 1)[..., 0], deep)
+
+    decibel = random.normal(-12, 3, (2, 20, 30)).astype(np.float32)
+    with rasterio.open(
+        tmp_path / "two.tif", "w", driver="GTiff", width=30, height=20, count=2, dtype="float32"
+    ) as file:
+        file.write(decibel)
+    np.testing.assert_array_equal(read_sar(tmp_path / "two.tif", 2), np.moveaxis(decibel, 0, -1))
+
+    smooth = np.linspace(0, 255, 600).reshape(20, 30).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "grey.jpg", quality=95)
+    assert np.abs(read_sar(tmp_path / "grey.jpg", 1)[..., 0].astype(int) - smooth).max() < 12
+
+
+def test_transparency_and_palette_are_resolved(tmp_path, random):
+    rgba = random.integers(0, 255, (20, 30, 4), np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(read_optical(tmp_path / "rgba.png"), rgba[..., :3])
+
+    palette = Image.fromarray(rgba[..., :3]).quantize(16)
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_optical(tmp_path / "palette.png"), np.asarray(palette.convert("RGB")))
+
+    grey_and_alpha = Image.fromarray(rgba).convert("LA")
+    grey_and_alpha.save(tmp_path / "la.png")
+    optical = read_optical(tmp_path / "la.png")
+    assert optical.shape == (20, 30, 3)
+    np.testing.assert_array_equal(optical[..., 2], np.asarray(grey_and_alpha)[..., 0])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_truncated_files_are_refused(tmp_path, random, suffix):
+    whole = tmp_path / f"whole{suffix}"
+    Image.fromarray(random.integers(0, 255, (200, 200), np.uint8)).save(whole)
+    broken = tmp_path / f"broken{suffix}"
+    for part in (0.5, 0.97):
+        broken.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * part)])
+        with pytest.raises(DataError, match="broken"):
+            read_image(broken, 1)
+
+
+def test_too_few_bands_name_the_file(tmp_path, save_png):
+    path = save_png(tmp_path / "one.png", np.zeros((8, 8), np.uint8))
+    with pytest.raises(DataError, match=r"one\.png.*1 band"):
+        read_sar(path, 2)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        write_image(tmp_path / "x.png", np.zeros((8, 8, 7), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sample_grid_shows_sar_generated_truth():
+    sar, generated, truth = np.full((2, 8, 8, 1), -1.0), np.zeros((2, 8, 8, 3)), np.ones((2, 8, 8, 3))
+    grid = sample_grid(sar, generated, truth)[-16:]
+    assert grid.shape == (16, 24, 3)
+    assert (grid[:, :8] == 0).all() and (grid[:, 8:16] == 128).all() and (grid[:, 16:] == 255).all()

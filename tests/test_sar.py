@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from sar_keras.sar import Scale, fit_scale, guess_units
+
+
+def test_eight_bits_use_the_whole_range():
+    image = np.array([[[0], [51], [255]]], np.uint8)
+    np.testing.assert_allclose(Scale().to_unit(image).numpy().ravel(), [-1.0, -0.6, 1.0], atol=1e-6)
+
+
+def test_decibel_is_clipped_and_nodata_is_dark():
+    scale = Scale("db", -25.0, 0.0)
+    image = np.array([[[-25.0], [-12.5], [0.0], [7.0], [-np.inf], [np.nan]]])
+    np.testing.assert_allclose(scale.to_unit(image).numpy().ravel(), [-1, 0, 1, 1, -1, -1], atol=1e-6)
+
+
+def test_linear_power_and_decibel_meet():
+    scale = Scale("db", -20.0, 0.0)
+    power = np.array([[[0.01], [0.1], [1.0], [0.0]]], np.float32)
+    # 10 log10 of 0.01, 0.1 and 1 is -20, -10 and 0 dB; no power at all is darkest.
+    np.testing.assert_allclose(scale.to_unit(power, "linear").numpy().ravel(), [-1, 0, 1, -1], atol=1e-5)
+
+
+def test_sixteen_bits_for_an_eight_bit_model_are_stretched_not_black(random):
+    image = random.integers(100, 900, (64, 64, 1)).astype(np.uint16)
+    unit = Scale().to_unit(image).numpy()
+    assert unit.min() == -1 and unit.max() == 1 and abs(unit.mean()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("values", "units"),
+    [
+        (np.array([0, 255], np.uint8), "uint8"),
+        (np.array([0, 4000], np.uint16), "amplitude"),
+        (np.array([-2400, 100], np.int16), "db"),
+        (np.array([-22.0, -3.0, np.nan]), "db"),
+        (np.array([-0.5, 0.9]), "unit"),
+        (np.array([0.02, 0.1, 3.0]), "linear"),
+        (np.array([0.0, 120.0, 255.0]), "uint8"),
+    ],
+)
+def test_units_are_told_by_dtype_and_statistics(values, units):
+    assert guess_units(values) == units
+
+
+def test_scale_of_a_training_set_ignores_the_bright_tail(random):
+    samples = [random.normal(-12, 3, (128, 128, 1)) for _ in range(4)]
+    samples[0][:3] = 20.0
+    scale = fit_scale(samples)
+    assert scale.units == "db"
+    # The 1st and 99th percentile of a normal distribution lie 2.33 standard deviations from its mean.
+    assert scale.low == pytest.approx(-12 - 2.33 * 3, abs=0.5)
+    assert scale.high == pytest.approx(-12 + 2.33 * 3, abs=1.5)
+
+
+def test_scale_of_linear_power_is_in_decibel():
+    scale = fit_scale([np.full((64, 64, 1), 0.1, np.float32), np.full((64, 64, 1), 0.01, np.float32)])
+    assert (scale.units, scale.low, scale.high) == ("db", pytest.approx(-20), pytest.approx(-10))
