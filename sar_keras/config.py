@@ -63,7 +63,7 @@ class LossConfig(_Section):
 
 
 class OptimizerConfig(_Section):
-    """A Keras optimizer as `keras.optimizers.deserialize` takes it."""
+    """A Keras optimizer as `keras.optimizers.get` takes it."""
 
     class_name: str = "Adam"
     config: dict[str, Any] = {"learning_rate": 2e-4, "beta_1": 0.5, "beta_2": 0.999}

@@ -108,7 +108,10 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         model = _build(config, policy)
         # Of the whole state, all but the position in the data, which follows from the number of steps.
         checkpoint = tf.train.Checkpoint(
-            generator=model.generator, generator_optimizer=model.optimizer, epoch=tf.Variable(0, dtype=tf.int64)
+            generator=model.generator,
+            generator_optimizer=model.optimizer,
+            dropout_seeds=_dropout_seeds(model.generator),
+            epoch=tf.Variable(0, dtype=tf.int64),
         )
         if model.discriminator:
             checkpoint.discriminator = model.discriminator
@@ -159,7 +162,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
 def _optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
     described = getattr(config.optimizer, which).model_dump()
     try:
-        return keras.optimizers.deserialize(described)
+        return keras.optimizers.get(described)
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"optimizer.{which}: not an optimizer that Keras can make: {reason}") from error
@@ -203,6 +206,12 @@ def _build(config: Config, policy: str) -> Pix2Pix:
     )
     model.compile(_optimizer(config, "generator"), _optimizer(config, "discriminator") if discriminator else None)
     return model
+
+
+def _dropout_seeds(generator: keras.Model) -> list[tf.Variable]:
+    """The states of the random generators in dropout, which a checkpoint of a Keras 3 model leaves out."""
+    weights = {id(weight) for weight in generator.weights}
+    return [variable.value for variable in generator.variables if id(variable) not in weights]
 
 
 def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:

@@ -1,10 +1,10 @@
-import csv
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import TINY
 from PIL import Image
 
 import sar_keras
@@ -12,17 +12,6 @@ from sar_keras.cli import main
 from sar_keras.data.synthetic import write_pairs
 
 SHARED = Path(__file__).parents[2] / "shared"
-# Networks and images small enough for seconds; everything else is what a user's run has.
-TINY = [
-    "data.image_size=64",
-    "data.limit=24",
-    "model.filters=4",
-    "model.discriminator_filters=4",
-    "loss.perceptual_layer=block1_conv1",
-    "train.steps_per_epoch=3",
-    "train.epochs=2",
-    "train.precision=float32",
-]
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +39,7 @@ def tiny_run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def command(monkeypatch):
-    """Run the command line: command("fit", "--data", path) to (exit code, stdout, stderr); bugs keep their traceback."""
+    """Run the command line: command("fit", "--data", path) to (exit code, stdout, stderr); bugs raise."""
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments):
@@ -75,8 +64,3 @@ def save_png():
         return path
 
     return save
-
-
-def read_rows(path: Path) -> list[dict]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))

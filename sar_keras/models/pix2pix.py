@@ -88,7 +88,7 @@ class Pix2Pix(keras.Model):
         return self.generator(sar, training=training)
 
     def train_step(self, data):
-        sar, optical = data
+        sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
         # What follows the gradients is pruned from the graph: no gradient is computed for the frozen features, nor for
         # the discriminator's weights in the generator's pass.
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
@@ -126,7 +126,7 @@ class Pix2Pix(keras.Model):
         return {name: metric.result() for name, metric in self.train_metrics.items()}
 
     def test_step(self, data):
-        sar, optical = data
+        sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
         generated = self.generator(sar, training=False)
         per_image = {
             "l1": tf.reduce_mean(tf.abs(generated - optical), axis=[1, 2, 3]),

@@ -1,0 +1,47 @@
+"""Run by test_pix2pix.py in a process of its own: TensorFlow divides the CPU only before it is first used."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import sar_keras
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+random = np.random.default_rng(0)
+sar, optical = (random.uniform(-1, 1, (12, 64, 64, c)).astype("float32") for c in (1, 3))
+
+
+def train(strategy, normalization, dropout):
+    keras.utils.set_random_seed(0)
+    dataset = tf.data.Dataset.from_tensor_slices((sar, optical)).batch(4)
+    with strategy.scope():
+        model = sar_keras.Pix2Pix(
+            sar_keras.UNetGenerator((64, 64, 1), 4, normalization=normalization, dropout=dropout),
+            sar_keras.PatchDiscriminator((64, 64, 2), 4, normalization=normalization),
+            sar_keras.VGG16Features("block1_conv1"),
+        )
+        # Plain descent: an update is proportional to the gradient, so a loss scaled twice, or never, would show.
+        model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.01))
+    before = model.generator.get_weights()
+    history = model.fit(dataset, validation_data=dataset, shuffle=False, verbose=0).history
+    return before, model.generator.get_weights() + model.discriminator.get_weights(), history
+
+
+mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert mirrored.num_replicas_in_sync == 2
+
+before, one, one_history = train(tf.distribute.get_strategy(), "instance", 0)
+_, two, two_history = train(mirrored, "instance", 0)
+assert max(np.abs(a - b).max() for a, b in zip(before, one, strict=False)) > 1e-3, "nothing was learned"
+for a, b in zip(one, two, strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+for name in one_history:
+    np.testing.assert_allclose(one_history[name], two_history[name], rtol=1e-4, err_msg=name)
+
+# With dropout and plain batch normalisation the devices differ, but each update must be of the same size.
+before, one, _ = train(tf.distribute.get_strategy(), "batch", 0.5)
+_, two, _ = train(mirrored, "batch", 0.5)
+moved = [sum(np.abs(a - b).sum() for a, b in zip(before, after, strict=False)) for after in (one, two)]
+assert 0.75 < moved[0] / moved[1] < 1.33, moved

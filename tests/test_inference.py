@@ -1,0 +1,102 @@
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import sar_keras
+from sar_keras.errors import DataError, ModelError
+from sar_keras.inference import save_model
+from sar_keras.sar import Scale
+
+
+@pytest.fixture(scope="module")
+def model(tiny_run):
+    return sar_keras.load_model(tiny_run)
+
+
+def test_predict_takes_and_gives_the_documented_tensors(model, random):
+    sar = random.uniform(-1, 1, (3, 64, 64, 1)).astype("float32")
+    optical = model.predict(sar, verbose=0)
+    assert optical.shape == (3, 64, 64, 3) and optical.dtype == np.float32 and np.abs(optical).max() <= 1
+    np.testing.assert_allclose(model.predict(sar[1:2], verbose=0), optical[1:2], atol=1e-5)
+
+
+def test_colorize_is_predict_for_an_image_of_the_models_size(model, random):
+    image = random.integers(0, 256, (64, 64), np.uint8)
+    predicted = model.predict((image / 127.5 - 1).astype("float32")[None, ..., None], verbose=0)[0]
+    expected = np.rint((predicted + 1) * 127.5)
+    assert np.abs(sar_keras.colorize(model, image) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (63, 65), (64, 200), (130, 70)])
+def test_any_size_gives_that_size(model, random, shape):
+    colour = sar_keras.colorize(model, random.integers(0, 256, shape, np.uint8))
+    assert colour.shape == (*shape, 3) and colour.dtype == np.uint8
+
+
+def test_padding_mirrors_the_image(model, random):
+    image = random.integers(0, 256, (40, 64), np.uint8)
+    mirrored = np.pad(image, ((0, 24), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(sar_keras.colorize(model, image), sar_keras.colorize(model, mirrored)[:40])
+
+
+def test_path_pil_array_and_decibel_agree(model, tmp_path, save_png, random):
+    image = random.integers(0, 256, (64, 80), np.uint8)
+    path = save_png(tmp_path / "a.png", image)
+    expected = sar_keras.colorize(model, image)
+    for same in (path, str(path), Image.fromarray(image), image[..., None], Image.open(path).convert("RGB")):
+        np.testing.assert_array_equal(sar_keras.colorize(model, same), expected)
+    unit = (image / 127.5 - 1).astype("float32")
+    assert np.abs(sar_keras.colorize(model, unit).astype(int) - expected).max() <= 1
+    with pytest.warns(UserWarning, match="db values"):
+        decibel = sar_keras.colorize(model, image / 255.0 * 25 - 25)
+    assert np.abs(decibel.astype(int) - expected).max() <= 1
+
+
+def test_sixteen_bits_are_not_black(model, random):
+    with pytest.warns(UserWarning, match="amplitude values"):
+        deep = sar_keras.colorize(model, random.integers(0, 3000, (64, 64)).astype(np.uint16))
+    shallow = sar_keras.colorize(model, random.integers(0, 256, (64, 64), np.uint8))
+    assert abs(deep.mean() - shallow.mean()) < 10
+
+
+@pytest.mark.parametrize("image", [np.zeros((4,)), np.zeros((0, 4)), np.zeros((4, 4, 0))])
+def test_arrays_that_are_no_images(model, image):
+    with pytest.raises(DataError, match="shape"):
+        sar_keras.colorize(model, image)
+
+
+def test_scale_travels_inside_a_bare_file(model, tmp_path):
+    save_model(model, tmp_path / "bare.keras", Scale("db", -22.0, -1.5))
+    assert sar_keras.load_model(tmp_path / "bare.keras").sar_scale == Scale("db", -22.0, -1.5)
+    keras.saving.load_model(tmp_path / "bare.keras")
+
+
+def test_a_model_saved_by_plain_keras_counts_as_eight_bit(model, tmp_path):
+    model.save(tmp_path / "plain.keras")
+    with pytest.warns(UserWarning, match="taken for 8-bit"):
+        assert sar_keras.load_model(tmp_path / "plain.keras").sar_scale == Scale()
+
+
+def test_what_is_not_a_model(tiny_run, tmp_path):
+    for missing in (tmp_path / "none", tmp_path / "none.keras", tmp_path):
+        with pytest.raises(ModelError):
+            sar_keras.load_model(missing)
+    (tmp_path / "text.keras").write_text("hello")
+    with pytest.raises(ModelError, match="not a [.]keras file"):
+        sar_keras.load_model(tmp_path / "text.keras")
+    whole = (tiny_run / "generator.keras").read_bytes()
+    (tmp_path / "torn.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError):
+        sar_keras.load_model(tmp_path / "torn.keras")
+    unfinished = tmp_path / "run"
+    unfinished.mkdir()
+    shutil.copy(tiny_run / "config.yaml", unfinished)
+    with pytest.raises(ModelError, match="--resume"):
+        sar_keras.load_model(unfinished)
+    inputs = keras.Input((8,))
+    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
+    with pytest.raises(ModelError, match="not a generator"):
+        sar_keras.load_model(tmp_path / "other.keras")

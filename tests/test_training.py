@@ -1,0 +1,148 @@
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import TINY, read_rows
+from PIL import Image
+
+import sar_keras
+from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged
+
+
+def weights(run):
+    return sar_keras.load_model(run).get_weights()
+
+
+def test_a_run_directory_holds_what_was_promised(tiny_run):
+    assert sar_keras.load_config(tiny_run / "config.yaml").train.epochs == 2
+    assert {row["split"] for row in read_rows(tiny_run / "split.csv")} == {"train", "validation", "test"}
+    history = read_rows(tiny_run / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    terms = {"generator_loss", "l1", "perceptual", "adversarial", "discriminator_loss", "d_real", "d_fake", "val_psnr"}
+    assert terms <= set(history[0])
+    for name in ("samples/train-0002.png", "samples/validation-0002.png", "history.png"):
+        assert Image.open(tiny_run / name).size[0] > 100
+    assert not list(tiny_run.rglob(".*-*")), "temporary files are left"
+
+
+def test_tensorboard_gets_scalars_and_images_over_the_optimizers_steps(tiny_run):
+    found = {}
+    for path in (tiny_run / "logs").rglob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault((path.parent.name, value.tag), []).append(event.step)
+    assert found["train", "l1"] == [3, 6] and found["validation", "psnr"] == [3, 6]
+    assert found["samples", "train"] == found["samples", "validation"] == [3, 6]
+
+
+def test_the_saved_generator_is_float32_and_plain_keras(tiny_run):
+    model = keras.saving.load_model(tiny_run / "generator.keras", safe_mode=True)
+    assert all(weight.dtype == "float32" for weight in model.weights)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run, tmp_path):
+    config = sar_keras.load_config("quick", [*TINY, "train.epochs=1"])
+    run = sar_keras.fit(config, tmp_path / "run")
+    sar_keras.fit(sar_keras.load_config(run / "config.yaml", ["train.epochs=2"]), run, resume=True)
+    for whole, resumed in zip(weights(tiny_run), weights(run), strict=True):
+        np.testing.assert_array_equal(whole, resumed)
+    assert read_rows(tiny_run / "history.csv") == read_rows(run / "history.csv")
+
+
+def test_same_seed_same_weights_other_seed_others(tiny_run, tmp_path):
+    again = sar_keras.fit(sar_keras.load_config("quick", TINY), tmp_path / "again")
+    assert all((a == b).all() for a, b in zip(weights(tiny_run), weights(again), strict=True))
+    other = sar_keras.fit(sar_keras.load_config("quick", [*TINY, "train.seed=1"]), tmp_path / "other")
+    assert any((a != b).any() for a, b in zip(weights(tiny_run), weights(other), strict=True))
+
+
+def test_bfloat16_trains_and_saves_float32(tmp_path, pairs_folder):
+    config = sar_keras.load_config(
+        "default", [*TINY, f"data.root={pairs_folder}", "train.precision=bfloat16", "train.epochs=1"]
+    )
+    model = sar_keras.load_model(sar_keras.fit(config, tmp_path / "run"))
+    assert all(weight.dtype == "float32" for weight in model.weights)
+    assert np.isfinite(model.predict(np.zeros((1, 64, 64, 1), "float32"), verbose=0)).all()
+
+
+def test_only_epochs_may_change_on_resume(tiny_run):
+    saved = tiny_run / "config.yaml"
+    with pytest.raises(ConfigError, match=r"train\.batch_size"):
+        sar_keras.fit(sar_keras.load_config(saved, ["train.batch_size=2"]), tiny_run, resume=True)
+    with pytest.raises(ConfigError, match="only be raised"):
+        sar_keras.fit(sar_keras.load_config(saved, ["train.epochs=1"]), tiny_run, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    before = weights(run)
+    # The third epoch begins from a checkpoint with a weight that is not a number.
+    checkpoint = tf.train.latest_checkpoint(str(run / "checkpoints"))
+    config = sar_keras.load_config(run / "config.yaml", ["train.epochs=3"])
+    from sar_keras.training import _build, _dropout_seeds
+
+    model = _build(config, "float32")
+    state = tf.train.Checkpoint(
+        generator=model.generator,
+        generator_optimizer=model.optimizer,
+        dropout_seeds=_dropout_seeds(model.generator),
+        discriminator=model.discriminator,
+        discriminator_optimizer=model.discriminator_optimizer,
+        epoch=tf.Variable(0, dtype=tf.int64),
+    )
+    state.restore(checkpoint)
+    model.generator.weights[0].assign(model.generator.weights[0] * np.nan)
+    state.write(checkpoint)
+    with pytest.raises(TrainingDiverged, match="not finite at step 7"):
+        sar_keras.fit(config, run, resume=True)
+    for a, b in zip(before, weights(run), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_diverging_from_the_start_leaves_nothing(tmp_path, pairs_folder):
+    config = sar_keras.load_config(
+        "default", [*TINY, f"data.root={pairs_folder}", "optimizer.generator.config.learning_rate=1e30"]
+    )
+    with pytest.raises(TrainingDiverged):
+        sar_keras.fit(config, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_not_overwritten(tiny_run):
+    with pytest.raises(OutputError, match="--resume"):
+        sar_keras.fit(sar_keras.load_config("quick", TINY), tiny_run)
+
+
+def test_resume_misses_a_pair_that_was_there(tmp_path, pairs_folder):
+    root = shutil.copytree(pairs_folder, tmp_path / "data")
+    config = sar_keras.load_config("default", [*TINY, f"data.root={root}", "train.epochs=1"])
+    run = sar_keras.fit(config, tmp_path / "run")
+    for folder, name in (("s1", "s1"), ("s2", "s2")):
+        next((root / f"v_2/agri/{folder}").glob(f"*_{name}_1_p1.png")).unlink()
+    with pytest.raises(DataError, match="lists 24 pairs, 23 of them"):
+        sar_keras.fit(sar_keras.load_config(run / "config.yaml", ["train.epochs=2"]), run, resume=True)
+
+
+def test_an_optimizer_that_keras_does_not_know(tmp_path):
+    with pytest.raises(ConfigError, match=r"optimizer\.generator"):
+        sar_keras.fit(sar_keras.load_config("quick", ["optimizer.generator.class_name=Adum"]), tmp_path / "run")
+
+
+def test_decibel_training_data_travels_with_the_bare_model_file(tmp_path, random):
+    import rasterio
+
+    for folder, count, dtype in (("sar", 1, "float32"), ("optical", 3, "uint8")):
+        (tmp_path / folder).mkdir()
+        for index in range(4):
+            values = random.normal(-12, 3, (count, 64, 64)) if folder == "sar" else random.integers(0, 255, (3, 64, 64))
+            profile = {"driver": "GTiff", "width": 64, "height": 64, "count": count, "dtype": dtype}
+            with rasterio.open(tmp_path / folder / f"{index}.tif", "w", **profile) as file:
+                file.write(values.astype(dtype))
+    config = sar_keras.load_config("default", [*TINY, f"data.root={tmp_path}", "data.limit=null", "train.epochs=1"])
+    with pytest.warns(UserWarning, match="tell no scenes"):
+        run = sar_keras.fit(config, tmp_path / "run")
+    scale = sar_keras.load_model(run / "generator.keras").sar_scale
+    assert scale.units == "db" and scale.low == pytest.approx(-19, abs=0.5) and scale.high == pytest.approx(-5, abs=0.5)
