@@ -155,6 +155,8 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             ],
         )
         callbacks.plot_history(history, run / "history.png")
+    else:
+        print(f"nothing to do: the run has its {done} epochs; raise them with --set train.epochs=N")
     _print_closing(run, model.generator, images, indices["train"], datasets, train)
     return run
 

@@ -85,7 +85,7 @@ def test_what_is_not_a_model(tiny_run, tmp_path):
         with pytest.raises(ModelError):
             sar_keras.load_model(missing)
     (tmp_path / "text.keras").write_text("hello")
-    with pytest.raises(ModelError, match="not a [.]keras file"):
+    with pytest.raises(ModelError, match=r"not a \.keras file"):
         sar_keras.load_model(tmp_path / "text.keras")
     whole = (tiny_run / "generator.keras").read_bytes()
     (tmp_path / "torn.keras").write_bytes(whole[: len(whole) // 2])

@@ -1,0 +1,205 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TINY
+from PIL import Image
+
+from sar_keras.data.synthetic import write_pairs
+
+SET = [argument for override in TINY for argument in ("--set", override)]
+
+
+def one_line(text):
+    lines = [line for line in text.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
+@pytest.mark.parametrize("code", ["import sar_keras", "import sar_keras.cli; sar_keras.__version__"])
+def test_importing_needs_no_tensorflow(code):
+    check = f"{code}; import sys; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["fit", "--help"], ["data", "--help"]])
+def test_help_and_version_need_no_tensorflow(arguments):
+    code = f"""
+import sys
+from sar_keras.cli import main
+try:
+    main({arguments!r})
+finally:
+    assert "tensorflow" not in sys.modules
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0 and ("Usage" in result.stdout or "version" in result.stdout), result.stderr
+
+
+def test_the_whole_way_from_a_folder_to_colours_and_an_export(tmp_path, pairs_folder):
+    # In processes of their own, to see what a terminal sees.
+    def run(*arguments):
+        command = [Path(sys.executable).with_name("sar-keras"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+
+    fitted = run("fit", "default", "--data", pairs_folder, "--out", "runs/mine", *SET)
+    assert fitted.stderr == ""
+    assert "sar-keras export runs/mine" in fitted.stdout and "PSNR" in fitted.stdout
+    image = next(pairs_folder.rglob("s1/*.png"))
+    coloured = run("colorize", "runs/mine", image, "-o", "colour.png")
+    assert coloured.stderr == "" and coloured.stdout == "colour.png\n"
+    assert Image.open(tmp_path / "colour.png").size == (64, 64)
+    assert run("export", "runs/mine").stdout == "saved_models/mine/1\n"
+    assert run("export", "runs/mine/generator.keras", "-o", "served", "--version", "3").stdout == "served/3\n"
+    assert (tmp_path / "served/3/saved_model.pb").is_file()
+    resumed = run("fit", "--out", "runs/mine", "--resume", "--set", "train.epochs=3")
+    assert "resumed after epoch 2, step 6" in resumed.stdout and "epoch 3/3" in resumed.stdout
+
+
+def test_scan_counts_pairs_and_lists_the_lonely(command, tmp_path, pairs_folder):
+    root = shutil.copytree(pairs_folder, tmp_path / "data")
+    lonely = next(root.rglob("s2/*.png"))
+    next(root.rglob(f"s1/{lonely.name.replace('_s2_', '_s1_')}")).unlink()
+    code, out, err = command("data", "scan", root)
+    assert code == 0 and err == ""
+    assert "23 pairs, 12 scenes, 1 images without a partner" in out and f"no partner: {lonely}" in out
+
+
+def test_synth_draws_pairs_and_spares_what_is_there(command, tmp_path):
+    assert command("data", "synth", tmp_path / "new", "-n", "8", "--size", "32")[0] == 0
+    assert "8 pairs, 8 scenes" in command("data", "scan", tmp_path / "new")[1]
+    code, _, err = command("data", "synth", tmp_path / "new", "-n", "8")
+    assert code == 2 and "not empty" in one_line(err)
+
+
+def break_truncated(root):
+    path = next(root.rglob("s1/*.png"))
+    path.write_bytes(path.read_bytes()[:500])
+    return path
+
+
+def break_empty(root):
+    path = next(root.rglob("s2/*.png"))
+    path.write_bytes(b"")
+    return path
+
+
+def break_text(root):
+    path = next(root.rglob("s2/*.png"))
+    path.write_text("not an image at all")
+    return path
+
+
+def break_size(root):
+    path = next(root.rglob("s1/*.png"))
+    Image.fromarray(np.zeros((40, 64), np.uint8)).save(path)
+    return path
+
+
+def break_pair(root):
+    path = next(root.rglob("s1/*.png"))
+    path.unlink()
+    return path.parents[1] / "s2" / path.name.replace("_s1_", "_s2_")
+
+
+@pytest.mark.parametrize("breakage", [break_truncated, break_empty, break_text, break_size, break_pair])
+def test_broken_data_names_the_file_and_leaves_nothing(command, tmp_path, pairs_folder, breakage):
+    root = shutil.copytree(pairs_folder, tmp_path / "data")
+    path = breakage(root)
+    code, _, err = command("fit", "default", "--data", root, "--out", tmp_path / "run", *SET)
+    assert code == 2 and str(path) in one_line(err)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "papr"], "did you mean paper"),
+        (["fit", "missing.yaml"], "missing.yaml"),
+        (["fit", "default"], "--data"),
+        (["fit", "default", "--data", "missing"], "missing: no such"),
+        (["fit", "default", "--data", "empty"], "empty: no pairs"),
+        (["fit", "--set", "train.epoch=1"], "did you mean train.epochs"),
+        (["fit", "--set", "train.epochs=x"], "train.epochs"),
+        (["fit", "--set", "train.epochs"], "KEY=VALUE"),
+        (["fit", "--resume"], "--out"),
+        (["fit", "--resume", "--out", "missing"], "no run to resume"),
+        (["fit", "--out", "full"], "full: exists already"),
+        (["fit", "--data", "full/file.txt"], "columns sar and optical"),
+        (["fit", "--set", "data.split=missing.csv"], "missing.csv"),
+        (["colorize", "missing", "full/file.txt", "-o", "x.png"], "missing: no such model"),
+        (["colorize", "full", "full/file.txt", "-o", "x.png"], "not a run directory"),
+        (["colorize", "full", "missing.png", "-o", "x.png"], "missing.png: no such"),
+        (["export", "full/file.txt"], "not a .keras file"),
+        (["data", "scan", "missing"], "no such"),
+        (["data", "scan", "empty"], "no pairs"),
+    ],
+)
+def test_bad_requests_say_what_and_how_to_mend_and_leave_nothing(command, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("full").mkdir()
+    Path("full/file.txt").write_text("hello\n")
+    code, out, err = command(*arguments)
+    assert code == 2 and out == "" and message in one_line(err)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.name != "runs") == ["empty", "file.txt", "full"]
+
+
+def test_several_images_of_which_some_fail(command, tiny_run, tmp_path, save_png):
+    good = save_png(tmp_path / "in/good.png", np.zeros((30, 50), np.uint8))
+    bad = tmp_path / "in/bad.png"
+    bad.write_bytes(good.read_bytes()[:40])
+    code, _, err = command("colorize", tiny_run, tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1 and str(bad) in err and "1 of 2 images failed" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    code, _, err = command("colorize", tiny_run, bad, "-o", tmp_path / "colour.png")
+    assert code == 2 and str(bad) in one_line(err) and not (tmp_path / "colour.png").exists()
+    code, _, err = command("colorize", tiny_run, good, tmp_path / "none.png", "-o", tmp_path / "out2")
+    assert code == 1 and "none.png: no such file" in err
+
+
+def test_outputs_that_cannot_be(command, tiny_run, tmp_path, save_png):
+    image = save_png(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    before = image.read_bytes()
+    code, _, err = command("colorize", tiny_run, image, "-o", image)
+    assert code == 2 and "replace its own input" in one_line(err) and image.read_bytes() == before
+    code, _, err = command("colorize", tiny_run, image, "-o", tmp_path / "a.bmp")
+    assert code == 2 and ".png" in one_line(err)
+    code, _, err = command("colorize", tiny_run, image, image, "-o", tmp_path / "b.png")
+    assert code == 2
+    save_png(tmp_path / "s1/x.png", np.zeros((8, 8), np.uint8))
+    code, _, err = command("colorize", tiny_run, image, tmp_path / "s1", "-o", image)
+    assert code == 2 and "is a file" in one_line(err)
+
+
+def test_resume_finds_nothing_to_do(command, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    code, out, _ = command("fit", "--out", run, "--resume")
+    assert code == 0 and "train.epochs" in out
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(command, small_disk, tmp_path, tiny_run):
+    write_pairs(tmp_path / "data", 12, image_size=64)
+    run = small_disk / "run"
+    larger = ["--set", "model.filters=32"]
+    code, _, err = command("fit", "default", "--data", tmp_path / "data", "--out", run, *SET, *larger)
+    assert code == 2 and "disk is full" in one_line(err) and not run.exists()
+    (small_disk / "filler").write_bytes(b"\0" * 2_900_000)
+    code, _, err = command("export", tiny_run, "-o", small_disk / "served")
+    assert code == 2 and "disk is full" in one_line(err)
+    assert list((small_disk / "served").iterdir()) == []
