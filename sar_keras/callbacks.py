@@ -152,6 +152,7 @@ class SampleGrids(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._writer = tf.summary.create_file_writer(str(self.folder / "logs" / "samples"))
+        self._generate = tf.function(lambda sar: self.model.generator(sar, training=False))
 
     def on_epoch_end(self, epoch, logs=None):
         epochs = self.params["epochs"]
@@ -159,7 +160,7 @@ class SampleGrids(keras.callbacks.Callback):
             return
         step = int(self.model.optimizer.iterations.numpy())
         for name, (sar, optical) in self.samples.items():
-            grid = sample_grid(sar.numpy(), self.model.generator(sar, training=False).numpy(), optical.numpy())
+            grid = sample_grid(sar.numpy(), self._generate(sar).numpy(), optical.numpy())
             write_image(self.folder / "samples" / f"{name}-{epoch + 1:04d}.png", grid)
             with self._writer.as_default(step):
                 tf.summary.image(name, grid[None])

@@ -164,6 +164,10 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
 def _optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
     described = getattr(config.optimizer, which).model_dump()
     try:
+        rate = described["config"].get("learning_rate")
+        if isinstance(rate, dict):
+            # Keras finds a schedule by its class name only here, not inside an optimizer's config.
+            described["config"]["learning_rate"] = keras.optimizers.schedules.deserialize(rate)
         return keras.optimizers.get(described)
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
