@@ -2,10 +2,10 @@
 
     python benchmarks/train_step.py [--peer torch_pix2pix.py] [--steps 8]
 
-Networks and losses are the same on both sides: pix2pix's U-Net-256 with transposed convolutions and batch normalisation,
-the 70 x 70 PatchGAN, BCE + 100 L1 + 0.01 VGG16 block3_conv3. Both sides run one after the other in processes of their
-own, on random images; the figures are medians after two steps of warm-up. The peer must print one JSON line with
-`images_per_s` and take `{train|infer} --batch N [--bf16] [--channels-last] --steps N`; it needs PyTorch.
+Networks and losses are the same on both sides: pix2pix's U-Net-256 with transposed convolutions and batch
+normalisation, the 70 x 70 PatchGAN, BCE + 100 L1 + 0.01 VGG16 block3_conv3. Both sides run one after the other in
+processes of their own, on random images; the figures are medians after two steps of warm-up. The peer must print one
+JSON line with `images_per_s` and take `{train|infer} --batch N [--bf16] [--channels-last] --steps N`; it needs PyTorch.
 """
 
 import argparse
@@ -31,7 +31,9 @@ def measure_ours(kind: str, batch: int, low: bool, steps: int) -> float:
 
     dtype = "mixed_bfloat16" if low else "float32"
     generator = sar_keras.UNetGenerator(upsampling="transpose", dtype=dtype)
-    model = sar_keras.Pix2Pix(generator, sar_keras.PatchDiscriminator(dtype=dtype), sar_keras.VGG16Features(dtype=dtype))
+    model = sar_keras.Pix2Pix(
+        generator, sar_keras.PatchDiscriminator(dtype=dtype), sar_keras.VGG16Features(dtype=dtype)
+    )
     model.compile(keras.optimizers.Adam(2e-4, 0.5), keras.optimizers.Adam(2e-4, 0.5))
     random = np.random.default_rng(0)
     sar, optical = (random.uniform(-1, 1, (batch, 256, 256, c)).astype("float32") for c in (1, 3))
@@ -69,9 +71,10 @@ def main() -> None:
         print(json.dumps({"images_per_s": rate}))
         return
 
-    has_peer = arguments.peer.is_file() and not subprocess.run(
-        [sys.executable, "-c", "import torch"], capture_output=True
-    ).returncode
+    has_peer = (
+        arguments.peer.is_file()
+        and not subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode
+    )
     print(f"{processor()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, images/s, median\n")
     print(f"| work | batch | precision | sar_keras | {'PyTorch' if has_peer else 'PyTorch (not installed)'} |")
     print("|---|---|---|---|---|")

@@ -22,8 +22,9 @@ class Scale:
     """A linear map of pixel values in `units` to [-1, 1]: `low` becomes -1, `high` becomes 1, beyond is clipped.
 
     Attributes:
-        units: "uint8", "amplitude" (digital numbers of more than 8 bits), "db" (10 log10 of backscatter power), or
-            "reflectance" for optical images of more than 8 bits.
+        units: "uint8", "amplitude" (digital numbers of more than 8 bits), "db" (10 log10 of backscatter power; also for
+            training data in linear power), "unit" (scaled already), or "reflectance" for optical images of more than 8
+            bits.
         low: The value that becomes -1, in `units`.
         high: The value that becomes 1, in `units`.
     """
@@ -102,22 +103,18 @@ def warn_if_units_differ(units: str, scale: Scale, name: str) -> None:
         )
 
 
-def fit_scale(samples: list[np.ndarray], optical: bool = False) -> Scale:
-    """Choose the scale of a training set from a sample of its images.
+def fit_scale(values: np.ndarray, units: str) -> Scale:
+    """Choose the scale of a training set from a sample of its values.
 
-    8-bit images keep 0..255. Others go from their 1st to their 99th percentile, over all samples together, since few
-    use the whole range of their dtype and radar has a long tail of bright points.
+    8-bit images keep 0..255. Others go from their 1st to their 99th percentile, since few use the whole range of their
+    dtype and radar has a long tail of bright points. Linear power is scaled in decibel.
     """
-    values = np.concatenate([sample.ravel()[::7] for sample in samples])
-    units = guess_units(values)
-    if values.dtype == np.uint8:
+    if units == "uint8":
         return Scale()
     if units == "unit":
-        return Scale("db", -1.0, 1.0)
+        return Scale("unit", -1.0, 1.0)
     values = values[np.isfinite(values)].astype("float32")
-    if optical:
-        units = "reflectance"
-    elif units == "linear":
+    if units == "linear":
         units = "db"
         values = 10 * np.log10(np.maximum(values, SMALLEST_POWER))
     low, high = np.percentile(values, [1, 99]) if values.size else USUAL_DB

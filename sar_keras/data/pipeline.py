@@ -15,12 +15,14 @@ import tensorflow as tf
 from sar_keras.data.pairs import Pair
 from sar_keras.errors import DataError
 from sar_keras.images import read_optical, read_sar
-from sar_keras.sar import Scale, fit_scale
+from sar_keras.sar import Scale, fit_scale, guess_units
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
 _JITTER = 286 / 256
 # Images read to find the range of values that are not 8-bit.
 _SCALE_SAMPLES = 64
+# Of the values of these images every one of so many counts; a prime, so as not to fall in step with rows and bands.
+_POOL_EVERY = 61
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Images:
         channels: SAR bands.
         resize: Bring larger images to `size` whole, instead of cropping.
         sar_scale, optical_scale: How stored values become [-1, 1].
+        sar_units: Units of the stored SAR values, see `sar_keras.sar.UNITS`.
         memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
     """
 
@@ -42,23 +45,24 @@ class Images:
     resize: bool
     sar_scale: Scale
     optical_scale: Scale
+    sar_units: str
     memory: tuple[tf.Tensor, tf.Tensor] | None
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as float32 in [-1, 1], height and width as stored; for use inside `Dataset.map`."""
         if self.memory:
-            sar, optical = (tf.gather(images, index) for images in self.memory)
-            return self.sar_scale.to_unit(sar, self.sar_scale.units), self.optical_scale.to_unit(
-                optical, self.optical_scale.units
-            )
+            return self._to_unit(*(tf.gather(images, index) for images in self.memory))
         sar, optical = tf.numpy_function(self._read_files, [index], [tf.float32, tf.float32], stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
 
-    def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        sar, optical = _read(self.pairs[index], self.channels)
-        return self.sar_scale.to_unit(sar).numpy(), self.optical_scale.to_unit(
+    def _to_unit(self, sar, optical) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.sar_scale.to_unit(sar, self.sar_units), self.optical_scale.to_unit(
             optical, self.optical_scale.units
-        ).numpy()
+        )
+
+    def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        sar, optical = self._to_unit(*_read(self.pairs[index], self.channels))
+        return sar.numpy(), optical.numpy()
 
 
 def load(
@@ -80,39 +84,43 @@ def load(
     Raises:
         DataError: a file is missing, broken or empty, or the two images of a pair differ in size.
     """
-    memory_size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    fits = True
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    memory: tuple[np.ndarray, np.ndarray] | None = None
     samples: list[tuple[np.ndarray, np.ndarray]] = []
     every = max(1, len(pairs) // _SCALE_SAMPLES)
     with ThreadPoolExecutor() as pool:
         # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
         for index, images in enumerate(progress(pool.map(lambda pair: _read(pair, channels), pairs))):
+            if index == 0 and len(pairs) * sum(image.nbytes for image in images) < _physical_memory() / 4:
+                memory = tuple(np.empty((len(pairs), *image.shape), image.dtype) for image in images)
+            paths = (pairs[index].sar, pairs[index].optical)
+            for path, image, first in zip(paths, images, (samples or [images])[0], strict=True):
+                if image.dtype != first.dtype:
+                    raise DataError(f"{path}: is {image.dtype}, those before it are {first.dtype}; convert it")
+            if memory and all(image.shape == store.shape[1:] for image, store in zip(images, memory, strict=True)):
+                for image, store in zip(images, memory, strict=True):
+                    store[index] = image
+            else:
+                memory = None
             if index % every == 0:
                 samples.append(images)
-            first = kept[0] if kept else images
-            total = len(pairs) * sum(image.nbytes for image in first)
-            fits = fits and total < memory_size / 4 and images[0].shape == first[0].shape
-            if fits:
-                kept.append(images)
-            else:
-                kept.clear()
-    for name, images in (
-        ("SAR", [pair[0] for pair in kept or samples]),
-        ("optical", [pair[1] for pair in kept or samples]),
-    ):
-        dtypes = sorted({str(image.dtype) for image in images})
-        if len(dtypes) > 1:
-            raise DataError(f"the {name} images mix {' and '.join(dtypes)}; convert them to one of these")
+    sar_values, optical_values = (
+        np.concatenate([image.ravel()[::_POOL_EVERY] for image in images]) for images in zip(*samples, strict=True)
+    )
+    sar_units = guess_units(sar_values)
     return Images(
         pairs,
         size,
         channels,
         resize,
-        fit_scale([sar for sar, _ in samples]),
-        fit_scale([optical for _, optical in samples], optical=True),
-        tuple(tf.convert_to_tensor(np.stack(images)) for images in zip(*kept, strict=True)) if kept else None,
+        fit_scale(sar_values, sar_units),
+        fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
+        sar_units,
+        tuple(tf.convert_to_tensor(store) for store in memory) if memory else None,
     )
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,6 +128,8 @@ def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
+    if not np.isfinite(optical).all():
+        raise DataError(f"{pair.optical}: holds values that are not numbers; fill or remove them")
     return sar, optical
 
 

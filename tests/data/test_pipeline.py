@@ -106,11 +106,32 @@ def test_sixteen_bit_and_decibel_images_reach_the_whole_range(tmp_path, save_png
     assert abs(sar.mean()) < 0.1 and sar.std() > 0.4
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_linear_power_is_scaled_in_decibel(tmp_path, save_png, in_memory):
+    tiff, colour = tmp_path / "s1/a.tif", save_png(tmp_path / "s2/a.png", np.zeros((64, 64, 3), np.uint8))
+    power = np.full((64, 64), 0.001, np.float32)
+    power[:, 16:48], power[:, 48:] = 0.01, 0.1
+    save_png(tiff, power)
+    images = load([Pair(tiff, colour)], size=64)
+    images = images if in_memory else dataclasses.replace(images, memory=None)
+    ((sar, _),) = take(evaluation_dataset(images, [0], 1), 1)
+    # -30, -20 and -10 dB are equally far apart, as 0.001, 0.01 and 0.1 are not.
+    np.testing.assert_allclose(sar[0, 0, [0, 32, 63], 0], [-1, 0, 1], atol=1e-4)
+
+
+def test_optical_values_that_are_no_numbers_are_refused(tmp_path, save_png):
+    colour = np.zeros((64, 64), np.float32)
+    colour[3, 3] = np.nan
+    pair = Pair(save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8)), save_png(tmp_path / "b.tif", colour))
+    with pytest.raises(DataError, match=r"b\.tif.*not numbers"):
+        load([pair])
+
+
 def test_pairs_that_do_not_fit_together(tmp_path, save_png):
     sar = save_png(tmp_path / "s1/a.png", np.zeros((64, 64), np.uint8))
     with pytest.raises(DataError, match=r"a\.png: differs in size.*64x64 and 60x64"):
         load([Pair(sar, save_png(tmp_path / "s2/a.png", np.zeros((64, 60, 3), np.uint8)))])
     deep = save_png(tmp_path / "s1/b.png", np.zeros((64, 64), np.uint16))
     colour = save_png(tmp_path / "s2/b.png", np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(DataError, match="mix uint16 and uint8"):
+    with pytest.raises(DataError, match=r"b\.png: is uint16, those before it are uint8"):
         load([Pair(sar, colour), Pair(deep, colour)])
