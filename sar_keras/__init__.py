@@ -44,6 +44,7 @@ def _import_tensorflow_quietly() -> None:
     TF_CPP_MIN_LOG_LEVEL silences the C++ log, but not the lines that are written before the log is set up
     (https://github.com/tensorflow/tensorflow/issues/79029), so the file descriptor is turned aside meanwhile.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         importlib.import_module("tensorflow")
         return

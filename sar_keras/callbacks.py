@@ -26,11 +26,18 @@ class StopWhenNotFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         broken = [name for name, value in logs.items() if not np.isfinite(value)]
         if broken:
-            step = int(self.model.optimizer.iterations.numpy())
-            raise TrainingDiverged(
-                f"{', '.join(broken)} not finite at step {step}; nothing of this epoch is kept. A lower learning rate "
-                "(optimizer.generator.config.learning_rate) or train.precision=float32 usually helps"
-            )
+            self._stop(", ".join(broken))
+
+    def on_epoch_end(self, epoch, logs=None):
+        # The last step's losses were taken before its update.
+        if not all(np.isfinite(weight).all() for weight in self.model.generator.get_weights()):
+            self._stop("the generator's weights")
+
+    def _stop(self, what: str) -> None:
+        raise TrainingDiverged(
+            f"{what} not finite at step {int(self.model.optimizer.iterations.numpy())}; nothing of this epoch is kept. "
+            "A lower learning rate (optimizer.generator.config.learning_rate) or train.precision=float32 usually helps"
+        )
 
 
 class Progress(keras.callbacks.Callback):

@@ -1,6 +1,7 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
 import errno
+import shutil
 import sys
 import warnings
 from collections import Counter
@@ -10,6 +11,8 @@ import click
 
 import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError
+
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 class _Group(click.Group):
@@ -22,7 +25,7 @@ class _Group(click.Group):
         except SarKerasError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
-            _fail("stopped; `sar-keras fit --out RUN --resume` goes on from the last finished epoch", 130)
+            _fail("stopped", 130)
         except Exception as error:
             line = _environment_error(error)
             if line is None:
@@ -42,8 +45,16 @@ def _environment_error(error: Exception) -> str | None:
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text or "errno = 28" in text:
         return "the disk is full: free some space, or write elsewhere (--out, -o)"
     if isinstance(error, PermissionError) or number == errno.EROFS:
-        return f"{error.filename}: no permission to read or write there"
+        return f"{_visible(error.filename)}: no permission to read or write there"
+    if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError) or number == errno.ENAMETOOLONG:
+        return f"{_visible(error.filename)}: {error.strerror.lower()}; give another path"
     return None
+
+
+def _visible(filename: str) -> Path:
+    """The folder in place of a temporary file in it, whose name means nothing to the user."""
+    path = Path(filename)
+    return path.parent if path.name.startswith(".") else path
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,10 +65,8 @@ def main() -> None:
 
 @main.command()
 @click.argument("config", required=False)
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder or CSV manifest of pairs.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>]."
-)
+@click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
+@click.option("--out", type=_PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last finished epoch.")
 def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
@@ -66,7 +75,7 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
     CONFIG is a preset (quick, default, paper; quick if left out) or a YAML file. `quick` draws procedural scenes to
     train on; give the others your pairs with --data.
     """
-    from sar_keras.config import load_config, override
+    from sar_keras.config import load_config, new_run, override
 
     if resume:
         if out is None:
@@ -79,8 +88,7 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
         settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])
     settings = override(settings, overrides)
-    name = Path(config).stem if config else "quick"
-    sar_keras.fit(settings, out or _new_run(name), resume)
+    sar_keras.fit(settings, out or new_run(config or "quick"), resume)
 
 
 def _quoted(path: Path) -> str:
@@ -90,18 +98,10 @@ def _quoted(path: Path) -> str:
     return json.dumps(str(path), ensure_ascii=False)
 
 
-def _new_run(name: str) -> Path:
-    import datetime
-
-    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-
-
 @main.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or folder for several inputs."
-)
+@click.argument("model", type=_PATH)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="File, or folder for several inputs.")
 def colorize(model: Path, inputs: tuple[Path, ...], output: Path) -> None:
     """Colorize SAR images of any size (PNG, JPEG, TIFF).
 
@@ -125,8 +125,8 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path) -> None:
 
 
 @main.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="[saved_models/<run>]")
+@click.argument("model", type=_PATH)
+@click.option("-o", "--output", type=_PATH, metavar="DIR", help="[saved_models/<run>]")
 @click.option("--version", type=click.IntRange(0), metavar="N", help="[one more than the highest in DIR]")
 def export(model: Path, output: Path | None, version: int | None) -> None:
     """Export a SavedModel for TensorFlow Serving to DIR/N."""
@@ -144,7 +144,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=_PATH, metavar="DIR")
 def scan(folder: Path) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
     from sar_keras.data.pairs import find_pairs
@@ -164,26 +164,20 @@ def scan(folder: Path) -> None:
 
 
 @data.command()
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", type=_PATH, metavar="DIR")
 @click.option("-n", "--number", "count", type=click.IntRange(1), default=240, show_default=True, help="Pairs to draw.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--size", type=click.IntRange(32), default=256, show_default=True, help="Pixels a side.")
 def synth(folder: Path, count: int, seed: int, size: int) -> None:
     """Draw procedural SAR/optical pairs into DIR, in the layout of the SEN1-2 terrain subset (v_2/...)."""
     from sar_keras.data.synthetic import write_pairs
-    from sar_keras.files import atomic
     from sar_keras.terminal import progress_bar
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists already and is not empty; give another folder")
-    if folder.exists():
-        folder.rmdir()
-    with atomic(folder) as temporary:
-        write_pairs(
-            temporary,
-            count,
-            seed,
-            size,
-            progress_bar("drawing", "scene"),
-        )
+    try:
+        write_pairs(folder, count, seed, size, progress_bar("drawing", "scene"))
+    except BaseException:
+        shutil.rmtree(folder / "v_2", ignore_errors=True)
+        raise
     click.echo(f"{count} pairs in {folder}")

@@ -3,6 +3,7 @@
 The defaults below are the preset `default`; `configs/default.yaml` lists each of them with its meaning.
 """
 
+import datetime
 import difflib
 import re
 from pathlib import Path
@@ -61,6 +62,12 @@ class LossConfig(_Section):
     perceptual: float = Field(0.01, ge=0)
     perceptual_layer: str = "block3_conv3"
 
+    @pydantic.model_validator(mode="after")
+    def _something_to_learn(self):
+        if not (self.adversarial or self.l1 or self.perceptual):
+            raise ValueError("one of adversarial, l1 and perceptual must be above 0")
+        return self
+
 
 class OptimizerConfig(_Section):
     """A Keras optimizer as `keras.optimizers.get` takes it."""
@@ -102,7 +109,9 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that reads 2e-4 as a number: YAML 1.1, which PyYAML follows, takes it for a string."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def presets() -> list[str]:
@@ -129,7 +138,7 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         raise ConfigError(
             f"{path}: cannot be read ({error.__class__.__name__}); give a preset or a YAML file"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: must hold keys such as train: {{epochs: 2}}")
@@ -139,6 +148,12 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     """Apply overrides such as "train.epochs=2" to a configuration."""
     return _validated(_with_overrides(config.model_dump(mode="json"), overrides), source="--set")
+
+
+def new_run(config: Config | str | Path) -> Path:
+    """The run directory of a run that is given none: runs/<preset>-<date>-<time>."""
+    name = "run" if isinstance(config, Config) else Path(config).stem
+    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def keys(section: pydantic.BaseModel | None = None, prefix: str = "") -> dict[str, Any]:
@@ -159,7 +174,7 @@ def _with_overrides(tree: dict, overrides) -> dict:
             raise ConfigError(f"--set {text}: must be KEY=VALUE, such as train.epochs=2")
         try:
             value = yaml.load(value, _Loader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"--set {text}: the value is not YAML") from error
         *sections, last = key.split(".")
         branch = tree

@@ -12,11 +12,16 @@ def strategy_for(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def resolve_precision(precision: str) -> str:
+    """What "auto" means on this machine: "bfloat16" where that is fast, else "float32"."""
+    if precision == "auto":
+        return "bfloat16" if bfloat16_is_fast() else "float32"
+    return precision
+
+
 def dtype_policy_for(precision: str) -> str:
-    """The Keras dtype policy for `train.precision`: variables and losses are float32 under each."""
-    if precision == "bfloat16" or (precision == "auto" and bfloat16_is_fast()):
-        return "mixed_bfloat16"
-    return "float32"
+    """The Keras dtype policy for a resolved `train.precision`: variables and losses are float32 under each."""
+    return "mixed_bfloat16" if precision == "bfloat16" else "float32"
 
 
 def bfloat16_is_fast() -> bool:

@@ -58,6 +58,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     )
     archive.add_endpoint("colorize_png", colorize_png, [tf.TensorSpec((None,), tf.string, name="image_bytes")])
     with atomic(target) as temporary:
+        temporary.mkdir()
         archive.write_out(str(temporary), verbose=False)
         _write_warm_up(temporary, folder.name, model.input_shape[1:])
     return target

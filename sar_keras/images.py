@@ -34,23 +34,36 @@ def read_image(path: str | os.PathLike, count: int) -> np.ndarray:
         raise DataError(f"{path}: the file is empty; copy it again or remove it")
     try:
         # Pillow has no TIFF of several 16-bit or float bands; GDAL reads a truncated PNG without complaint.
-        return (_read_tiff if path.suffix.lower() in (".tif", ".tiff") else _read_with_pillow)(path, count)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            return _read_with_gdal(path, count, "GTiff")
+        return _read_with_pillow(path, count)
+    except PermissionError:
+        raise
+    except (OSError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable PNG, JPEG or TIFF; copy it again or remove it") from error
 
 
-def _read_tiff(path: Path, count: int) -> np.ndarray:
-    with rasterio.open(path, driver="GTiff") as source:
+def _read_with_gdal(path: Path, count: int, driver: str) -> np.ndarray:
+    with rasterio.open(path, driver=driver) as source:
         if source.colorinterp[0] == ColorInterp.palette:
             table = np.array([colour[:3] for _, colour in sorted(source.colormap(1).items())], np.uint8)
             return table[source.read(1)][..., :count]
-        bands = [index for index, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha]
-        return np.moveaxis(source.read(bands[:count]), 0, -1)
+        bands = [index for index, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha][:count]
+        image = np.moveaxis(source.read(bands), 0, -1)
+        if source.nodata is not None and np.issubdtype(image.dtype, np.floating):
+            image[image == source.nodata] = np.nan
+        return image
 
 
 def _read_with_pillow(path: Path, count: int) -> np.ndarray:
     with Image.open(path, formats=["PNG", "JPEG"]) as image:
-        return image_array(image)[..., :count]
+        array = image_array(image)[..., :count]
+    with path.open("rb") as file:
+        header = file.read(26)
+    # Bit depth and colour type, https://www.w3.org/TR/png/#11IHDR. Pillow keeps 16 bits of plain grey only.
+    if header.startswith(b"\x89PNG") and header[24] == 16 and header[25] != 0:
+        return _read_with_gdal(path, count, "PNG")
+    return array
 
 
 def image_array(image: Image.Image) -> np.ndarray:

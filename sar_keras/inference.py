@@ -56,6 +56,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
+    except PermissionError:
+        raise
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
     if len(generator.inputs) != 1 or len(generator.input_shape) != 4 or generator.output_shape[-1] != 3:

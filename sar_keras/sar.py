@@ -116,6 +116,6 @@ def fit_scale(values: np.ndarray, units: str) -> Scale:
     values = values[np.isfinite(values)].astype("float32")
     if units == "linear":
         units = "db"
-        values = 10 * np.log10(np.maximum(values, SMALLEST_POWER))
+        values = 10 * np.log10(values[values > SMALLEST_POWER])  # zero is nodata
     low, high = np.percentile(values, [1, 99]) if values.size else USUAL_DB
     return Scale(units, float(low), float(max(high, low + 1e-3)))

@@ -1,9 +1,10 @@
 """From a configuration to a run directory."""
 
 import csv
-import datetime
 import math
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import keras
@@ -12,12 +13,13 @@ import tensorflow as tf
 
 from sar_keras import callbacks, metrics
 from sar_keras.color import view_channels
-from sar_keras.config import Config, keys, load_config
+from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import split_pairs, write_split
-from sar_keras.distribution import describe, dtype_policy_for, strategy_for
+from sar_keras.distribution import describe, dtype_policy_for, resolve_precision, strategy_for
 from sar_keras.errors import ConfigError, DataError, OutputError
+from sar_keras.inference import save_model
 from sar_keras.models.pix2pix import Pix2Pix
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.unet import UNetGenerator
@@ -40,26 +42,39 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
         TrainingDiverged: a loss is no longer finite; the last good checkpoint stays.
     """
-    name = config if isinstance(config, str) and "/" not in config else "run"
+    run = Path(run) if run else new_run(config)
     if not isinstance(config, Config):
         config = load_config(config)
-    run = Path(run) if run else Path("runs") / f"{name.removesuffix('.yaml')}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     if resume:
         _check_resumable(run, config)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise OutputError(f"{run}: exists already; go on with --resume, or give another --out")
     if config.data.root is None and config.data.layout != "synthetic":
         raise ConfigError("no data: give the folder of pairs with --data, or data.layout=synthetic for a trial")
-    if config.data.root:
-        config = config.model_copy(
-            update={"data": config.data.model_copy(update={"root": config.data.root.expanduser().absolute()})}
-        )
+    config = _resolved(config)
     try:
         return _fit(config, run, resume)
-    except BaseException:
+    except BaseException as error:
         if not resume and not (run / "checkpoints" / "checkpoint").exists():
             shutil.rmtree(run, ignore_errors=True)
+        elif isinstance(error, KeyboardInterrupt):
+            print(f"\nto go on from the last finished epoch: sar-keras fit --out {run} --resume", file=sys.stderr)
+        # A file that broke while it was read inside the tf.data pipeline.
+        if isinstance(error, tf.errors.OpError) and (line := re.search("DataError: (.+)", str(error))):
+            raise DataError(line[1]) from error
         raise
+
+
+def _resolved(config: Config) -> Config:
+    """With an absolute root and the precision that "auto" means here, so that the saved run repeats elsewhere."""
+    changes = {"train": config.train.model_copy(update={"precision": resolve_precision(config.train.precision)})}
+    if config.data.root:
+        try:
+            root = config.data.root.expanduser().absolute()
+        except RuntimeError as error:
+            raise ConfigError(f"data.root: {error}") from error
+        changes["data"] = config.data.model_copy(update={"root": root})
+    return config.model_copy(update=changes)
 
 
 def _check_resumable(run: Path, config: Config) -> None:
@@ -69,7 +84,8 @@ def _check_resumable(run: Path, config: Config) -> None:
     for key, value in wanted.items():
         if key == "train.epochs" and value < saved[key]:
             raise ConfigError(f"train.epochs: {value} is less than the run's {saved[key]}; it may only be raised")
-        if key not in ("train.epochs", "data.root") and value != saved[key]:
+        # "auto" stands for what it meant when the run began; the data may have moved.
+        if key not in ("train.epochs", "data.root") and value not in (saved[key], "auto"):
             raise ConfigError(f"{key}: the run has {saved[key]}; only train.epochs may be raised with --resume")
 
 
@@ -129,13 +145,13 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         for split, chosen in indices.items()
         if chosen
     }
+    twin = _generator(config, "float32")
     if done < train.epochs:
         samples = {
             split: next(iter(pipeline.evaluation_dataset(images, _evenly(indices[split], _SAMPLES), _SAMPLES)))
             for split in ("train", "validation")
             if indices[split]
         }
-        twin = _generator(config, "float32")
         model.fit(
             pipeline.training_dataset(
                 images, indices["train"], train.batch_size, train.seed, config.data.augment, done * steps
@@ -148,15 +164,17 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             shuffle=False,
             callbacks=[
                 callbacks.StopWhenNotFinite(),
-                callbacks.Progress(),
                 callbacks.SaveRun(run, manager, twin, images.sar_scale, history),
+                callbacks.Progress(),
                 callbacks.TensorBoardScalars(run / "logs"),
                 callbacks.SampleGrids(run, samples),
             ],
         )
-        callbacks.plot_history(history, run / "history.png")
     else:
         print(f"nothing to do: the run has its {done} epochs; raise them with --set train.epochs=N")
+        twin.set_weights(model.generator.get_weights())
+        save_model(twin, run / "generator.keras", images.sar_scale)
+    callbacks.plot_history(history, run / "history.png")
     _print_closing(run, model.generator, images, indices["train"], datasets, train)
     return run
 
@@ -261,13 +279,13 @@ def _evenly(items: list, count: int) -> list:
 
 
 def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, done) -> None:
-    scenes = len({pair.place for pair in pairs})
+    scenes = len({pair.place for pair in pairs if pair.scene is not None})
     shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
     terms = [
         f"{weight:g} {term}" for term, weight in config.loss if term in ("adversarial", "l1", "perceptual") and weight
     ]
     print(f"run     {run}")
-    print(f"data    {len(pairs)} pairs of {scenes} scene{'s' * (scenes != 1)}: {shares}")
+    print(f"data    {len(pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
     print(f"model   U-Net, {model.generator.count_params() / 1e6:.1f} million weights; loss {' + '.join(terms)}")
     print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")
     if done:
@@ -277,8 +295,8 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, 
 
 def _print_closing(run: Path, generator, images, train_indices: list[int], datasets: dict, train) -> None:
     if "test" in datasets:
-        optical = [batch[1] for batch in pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 16)]
-        mean_colour = tf.reduce_mean(tf.concat(optical, 0), axis=[0, 1, 2])
+        batches = pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 1)
+        mean_colour = np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
         scores, baseline = [], []
         for sar, truth in progress_bar("testing", "batch")(datasets["test"]):
             scores.append(metrics.psnr(truth, generator(sar, training=False)))

@@ -133,6 +133,8 @@ def test_broken_data_names_the_file_and_leaves_nothing(command, tmp_path, pairs_
         (["fit", "--set", "data.split=missing.csv"], "missing.csv"),
         (["colorize", "missing", "full/file.txt", "-o", "x.png"], "missing: no such model"),
         (["colorize", "full", "full/file.txt", "-o", "x.png"], "not a run directory"),
+        (["fit", "--out", "full/file.txt/run", "--set", "data.limit=8", "--set", "data.image_size=32"], "file.txt"),
+        (["data", "synth", "full/file.txt/x", "-n", "1"], "file.txt"),
         (["colorize", "full", "missing.png", "-o", "x.png"], "missing.png: no such"),
         (["export", "full/file.txt"], "not a .keras file"),
         (["data", "scan", "missing"], "no such"),
@@ -190,7 +192,7 @@ def small_disk(tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("needs the right to mount a small tmpfs")
     yield disk
-    subprocess.run(["umount", disk], check=True)
+    subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(command, small_disk, tmp_path, tiny_run):

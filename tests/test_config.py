@@ -50,11 +50,23 @@ def test_override_keeps_its_neighbours_and_reads_exponents():
         ("train.batch_size", "KEY=VALUE"),
         ("train.seed.x=1", "train.seed.x"),
         ("loss.l1=.nan", "loss.l1"),
+        ("data.split=2020-13-45", "not YAML"),
     ],
 )
 def test_bad_overrides_name_the_key(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config("quick", [override])
+
+
+def test_an_objective_without_terms_is_refused():
+    with pytest.raises(ConfigError, match=r"loss.*above 0"):
+        load_config("quick", ["loss.l1=0", "loss.perceptual=0", "loss.adversarial=0"])
+
+
+@pytest.mark.parametrize(("text", "value"), [("2e-4", 2e-4), ("1.5e4", 1.5e4), (".5e-1", 0.05), ("-1E3", -1000.0)])
+def test_exponents_are_numbers(text, value):
+    config = load_config("quick", [f"optimizer.generator.config={{x: {text}}}"])
+    assert config.optimizer.generator.config == {"x": value}
 
 
 @pytest.mark.parametrize("text", ["- 1", "train: [", "train: {epoch: 3}", "train: 3"])

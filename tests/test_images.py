@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
+import tensorflow as tf
 from PIL import Image
 
 from sar_keras.errors import DataError
@@ -26,6 +27,21 @@ def test_reads_every_kind_of_file_in_its_own_dtype(tmp_path, random):
     smooth = np.linspace(0, 255, 600).reshape(20, 30).astype(np.uint8)
     Image.fromarray(smooth).save(tmp_path / "grey.jpg", quality=95)
     assert np.abs(read_sar(tmp_path / "grey.jpg", 1)[..., 0].astype(int) - smooth).max() < 12
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_sixteen_bits_of_several_bands_keep_their_low_byte(tmp_path, random, channels):
+    deep = random.integers(0, 4000, (20, 30, channels)).astype(np.uint16)
+    (tmp_path / "deep.png").write_bytes(tf.io.encode_png(deep).numpy())
+    colours = channels - 1 if channels in (2, 4) else channels  # the last band is transparency
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png", 3), deep[..., :colours])
+
+
+def test_nodata_of_a_float_tiff_is_not_a_number(tmp_path):
+    profile = {"driver": "GTiff", "width": 2, "height": 1, "count": 1, "dtype": "float32", "nodata": -9999}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as file:
+        file.write(np.float32([[[-12, -9999]]]))
+    np.testing.assert_array_equal(read_sar(tmp_path / "a.tif", 1).ravel(), [-12, np.nan])
 
 
 def test_transparency_and_palette_are_resolved(tmp_path, random):

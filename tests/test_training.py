@@ -111,6 +111,32 @@ def test_diverging_from_the_start_leaves_nothing(tmp_path, pairs_folder):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_last_update_of_an_epoch_is_guarded_too(tmp_path, pairs_folder):
+    changes = [f"data.root={pairs_folder}", "optimizer.generator.config.learning_rate=1e39", "train.steps_per_epoch=1"]
+    with pytest.raises(TrainingDiverged, match="weights"):
+        sar_keras.fit(sar_keras.load_config("default", [*TINY, *changes, "train.epochs=1"]), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, monkeypatch):
+    from sar_keras.data import pipeline
+
+    root = shutil.copytree(pairs_folder, tmp_path / "data")
+    monkeypatch.setattr(pipeline, "_physical_memory", lambda: 0)
+    load = pipeline.load
+
+    def load_then_lose_files(*arguments, **keywords):
+        images = load(*arguments, **keywords)
+        for path in root.rglob("s1/*.png"):
+            path.unlink()
+        return images
+
+    monkeypatch.setattr(pipeline, "load", load_then_lose_files)
+    config = sar_keras.load_config("default", [*TINY, f"data.root={root}"])
+    with pytest.raises(DataError, match=r"s1.*\.png: no such file$"):
+        sar_keras.fit(config, tmp_path / "run")
+
+
 def test_an_existing_folder_is_not_overwritten(tiny_run):
     with pytest.raises(OutputError, match="--resume"):
         sar_keras.fit(sar_keras.load_config("quick", TINY), tiny_run)

@@ -9,6 +9,7 @@
 
 import csv
 import dataclasses
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,20 +89,19 @@ def pair_from_names(sar: Path, optical: Path, terrain: str | None = None) -> Pai
 
 def _sibling_folders(root: Path, layout: str) -> Iterator[tuple[str, Path, Path]]:
     """Yield (terrain or "", SAR folder, optical folder) at any depth below `root`."""
-    for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
-        children = {child.name: child for child in folder.iterdir() if child.is_dir()}
+    for name, subfolders, _ in os.walk(root, followlinks=True):
+        folder = Path(name)
         if layout in ("auto", "sen12"):
-            for name, child in children.items():
-                partner = children.get(name.replace("s1_", "s2_", 1))
-                if re.fullmatch(r"s1_\d+", name) and partner:
-                    yield "", child, partner
+            for scene in {child[3:] for child in subfolders if re.fullmatch(r"s[12]_\d+", child)}:
+                yield "", folder / f"s1_{scene}", folder / f"s2_{scene}"
         if layout in ("auto", "terrain", "folders"):
             for sar, optical in _FOLDERS:
-                if sar in children and optical in children:
+                # A lonely s1 is a pair of folders of which one is missing; a lonely "A" or "rgb" may be anything.
+                if {sar, optical} <= set(subfolders) or (sar == "s1" and {sar, optical} & set(subfolders)):
                     # Directly under the root the folder's name is the data set's, not a terrain's.
                     is_terrain = layout != "folders" and folder != root
                     if layout != "terrain" or is_terrain:
-                        yield folder.name if is_terrain else "", children[sar], children[optical]
+                        yield folder.name if is_terrain else "", folder / sar, folder / optical
 
 
 def _match(sar_folder: Path, optical_folder: Path, terrain: str) -> Found:
@@ -114,7 +114,7 @@ def _match(sar_folder: Path, optical_folder: Path, terrain: str) -> Found:
 def _images_by_key(folder: Path) -> dict[str, Path]:
     """The images of a folder under what is equal in the names of partners."""
     images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix.lower() not in SUFFIXES:
             continue
         key = re.sub(r"(^|_)(s1|s2|sar|optical|opt|rgb)(?=_|$)", r"\1", path.stem, flags=re.IGNORECASE)
@@ -144,13 +144,21 @@ def _read_manifest(path: Path) -> list[Pair]:
     if not rows:
         raise DataError(f"{path}: lists no pairs")
     pairs = []
+    root, seen = Path(os.path.abspath(path.parent)), set()
     for line, row in enumerate(rows, start=2):
         if not row["sar"] or not row["optical"]:
             raise DataError(f"{path}: line {line} lacks the name of a SAR or an optical image")
         split = row.get("split") or None
         if split not in (None, *SPLITS):
             raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
-        pair = pair_from_names(path.parent / row["sar"], path.parent / row["optical"], row.get("terrain") or None)
+        sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
+        for image in (sar, optical):
+            if not image.is_file():
+                raise DataError(f"{path}: line {line} names {image}, which does not exist")
+        if sar in seen:
+            raise DataError(f"{path}: line {line} names {sar} a second time; remove one")
+        seen.add(sar)
+        pair = pair_from_names(sar, optical, row.get("terrain") or None)
         scene = {"season": None, "scene": row["scene"]} if row.get("scene") else {}
         pairs.append(dataclasses.replace(pair, split=split, **scene))
     return pairs

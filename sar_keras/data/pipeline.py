@@ -6,7 +6,7 @@ resumed in the middle, exactly.
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,8 +21,8 @@ from sar_keras.sar import Scale, fit_scale, guess_units
 _JITTER = 286 / 256
 # Images read to find the range of values that are not 8-bit.
 _SCALE_SAMPLES = 64
-# Of the values of these images every one of so many counts; a prime, so as not to fall in step with rows and bands.
-_POOL_EVERY = 61
+# Values of them that count.
+_SCALE_VALUES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +103,7 @@ def load(
                 memory = None
             if index % every == 0:
                 samples.append(images)
-    sar_values, optical_values = (
-        np.concatenate([image.ravel()[::_POOL_EVERY] for image in images]) for images in zip(*samples, strict=True)
-    )
+    sar_values, optical_values = (_pool(images) for images in zip(*samples, strict=True))
     sar_units = guess_units(sar_values)
     return Images(
         pairs,
@@ -115,8 +113,18 @@ def load(
         fit_scale(sar_values, sar_units),
         fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
         sar_units,
-        tuple(tf.convert_to_tensor(store) for store in memory) if memory else None,
+        _on_the_cpu(memory) if memory else None,
     )
+
+
+def _pool(images: Sequence[np.ndarray]) -> np.ndarray:
+    values = np.concatenate([image.ravel() for image in images])
+    return values[:: max(1, values.size // _SCALE_VALUES)]
+
+
+def _on_the_cpu(arrays: Sequence[np.ndarray]) -> tuple[tf.Tensor, ...]:
+    with tf.device("CPU:0"):
+        return tuple(tf.convert_to_tensor(array) for array in arrays)
 
 
 def _physical_memory() -> int:

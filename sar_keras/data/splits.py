@@ -17,8 +17,8 @@ from sar_keras.data.pairs import SPLITS, Pair
 from sar_keras.errors import DataError
 from sar_keras.files import atomic
 
-# Random assignments that are tried; the one nearest to the wanted shares wins.
-_TRIALS = 20_000
+# Over all the random deals of which the best is taken.
+_SCENES_DEALT = 20_000
 
 
 def split_pairs(
@@ -40,6 +40,7 @@ def split_pairs(
         return _read_split(Path(how), pairs)
     if how == "auto" and all(pair.split for pair in pairs):
         return pairs
+    ratios = tuple(ratio / sum(ratios) for ratio in ratios)
     if len(pairs) < 2:
         raise DataError("one pair cannot be split into train and test; add pairs")
     places = sorted({pair.place for pair in pairs}, key=str)
@@ -62,27 +63,41 @@ def split_pairs(
 
 
 def _by_scene(pairs: list[Pair], places: list, ratios, seed: int) -> list[Pair]:
-    """Of many random assignments of scenes, take the one whose shares of each terrain are nearest to `ratios`."""
+    """Give each split its share of each terrain, as nearly as whole scenes allow.
+
+    Scenes are dealt out in a random order, each to the split that it helps most; of many such deals the one nearest to
+    the wanted shares is taken.
+    """
     terrains = sorted({pair.terrain for pair in pairs}, key=str)
+    place_index, terrain_index = ({name: i for i, name in enumerate(names)} for names in (places, terrains))
     counts = np.zeros((len(places), len(terrains)))
     for pair in pairs:
-        counts[places.index(pair.place), terrains.index(pair.terrain)] += 1
+        counts[place_index[pair.place], terrain_index[pair.terrain]] += 1
+
+    used = np.flatnonzero(ratios)
+    wanted = np.array(ratios)[used, None] * counts.sum(0)
     random = np.random.default_rng(seed)
-    trials = random.choice(len(SPLITS), size=(_TRIALS, len(places)), p=np.array(ratios) / sum(ratios))
-    # In each trial one scene, at random, is given to each split: with few scenes a split would often stay empty.
-    wanted = np.flatnonzero(ratios)
-    chosen = np.argsort(random.random(trials.shape), axis=1)[:, : len(wanted)]
-    np.put_along_axis(trials, chosen, wanted[None], axis=1)
-    error = np.zeros(_TRIALS)
-    for split, ratio in enumerate(ratios):
-        error += np.abs((trials == split) @ counts - ratio * counts.sum(0)).sum(1)
-    best = dict(zip(places, trials[error.argmin()], strict=True))
-    return [dataclasses.replace(pair, split=SPLITS[best[pair.place]]) for pair in pairs]
+    deals = _SCENES_DEALT // len(places) + 1
+    order = random.permuted(np.tile(np.arange(len(places)), (deals, 1)), axis=1)
+    filled = np.zeros((deals, len(used), len(terrains)))
+    assigned = np.zeros((deals, len(places)), int)
+    every = np.arange(deals)
+    for turn in range(len(places)):
+        scene = order[:, turn]
+        # In relation to what is wanted, so that a small split, too, gets something of each terrain.
+        error = np.abs(filled - wanted) / wanted
+        change = (np.abs(filled + counts[scene][:, None] - wanted) / wanted - error).sum(-1)
+        # The first scenes go one to each split, so that none stays empty.
+        split = np.full(deals, turn) if turn < len(used) else change.argmin(1)
+        filled[every, split] += counts[scene]
+        assigned[every, scene] = split
+    best = assigned[(np.abs(filled - wanted) / wanted).sum((1, 2)).argmin()]
+    return [dataclasses.replace(pair, split=SPLITS[used[best[place_index[pair.place]]]]) for pair in pairs]
 
 
 def _random(pairs: list[Pair], ratios, seed: int) -> list[Pair]:
     order = np.random.default_rng(seed).permutation(len(pairs))
-    held_out = [max(1, round(len(pairs) * ratio / sum(ratios))) if ratio else 0 for ratio in ratios[1:]]
+    held_out = [max(1, round(len(pairs) * ratio)) if ratio else 0 for ratio in ratios[1:]]
     validation, test = held_out if len(pairs) > 2 else (0, 1)
     names = ["test"] * test + ["validation"] * validation
     names += ["train"] * (len(pairs) - len(names))
@@ -91,7 +106,7 @@ def _random(pairs: list[Pair], ratios, seed: int) -> list[Pair]:
 
 
 def _warn_of_leak(pairs: list[Pair]) -> None:
-    trained = {pair.place for pair in pairs if pair.split == "train"}
+    trained = {pair.place for pair in pairs if pair.split == "train" and pair.scene is not None}
     test = [pair for pair in pairs if pair.split == "test"]
     sharing = sum(pair.place in trained for pair in test)
     warnings.warn(
@@ -138,7 +153,9 @@ def _read_split(path: Path, pairs: list[Pair]) -> list[Pair]:
     depths = {len(parts) for parts in splits}
     listed = []
     for pair in pairs:
-        split = next((splits[end] for depth in depths if (end := pair.sar.parts[-depth:]) in splits), None)
+        split = next(
+            (splits[end] for depth in sorted(depths, reverse=True) if (end := pair.sar.parts[-depth:]) in splits), None
+        )
         if split:
             listed.append(dataclasses.replace(pair, split=split))
     if not any(pair.split == "train" for pair in listed):

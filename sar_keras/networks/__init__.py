@@ -11,6 +11,7 @@ def any_size(model: keras.Model) -> keras.Model:
     channels = model.input_shape[-1]
     return keras.models.clone_model(
         model,
-        input_tensors=keras.Input((None, None, channels), name="sar"),
+        # Keras versions differ in whether the input of a model is a tensor or a list of one.
+        input_tensors=keras.tree.map_structure(lambda _: keras.Input((None, None, channels), name="sar"), model.input),
         clone_function=lambda layer: layer,
     )

@@ -29,6 +29,20 @@ def test_terrain_layout(tmp_path):
         assert [path.name for path in found.unpaired] == ["ROIs1970_fall_s1_13_p2.png", "ROIs1970_fall_s2_13_p3.png"]
 
 
+@pytest.mark.parametrize("name", ["rois/s1_1/ROIs1158_spring_s1_1_p1.png", "agri/s1/ROIs1868_summer_s1_59_p1.png"])
+def test_a_folder_without_its_partner_is_not_passed_over(tmp_path, name):
+    touch(tmp_path, "a/s1/x.png", "a/s2/x.png", name)
+    found = find_pairs(tmp_path)
+    assert len(found.pairs) == 1 and found.unpaired == [tmp_path / name]
+
+
+def test_symbolic_links_are_followed(tmp_path):
+    touch(tmp_path / "elsewhere", "agri/s1/x.png", "agri/s2/x.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/v_2").symlink_to(tmp_path / "elsewhere")
+    assert find_pairs(tmp_path / "data").pairs[0].terrain == "agri"
+
+
 def test_one_terrain_folder_alone(tmp_path):
     touch(tmp_path, "agri/s1/ROIs1868_summer_s1_59_p2.png", "agri/s2/ROIs1868_summer_s2_59_p2.png")
     assert find_pairs(tmp_path / "agri").pairs[0].scene == "59"
@@ -61,6 +75,7 @@ def test_parallel_folders(tmp_path, folders):
 
 
 def test_manifest_by_file_and_by_folder(tmp_path):
+    touch(tmp_path, "s1/x.png", "s2/x.png", "s1/y.png", "s2/y.png")
     (tmp_path / "pairs.csv").write_text(
         "sar,optical,scene,terrain,split\ns1/x.png,s2/x.png,delta,wet,test\ns1/y.png,s2/y.png,,,\n"
     )
@@ -78,9 +93,12 @@ def test_manifest_by_file_and_by_folder(tmp_path):
         ("sar,optical\n", "no pairs"),
         ("sar,optical\nx.png,\n", "line 2"),
         ("sar,optical,split\nx.png,y.png,tset\n", "line 2.*tset"),
+        ("sar,optical\nx.png,y.png\nx.png,y.png\n", "line 3.*second time"),
+        ("sar,optical\nx.png,z.png\n", "line 2.*z.png, which does not exist"),
     ],
 )
 def test_bad_manifests(tmp_path, text, message):
+    touch(tmp_path, "x.png", "y.png")
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         find_pairs(tmp_path)

@@ -81,6 +81,28 @@ def test_split_file_round_trip_even_if_the_data_moved(tmp_path):
     assert [p.split for p in read] == [p.split for p in split]
 
 
+def test_split_file_tells_equal_names_in_nested_folders_apart(tmp_path):
+    pairs = [
+        Pair(tmp_path / folder / f"{i}.png", tmp_path / "o.png", scene=f"{folder}{i}")
+        for folder in ("s1", "x/s1")
+        for i in range(6)
+    ]
+    split = split_pairs(pairs)
+    write_split(split, tmp_path / "split.csv", tmp_path)
+    assert split_pairs(pairs, str(tmp_path / "split.csv")) == split
+
+
+def test_ratios_are_shares_of_their_sum():
+    pairs = make({str(scene): 10 for scene in range(30)})
+    for ratios in ((8, 1, 1), (80, 10, 10)):
+        assert Counter(p.split for p in split_pairs(pairs, ratios=ratios)) == {
+            "train": 240,
+            "validation": 30,
+            "test": 30,
+        }
+    assert {p.split for p in split_pairs(pairs, ratios=(0.9, 0, 0.1))} == {"train", "test"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

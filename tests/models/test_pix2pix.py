@@ -48,8 +48,8 @@ def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view
 
     logs = model.train_on_batch(sar, optical, return_dict=True)
     for name, value in terms.items():
-        assert logs[name] == pytest.approx(float(value), rel=1e-4)
-    assert logs["generator_loss"] == pytest.approx(float(total), rel=1e-4)
+        assert float(logs[name]) == pytest.approx(float(value), rel=1e-4)
+    assert float(logs["generator_loss"]) == pytest.approx(float(total), rel=1e-4)
     for actual, wanted in zip(model.generator.trainable_variables, expected, strict=True):
         np.testing.assert_allclose(actual, wanted, atol=2e-4)
 
@@ -63,8 +63,8 @@ def test_the_discriminator_learns_real_from_generated(batch):
     real = twin.discriminator(color.view(sar, optical, "luma"), training=True)
     fake = twin.discriminator(color.view(sar, twin.generator(sar, training=True), "luma"), training=True)
     by_hand = 0.5 * (losses.binary_crossentropy(real, True) + losses.binary_crossentropy(fake, False))
-    assert logs["discriminator_loss"] == pytest.approx(float(by_hand), rel=1e-4)
-    assert logs["d_real"] == pytest.approx(float(tf.reduce_mean(tf.sigmoid(real))), rel=1e-4)
+    assert float(logs["discriminator_loss"]) == pytest.approx(float(by_hand), rel=1e-4)
+    assert float(logs["d_real"]) == pytest.approx(float(tf.reduce_mean(tf.sigmoid(real))), rel=1e-4)
     assert any((b != np.array(a)).any() for b, a in zip(before, model.discriminator.trainable_variables, strict=True))
 
 
@@ -91,8 +91,8 @@ def test_evaluation_averages_over_images_also_when_the_last_batch_is_ragged(rand
     logs = model.evaluate(tf.data.Dataset.from_tensor_slices((sar, optical)).batch(2), return_dict=True, verbose=0)
     generated = model.generator(sar, training=False).numpy()
     mse = ((generated - optical) ** 2).mean((1, 2, 3))
-    assert logs["psnr"] == pytest.approx(np.mean(10 * np.log10(4 / mse)), abs=1e-3)
-    assert logs["l1"] == pytest.approx(np.abs(generated - optical).mean(), rel=1e-4)
+    assert float(logs["psnr"]) == pytest.approx(np.mean(10 * np.log10(4 / mse)), abs=1e-3)
+    assert float(logs["l1"]) == pytest.approx(np.abs(generated - optical).mean(), rel=1e-4)
 
 
 def test_the_objective_learns_eight_pairs_by_heart(pairs_folder):
