@@ -13,6 +13,7 @@ _HOMES = {
     "Config": "config",
     "load_config": "config",
     "fit": "training",
+    "evaluate": "evaluation",
     "load_model": "inference",
     "colorize": "inference",
     "UNetGenerator": "networks.unet",

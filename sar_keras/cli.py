@@ -19,9 +19,10 @@ class _Group(click.Group):
     """Turns the errors that a user can cause into one line and an exit code."""
 
     def invoke(self, context: click.Context):
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
         try:
-            return super().invoke(context)
+            with warnings.catch_warnings():
+                warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+                return super().invoke(context)
         except SarKerasError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
@@ -138,6 +139,32 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
     click.echo(export_saved_model(loaded, output, version))
 
 
+@main.command()
+@click.argument("model", type=_PATH)
+@click.option("--data", type=_PATH, metavar="DIR", help="Other pairs than the run's own.")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="[test; train for --protocol paper]")
+@click.option("--protocol", type=click.Choice(["standard", "paper"]), default="standard", show_default=True)
+@click.option("--by", type=click.Choice(["terrain", "scene"]), help="Also a line for each.")
+@click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything as JSON.")
+def evaluate(
+    model: Path, data: Path | None, split: str | None, protocol: str, by: str | None, json_file: Path | None
+) -> None:
+    """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB."""
+    import json
+
+    from sar_keras.files import atomic
+
+    report = sar_keras.evaluate(model, data, split, protocol)
+    from sar_keras.evaluation import table
+
+    scenes = report["scenes"] or "unknown"
+    click.echo(f"{model}: {report['n']} {report['split']} images of {scenes} scenes, protocol {protocol}\n")
+    click.echo(table(report, by))
+    if json_file:
+        with atomic(json_file) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+
+
 @main.group()
 def data() -> None:
     """Look at training data, or make some."""
@@ -161,6 +188,52 @@ def scan(folder: Path) -> None:
     )
     for path in found.unpaired:
         click.echo(f"no partner: {path}")
+
+
+@data.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@click.option("-o", "--output", required=True, type=_PATH, metavar="FILE.csv")
+@click.option("--by", type=click.Choice(["scene", "random"]), default="scene", show_default=True)
+@click.option("--ratios", nargs=3, type=click.FloatRange(0), default=(0.8, 0.1, 0.1), show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def split(folder: Path, output: Path, by: str, ratios: tuple[float, float, float], seed: int) -> None:
+    """Split the pairs of DIR, a folder or a CSV manifest, into train, validation and test.
+
+    `sar-keras fit --set data.split=FILE.csv` uses the result.
+    """
+    from sar_keras.data.pairs import find_pairs
+    from sar_keras.data.splits import split_pairs, write_split
+
+    if ratios[0] <= 0:
+        raise DataError("--ratios: the share of train must be above 0")
+    if output.exists():
+        raise OutputError(f"{output}: exists already; give another -o")
+    pairs = split_pairs(find_pairs(folder, must_exist=False).pairs, by, ratios, seed)
+    write_split(pairs, output, folder.parent if folder.is_file() else folder)
+    shares = Counter(pair.split for pair in pairs)
+    click.echo(f"{output}: " + ", ".join(f"{shares[name]} {name}" for name in ("train", "validation", "test")))
+
+
+@data.command()
+@click.argument("split_file", type=_PATH, metavar="SPLIT.csv")
+def audit(split_file: Path) -> None:
+    """Tell whether a split leaks: exit code 0 where no scene stands in two splits, else 1. Reads names only."""
+    from sar_keras.data.splits import audit as audit_split
+    from sar_keras.data.splits import read_split
+
+    report = audit_split(read_split(split_file))
+    for name, found in report.held_out.items():
+        click.echo(
+            f"{name}: {found.total} patches, {found.same_scene} ({found.same_scene / found.total:.1%}) share a scene "
+            f"with training, {found.neighbour} ({found.neighbour / found.total:.1%}) have a neighbouring patch there"
+        )
+    for place, splits in report.shared_scenes.items():
+        click.echo(f"scene {' '.join(filter(None, place))} stands in {', '.join(splits)}")
+    if report.unknown:
+        click.echo(f"{report.unknown} patches whose names tell no scene were left out")
+    click.echo("leaks" if report.shared_scenes else "no leak")
+    if report.shared_scenes:
+        sys.exit(1)
 
 
 @data.command()

@@ -53,8 +53,8 @@ class Found:
     unpaired: list[Path]
 
 
-def find_pairs(root: str | Path, layout: str = "auto") -> Found:
-    """Find the pairs under a folder, or in a CSV manifest.
+def find_pairs(root: str | Path, layout: str = "auto", must_exist: bool = True) -> Found:
+    """Find the pairs under a folder, or in a CSV manifest, whose files must exist unless only names are of interest.
 
     Raises:
         DataError: there is no such folder, it holds no pairs, or the manifest is not one.
@@ -64,7 +64,7 @@ def find_pairs(root: str | Path, layout: str = "auto") -> Found:
         raise DataError(f"{root}: no such file or folder (data.root)")
     manifest = root if root.is_file() else root / "pairs.csv"
     if layout == "manifest" or root.is_file() or (layout == "auto" and manifest.is_file()):
-        return Found(_read_manifest(manifest), [])
+        return Found(_read_manifest(manifest, must_exist), [])
     found = Found([], [])
     for terrain, sar_folder, optical_folder in sorted(_sibling_folders(root, layout)):
         matched = _match(sar_folder, optical_folder, terrain)
@@ -129,7 +129,7 @@ def _natural_order(name: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _read_manifest(path: Path) -> list[Pair]:
+def _read_manifest(path: Path, must_exist: bool) -> list[Pair]:
     if not path.is_file():
         raise DataError(f"{path}: no such manifest")
     try:
@@ -153,7 +153,7 @@ def _read_manifest(path: Path) -> list[Pair]:
             raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
         sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
         for image in (sar, optical):
-            if not image.is_file():
+            if must_exist and not image.is_file():
                 raise DataError(f"{path}: line {line} names {image}, which does not exist")
         if sar in seen:
             raise DataError(f"{path}: line {line} names {sar} a second time; remove one")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sar_keras.data.pairs import SPLITS, Pair
+from sar_keras.data.pairs import SPLITS, Pair, pair_from_names
 from sar_keras.errors import DataError
 from sar_keras.files import atomic
 
@@ -37,7 +37,7 @@ def split_pairs(
         DataError: a split file that does not fit the pairs; or too few pairs to split.
     """
     if how not in ("auto", "scene", "random"):
-        return _read_split(Path(how), pairs)
+        return _from_file(Path(how), pairs)
     if how == "auto" and all(pair.split for pair in pairs):
         return pairs
     ratios = tuple(ratio / sum(ratios) for ratio in ratios)
@@ -132,32 +132,90 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _read_split(path: Path, pairs: list[Pair]) -> list[Pair]:
-    """Give each pair the split that the file has for its SAR image; leave out pairs that it does not list."""
+def read_split(path: Path) -> list[Pair]:
+    """The pairs of a split file: names and what they tell; the images need not exist.
+
+    Columns sar and split, and optionally optical, terrain, season, scene, patch. "val" counts as "validation".
+
+    Raises:
+        DataError: no such file, not a CSV, or a column or a split that is missing or unknown.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"data.split: {path}: no such split file; use scene, random or the path of a CSV") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such split file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file in UTF-8") from error
-    if not rows or "sar" not in rows[0] or "split" not in rows[0]:
+    if not rows or not {"sar", "split"} <= set(rows[0]):
         raise DataError(f"{path}: a split file needs the columns sar and split, and a row for each pair")
-    unknown = {row["split"] for row in rows} - set(SPLITS)
-    if unknown:
-        raise DataError(f"{path}: split must be one of {', '.join(SPLITS)}, got {sorted(map(str, unknown))[0]!r}")
-    splits = {Path(row["sar"]).parts: row["split"] for row in rows}
-    if len(splits) < len(rows):
+    pairs = []
+    for line, row in enumerate(rows, start=2):
+        split = "validation" if row["split"] == "val" else row["split"]
+        if split not in SPLITS:
+            raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        pair = pair_from_names(Path(row["sar"] or ""), Path(row.get("optical") or ""), row.get("terrain") or None)
+        about = {"season": row.get("season") or pair.season, "scene": row.get("scene") or pair.scene}
+        patch = int(row["patch"]) if (row.get("patch") or "").isdigit() else pair.patch
+        pairs.append(dataclasses.replace(pair, split=split, patch=patch, **about))
+    if len({pair.sar for pair in pairs}) < len(pairs):
         raise DataError(f"{path}: two rows name the same SAR image")
+    return pairs
+
+
+def _from_file(path: Path, pairs: list[Pair]) -> list[Pair]:
+    """Give each pair the split that the file has for its SAR image; leave out pairs that it does not list."""
+    splits = {pair.sar.parts: pair.split for pair in read_split(path)}
     # A row names the end of a path, however deep: the data may lie elsewhere than where the split was made.
-    depths = {len(parts) for parts in splits}
+    depths = sorted({len(parts) for parts in splits}, reverse=True)
     listed = []
     for pair in pairs:
-        split = next(
-            (splits[end] for depth in sorted(depths, reverse=True) if (end := pair.sar.parts[-depth:]) in splits), None
-        )
+        split = next((splits[end] for depth in depths if (end := pair.sar.parts[-depth:]) in splits), None)
         if split:
             listed.append(dataclasses.replace(pair, split=split))
     if not any(pair.split == "train" for pair in listed):
         raise DataError(f"{path}: none of its training images is in the data folder")
     return listed
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """How many patches of a held-out split there are, and how many of them training has all but seen."""
+
+    total: int
+    same_scene: int
+    neighbour: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What `audit` found; a split without `shared_scenes` does not leak."""
+
+    held_out: dict[str, HeldOut]
+    shared_scenes: dict[tuple[str | None, str | None], list[str]]
+    unknown: int
+
+
+def audit(pairs: list[Pair]) -> Audit:
+    """Count what a split leaks.
+
+    A scene is (season, scene), whatever the terrain; neighbours are patches of a scene whose numbers differ by one.
+    """
+    known = [pair for pair in pairs if pair.scene is not None]
+    trained = {pair.place for pair in known if pair.split == "train"}
+    trained_patches = {(pair.place, pair.patch) for pair in known if pair.split == "train" and pair.patch is not None}
+    held_out = {}
+    for split in SPLITS[1:]:
+        held = [pair for pair in known if pair.split == split]
+        if held:
+            near = [
+                any((pair.place, pair.patch + step) in trained_patches for step in (-1, 1))
+                for pair in held
+                if pair.patch is not None
+            ]
+            held_out[split] = HeldOut(len(held), sum(pair.place in trained for pair in held), sum(near))
+    splits_of: dict = {}
+    for pair in known:
+        splits_of.setdefault(pair.place, set()).add(pair.split)
+    shared = {place: sorted(splits, key=SPLITS.index) for place, splits in splits_of.items() if len(splits) > 1}
+    return Audit(held_out, dict(sorted(shared.items(), key=str)), len(pairs) - len(known))

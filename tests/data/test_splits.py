@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sar_keras.data.pairs import Pair, pair_from_names
-from sar_keras.data.splits import split_pairs, write_split
+from sar_keras.data.splits import HeldOut, audit, read_split, split_pairs, write_split
 from sar_keras.errors import DataError
 
 
@@ -101,6 +101,39 @@ def test_ratios_are_shares_of_their_sum():
             "test": 30,
         }
     assert {p.split for p in split_pairs(pairs, ratios=(0.9, 0, 0.1))} == {"train", "test"}
+
+
+def test_audit_counts_shared_scenes_and_neighbours():
+    def pair(scene, patch, split, terrain="agri"):
+        return Pair(Path(f"{terrain}{scene}{patch}"), Path("x"), terrain, "fall", scene, patch, split)
+
+    pairs = [pair("1", 1, "train"), pair("1", 2, "test"), pair("1", 9, "test"), pair("2", 2, "test")]
+    pairs += [pair("3", 5, "validation"), pair("3", 6, "train", "urban")]
+    found = audit([*pairs, Pair(Path("y"), Path("y"), split="test")])
+    assert found.held_out == {"validation": HeldOut(1, 1, 1), "test": HeldOut(3, 2, 1)}
+    assert found.shared_scenes == {("fall", "1"): ["train", "test"], ("fall", "3"): ["train", "validation"]}
+    assert found.unknown == 1
+
+
+def test_audit_of_the_kaggle_subset(shared, tmp_path, command):
+    names = shared / "data/sen12/kaggle_v_2_files.csv"
+    code, out, _ = command("data", "split", names, "-o", tmp_path / "scene.csv")
+    assert code == 0
+    code, out, _ = command("data", "audit", tmp_path / "scene.csv")
+    assert code == 0 and "no leak" in out
+
+    _, _, err = command("data", "split", names, "--by", "random", "-o", tmp_path / "random.csv")
+    assert "1600 of 1600 test patches share a scene" in err
+    assert command("data", "audit", tmp_path / "random.csv")[0] == 1
+    test = audit(read_split(tmp_path / "random.csv")).held_out["test"]
+    assert test.same_scene == test.total == 1600
+    # Both neighbours are elsewhere than in the 80 % of training with a chance of 0.2 squared, and many have only one.
+    assert 0.93 < test.neighbour / test.total < 0.96
+
+    published = names.read_text().replace("published_split", "split")
+    (tmp_path / "published.csv").write_text(published)
+    code, out, _ = command("data", "audit", tmp_path / "published.csv")
+    assert code == 1 and "scene fall 144 stands in" in out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,190 @@
+"""How good a trained model is, on pairs it has or has not seen, beside trivial baselines."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sar_keras import metrics
+from sar_keras.config import load_config
+from sar_keras.data import pipeline
+from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.data.splits import split_pairs
+from sar_keras.errors import DataError, ModelError
+from sar_keras.inference import load_model
+from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.sar import warn_if_units_differ
+from sar_keras.terminal import progress_bar
+
+PROTOCOLS = ("standard", "paper")
+BATCH = 4
+_RESAMPLES = 1000
+# What a reader needs to know of each figure: its name in a table, and whether more is better.
+TITLES = {
+    "psnr": ("PSNR (dB)", True),
+    "ssim": ("SSIM", True),
+    "mse": ("MSE", False),
+    "mae": ("MAE", False),
+    "ciede2000": ("CIEDE2000", False),
+    "gradient_similarity": ("gradient similarity", True),
+    "spectral_angle": ("spectral angle (degrees)", False),
+    "vgg_distance": ("VGG16 distance", False),
+}
+
+
+def evaluate(
+    model: str | Path, data: str | Path | None = None, split: str | None = None, protocol: str = "standard"
+) -> dict:
+    """Score a model beside the mean colour of the training split and the SAR image copied to RGB.
+
+    Args:
+        model: A run directory, or a `.keras` file together with `data`.
+        data: Pairs to use instead of the run's own. Where they are those of the run, its split is kept; others are
+            split by scene.
+        split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".
+        protocol: "standard", see `sar_keras.metrics.standard`, with a VGG16 feature distance; or "paper", the student
+            report's figures, which it took on its training images.
+
+    Returns:
+        {"protocol", "split", "n", "scenes", "model", "trained_on_vgg", "metrics", "baselines": {"mean_colour",
+        "copy_sar"}, "by_terrain", "by_scene"}; each metric is {"mean", "low", "high"}, with a 95 % bootstrap interval
+        over images. The last two hold one dict of metrics a terrain or scene.
+
+    Raises:
+        DataError, ModelError: the split is empty or has one image only, or model and data do not fit.
+    """
+    path = Path(model)
+    generator = load_model(path)
+    config = load_config(path / "config.yaml") if path.is_dir() else None
+    split = split or ("train" if protocol == "paper" else "test")
+    pairs = _pairs(path, config, data)
+    chosen = [pair for pair in pairs if pair.split == split]
+    training = [pair for pair in pairs if pair.split == "train"]
+    if len(chosen) < 2:
+        raise DataError(f"the split {split!r} has {len(chosen)} image(s); an interval needs at least 2")
+    if protocol == "paper" and generator.input_shape[1] < 255:
+        raise ModelError(f"{path}: works on {generator.input_shape[1]} pixels; the paper's SSIM needs 255")
+
+    images = _load(chosen, generator, config)
+    warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
+    mean_colour = _mean_colour(images if split == "train" else _load(training, generator, config))
+    features = VGG16Features() if protocol == "standard" else None
+    scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
+    batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
+    for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
+        truth = _to_fraction(optical)
+        candidates = {
+            "model": generator(sar, training=False),
+            "mean_colour": tf.broadcast_to(mean_colour, tf.shape(optical)),
+            "copy_sar": tf.repeat(sar[..., :1], 3, -1),
+        }
+        for name, candidate in candidates.items():
+            scores[name].append(_score(truth, _to_fraction(candidate), protocol, features))
+
+    per_image = {
+        name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+        for name, batches in scores.items()
+    }
+    return {
+        "protocol": protocol,
+        "split": split,
+        "n": len(chosen),
+        "scenes": len({pair.place for pair in chosen if pair.scene is not None}),
+        "model": str(path),
+        "trained_on_vgg": bool(config and config.loss.perceptual),
+        "metrics": _intervals(per_image["model"]),
+        "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
+        "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
+        "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in chosen], per_image["model"]),
+    }
+
+
+def table(report: dict, by: str | None = None) -> str:
+    """A report as text; `by` adds a line for each "terrain" or "scene"."""
+    lines = [f"{'':26}{'model':>26}{'mean colour':>13}{'SAR as grey':>13}"]
+    for name, figure in report["metrics"].items():
+        title, more_is_better = TITLES[name]
+        mark = " *" if name == "vgg_distance" and report["trained_on_vgg"] else ""
+        interval = f"{figure['mean']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
+        others = "".join(f"{report['baselines'][key][name]['mean']:13.4g}" for key in ("mean_colour", "copy_sar"))
+        lines.append(f"{title + mark + (' ↑' if more_is_better else ' ↓'):26}{interval:>26}{others}")
+    if "vgg_distance" in report["metrics"]:
+        lines.append("VGG16 distance: of the shipped block3_conv3 features; it is not LPIPS.")
+        if report["trained_on_vgg"]:
+            lines.append("* this model was trained with a VGG16 loss, which flatters it here.")
+    if report["protocol"] == "paper":
+        lines.append(
+            "SSIM with a uniform 255-pixel window, nearly the whole image: not comparable with the usual SSIM."
+            + (" On training images: a figure of memory, not of skill." if report["split"] == "train" else "")
+        )
+    if by:
+        groups = report[f"by_{by}"]
+        width = max(len(by), *(len(name) for name in groups))
+        names = list(report["metrics"])
+        lines.append(f"\n{by:{width}}" + "".join(f"{name.partition('_')[0]:>11}" for name in names))
+        for group, figures in groups.items():
+            lines.append(f"{group:{width}}" + "".join(f"{figures[name]['mean']:11.4g}" for name in names))
+    return "\n".join(lines)
+
+
+def _pairs(path: Path, config, data) -> list[Pair]:
+    own_split = path / "split.csv"
+    if data is None:
+        if config is None:
+            raise ModelError(f"{path}: a bare .keras file knows no data; give some with --data")
+        root = config.data.root or path / "data"
+        return split_pairs(find_pairs(root).pairs, str(own_split))
+    pairs = find_pairs(data).pairs
+    if own_split.is_file():
+        try:
+            return split_pairs(pairs, str(own_split))
+        except DataError:
+            pass  # other data than the run's
+    return split_pairs(pairs)
+
+
+def _load(pairs: list[Pair], generator: keras.Model, config) -> pipeline.Images:
+    if not pairs:
+        raise DataError("the split leaves no training images, whose mean colour is the baseline")
+    _, size, _, channels = generator.input_shape
+    resize = bool(config and config.data.resize)
+    images = pipeline.load(pairs, size, channels, resize, progress_bar("reading", "pair", len(pairs)))
+    # The model's scale, not that of the pairs at hand.
+    return dataclasses.replace(images, sar_scale=generator.sar_scale)
+
+
+def _mean_colour(images: pipeline.Images) -> np.ndarray:
+    batches = pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1)
+    return np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
+
+
+def _to_fraction(images: tf.Tensor) -> np.ndarray:
+    return np.clip((np.asarray(images) + 1) / 2, 0, 1)
+
+
+def _score(truth: np.ndarray, candidate: np.ndarray, protocol: str, features) -> dict[str, np.ndarray]:
+    if protocol == "paper":
+        return metrics.paper(truth, candidate)
+    distance = metrics.feature_distance(features, truth, candidate)
+    return metrics.standard(truth, candidate) | {"vgg_distance": distance}
+
+
+def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """The mean over images and its 95 % bootstrap interval; the same resamples for every figure."""
+    count = len(next(iter(per_image.values())))
+    samples = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
+    intervals = {}
+    for name, values in per_image.items():
+        low, high = np.percentile(values[samples].mean(1), [2.5, 97.5])
+        intervals[name] = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+    return intervals
+
+
+def _by(groups: list[str], per_image: dict[str, np.ndarray]) -> dict:
+    groups = np.array(groups)
+    return {
+        str(group): _intervals({name: values[groups == group] for name, values in per_image.items()})
+        for group in np.unique(groups)
+    }

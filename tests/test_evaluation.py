@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+from helpers import read_rows
+
+import sar_keras
+from sar_keras.errors import DataError, ModelError
+from sar_keras.evaluation import _intervals
+from sar_keras.images import read_optical, read_sar
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run):
+    return sar_keras.evaluate(tiny_run)
+
+
+def test_scores_are_those_of_the_saved_model_on_the_test_split(tiny_run, report):
+    rows = [row for row in read_rows(tiny_run / "split.csv") if row["split"] == "test"]
+    model = sar_keras.load_model(tiny_run)
+    errors, copied = [], []
+    for row in rows:
+        sar = read_sar(tiny_run / "data" / row["sar"], 1) / 255
+        truth = read_optical(tiny_run / "data" / row["optical"]) / 255
+        generated = (model.predict((sar * 2 - 1).astype("float32")[None], verbose=0)[0] + 1) / 2
+        errors.append(np.abs(generated - truth).mean())
+        copied.append(((sar - truth) ** 2).mean())
+    assert (report["n"], report["split"], report["protocol"]) == (len(rows), "test", "standard")
+    assert report["metrics"]["mae"]["mean"] == pytest.approx(np.mean(errors), abs=1e-5)
+    assert report["baselines"]["copy_sar"]["mse"]["mean"] == pytest.approx(np.mean(copied), abs=1e-5)
+
+
+def test_the_mean_colour_is_that_of_the_training_split(tiny_run, report):
+    rows = read_rows(tiny_run / "split.csv")
+    optical = {
+        split: [read_optical(tiny_run / "data" / row["optical"]) / 255 for row in rows if row["split"] == split]
+        for split in ("train", "test")
+    }
+    colour = np.mean(optical["train"], axis=(0, 1, 2))
+    expected = np.mean([((image - colour) ** 2).mean() for image in optical["test"]])
+    assert report["baselines"]["mean_colour"]["mse"]["mean"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_groups_add_up_to_the_whole(report, tiny_run):
+    rows = [row for row in read_rows(tiny_run / "split.csv") if row["split"] == "test"]
+    assert set(report["by_terrain"]) == {row["terrain"] for row in rows}
+    assert report["scenes"] == len(report["by_scene"]) == len({(row["season"], row["scene"]) for row in rows})
+
+
+def test_intervals_cover_the_mean_and_shrink_with_more_images(random):
+    few, many = (_intervals({"x": random.normal(5, 1, n)})["x"] for n in (20, 2000))
+    assert few["low"] < few["mean"] < few["high"]
+    # 1.96 standard errors to each side
+    assert many["high"] - many["low"] == pytest.approx(2 * 1.96 / 2000**0.5, rel=0.15)
+
+
+def test_command_prints_and_writes_json(command, tiny_run, tmp_path):
+    code, out, err = command("evaluate", tiny_run, "--by", "terrain", "--json", tmp_path / "scores.json")
+    assert code == 0 and err == ""
+    assert "PSNR" in out and "mean colour" in out and "not LPIPS" in out and "VGG16 loss" in out and "\nterrain" in out
+    figure = json.loads((tmp_path / "scores.json").read_text())["metrics"]["psnr"]
+    assert set(figure) == {"mean", "low", "high"} and figure["low"] <= figure["mean"] <= figure["high"]
+
+
+def test_other_data_is_split_by_scene(command, tiny_run, tmp_path):
+    from sar_keras.data.synthetic import write_pairs
+
+    write_pairs(tmp_path / "other", 36, seed=9, image_size=64)
+    code, out, _ = command("evaluate", tiny_run / "generator.keras", "--data", tmp_path / "other", "--split", "train")
+    assert code == 0 and "train images" in out
+
+
+def test_what_cannot_be_evaluated(tiny_run, tmp_path, save_png):
+    with pytest.raises(ModelError, match="--data"):
+        sar_keras.evaluate(tiny_run / "generator.keras")
+    with pytest.raises(ModelError, match="255"):
+        sar_keras.evaluate(tiny_run, protocol="paper")
+    for folder in ("s1", "s2"):
+        for scene in (1, 2):
+            name = f"ROIs1_fall_{folder}_{scene}_p1.png"
+            save_png(tmp_path / folder / name, np.zeros((64, 64), np.uint8))
+    with pytest.raises(DataError, match=r"'test' has 1 image"):
+        sar_keras.evaluate(tiny_run, tmp_path)
