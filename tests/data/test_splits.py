@@ -115,6 +115,7 @@ def test_audit_counts_shared_scenes_and_neighbours():
     assert found.unknown == 1
 
 
+@pytest.mark.filterwarnings("default")
 def test_audit_of_the_kaggle_subset(shared, tmp_path, command):
     names = shared / "data/sen12/kaggle_v_2_files.csv"
     code, out, _ = command("data", "split", names, "-o", tmp_path / "scene.csv")
