@@ -73,8 +73,8 @@ def main() -> None:
 def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
     """Train a colorizer.
 
-    CONFIG is a preset (quick, default, paper, pix2pix, l1; quick if left out) or a YAML file. `quick` draws procedural scenes to
-    train on; give the others your pairs with --data.
+    CONFIG is a preset (quick, default, paper, pix2pix, l1; quick if left out) or a YAML file. `quick` draws procedural
+    scenes to train on; give the others your pairs with --data.
     """
     from sar_keras.config import load_config, new_run, override
 
