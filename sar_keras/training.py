@@ -46,7 +46,7 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     if not isinstance(config, Config):
         config = load_config(config)
     if resume:
-        _check_resumable(run, config)
+        config = _as_resumed(run, config)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise OutputError(f"{run}: exists already; go on with --resume, or give another --out")
     if config.data.root is None and config.data.layout != "synthetic":
@@ -77,16 +77,20 @@ def _resolved(config: Config) -> Config:
     return config.model_copy(update=changes)
 
 
-def _check_resumable(run: Path, config: Config) -> None:
+def _as_resumed(run: Path, config: Config) -> Config:
+    """The saved configuration with what may change: more epochs, and the place where the data lies."""
     if not (run / "config.yaml").is_file():
         raise OutputError(f"{run}: holds no run to resume")
-    saved, wanted = keys(load_config(run / "config.yaml")), keys(config)
-    for key, value in wanted.items():
+    saved_config = load_config(run / "config.yaml")
+    saved = keys(saved_config)
+    for key, value in keys(config).items():
         if key == "train.epochs" and value < saved[key]:
             raise ConfigError(f"train.epochs: {value} is less than the run's {saved[key]}; it may only be raised")
-        # "auto" stands for what it meant when the run began; the data may have moved.
+        # "auto" stands for what it meant when the run began.
         if key not in ("train.epochs", "data.root") and value not in (saved[key], "auto"):
             raise ConfigError(f"{key}: the run has {saved[key]}; only train.epochs may be raised with --resume")
+    precision = {"precision": saved_config.train.precision}
+    return config.model_copy(update={"train": config.train.model_copy(update=precision)})
 
 
 def _fit(config: Config, run: Path, resume: bool) -> Path:
@@ -174,7 +178,8 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         print(f"nothing to do: the run has its {done} epochs; raise them with --set train.epochs=N")
         twin.set_weights(model.generator.get_weights())
         save_model(twin, run / "generator.keras", images.sar_scale)
-    callbacks.plot_history(history, run / "history.png")
+    if history:
+        callbacks.plot_history(history, run / "history.png")
     _print_closing(run, model.generator, images, indices["train"], datasets, train)
     return run
 
