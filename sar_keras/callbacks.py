@@ -19,6 +19,17 @@ from sar_keras.sar import Scale
 _SCALARS_EVERY = 10  # steps between two points of the training curves in TensorBoard
 _GRIDS_A_RUN = 20  # sample grids of a long run, so that they stay few enough to look through
 
+# Names of the terms in the progress bar, which has one line for all of them.
+_SHORT = {
+    "generator_loss": "G",
+    "l1": "L1",
+    "perceptual": "VGG",
+    "adversarial": "GAN",
+    "discriminator_loss": "D",
+    "d_real": "real",
+    "d_fake": "fake",
+}
+
 
 class StopWhenNotFinite(keras.callbacks.Callback):
     """Stops the run before a loss that is not a number, or infinite, can reach a checkpoint."""
@@ -52,11 +63,12 @@ class Progress(keras.callbacks.Callback):
             leave=False,
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
-            bar_format="{desc} {n}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+            bar_format="{desc} {n}/{total} {elapsed}<{remaining}{postfix}",
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        self._bar.set_postfix_str(_terms(logs), refresh=False)
+        terms = " ".join(f"{short} {logs[name]:.3g}" for name, short in _SHORT.items() if name in logs)
+        self._bar.set_postfix_str(terms, refresh=False)
         self._bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -67,7 +79,7 @@ class Progress(keras.callbacks.Callback):
 
 def _terms(logs: dict) -> str:
     # Keras sorts by name; the reader wants the sum first, and what was held out last.
-    order = ("generator_loss", "l1", "perceptual", "adversarial", "discriminator_loss", "d_real", "d_fake", "val_psnr")
+    order = (*_SHORT, "val_psnr")
     return " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3g}" for name in order if name in logs)
 
 
