@@ -205,6 +205,7 @@ def plot_history(history: list[dict], path: Path) -> None:
             for name in names:
                 axes.plot([row["epoch"] for row in history], [row.get(name) for row in history], ".-", label=name)
             axes.set(title=title, xlabel="epoch", yscale=scale)
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend()
         with atomic(path) as temporary:
             figure.savefig(temporary, dpi=150)

@@ -98,7 +98,7 @@ def warn_if_units_differ(units: str, scale: Scale, name: str) -> None:
     expected = ("db", "linear", "unit") if scale.units == "db" else (scale.units, "unit")
     if units not in expected:
         warnings.warn(
-            f"{name} holds {units} values, the model was trained on {scale.units}: fitted, expect weaker colours",
+            f"{name} holds {units} values, the model was trained on {scale.units}: stretched; colours may be off",
             stacklevel=3,
         )
 

@@ -308,6 +308,8 @@ def _print_closing(run: Path, generator, images, train_indices: list[int], datas
             baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
         model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
         print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")
+        if model_psnr < mean_psnr:
+            print("        not yet better than a single colour: train longer, or on more scenes")
     print(f"""
 {run}/generator.keras    the trained model
 {run}/samples/           SAR | generated | truth
