@@ -1,6 +1,5 @@
 """From a configuration to a run directory."""
 
-import csv
 import math
 import re
 import shutil
@@ -16,7 +15,7 @@ from sar_keras.color import view_channels
 from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, find_pairs
-from sar_keras.data.splits import split_pairs, write_split
+from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.distribution import describe, dtype_policy_for, resolve_precision, strategy_for
 from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.inference import save_model
@@ -180,7 +179,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         save_model(twin, run / "generator.keras", images.sar_scale)
     if history:
         callbacks.plot_history(history, run / "history.png")
-    _print_closing(run, model.generator, images, indices["train"], datasets, train)
+    _print_closing(run, model.generator, images, indices["train"], datasets)
     return run
 
 
@@ -268,8 +267,7 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
         )
     if resume:
         pairs = split_pairs(found.pairs, str(run / "split.csv"))
-        with (run / "split.csv").open() as file:
-            listed = sum(1 for _ in csv.DictReader(file))
+        listed = len(read_split(run / "split.csv"))
         if len(pairs) != listed:
             raise DataError(
                 f"{run / 'split.csv'}: lists {listed} pairs, {len(pairs)} of them are in {root}; restore them"
@@ -298,7 +296,7 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, 
     print(flush=True)
 
 
-def _print_closing(run: Path, generator, images, train_indices: list[int], datasets: dict, train) -> None:
+def _print_closing(run: Path, generator, images, train_indices: list[int], datasets: dict) -> None:
     if "test" in datasets:
         batches = pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 1)
         mean_colour = np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
