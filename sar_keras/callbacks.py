@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from sar_keras.distribution import training_clock
 from sar_keras.errors import TrainingDiverged
 from sar_keras.files import atomic
 from sar_keras.images import sample_grid, write_image
@@ -23,8 +24,10 @@ _GRIDS_A_RUN = 20  # sample grids of a long run, so that they stay few enough to
 _SHORT = {
     "generator_loss": "G",
     "l1": "L1",
+    "ssim": "SSIM",
     "perceptual": "VGG",
     "adversarial": "GAN",
+    "feature_matching": "FM",
     "discriminator_loss": "D",
     "d_real": "real",
     "d_fake": "fake",
@@ -49,6 +52,73 @@ class StopWhenNotFinite(keras.callbacks.Callback):
             f"{what} not finite at step {int(self.model.optimizer.iterations.numpy())}; nothing of this epoch is kept. "
             "A lower learning rate (optimizer.generator.config.learning_rate) or train.precision=float32 usually helps"
         )
+
+
+class WarmUp(keras.callbacks.Callback):
+    """Keeps the discriminator out of the first `steps` steps; the train function is traced anew when it joins in."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        warming_up = self.model.optimizer.iterations.numpy() < self.steps
+        if warming_up != self.model.warming_up:
+            self.model.warming_up = warming_up
+            self.model.make_train_function(force=True)
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Moves `model.averaged` towards the generator after each step: an exponential moving average of all its weights.
+
+    Not Keras' `use_ema`: that leaves out the statistics of batch normalisation, and swapping the two sets of weights in and
+    out (`SwapEMAWeights`) rounds them. In the first steps the momentum is (1 + step) / (10 + step), as TensorFlow's
+    `ExponentialMovingAverage` has it, so that the average does not drag the initial weights along.
+    """
+
+    def __init__(self, momentum: float):
+        super().__init__()
+        self.momentum = momentum
+
+    def on_train_begin(self, logs=None):
+        pairs = list(zip(self.model.averaged.weights, self.model.generator.weights, strict=True))
+
+        @tf.function
+        def move(share):
+            for average, weight in pairs:
+                average.assign(average + share * (tf.cast(weight, average.dtype) - average))
+
+        self._move = move
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = float(self.model.optimizer.iterations.numpy())
+        self._move(tf.constant(1 - min(self.momentum, (1 + step) / (10 + step))))
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends the run after so many minutes of training steps, see `train.minutes`; validation and saving do not count.
+
+    The epoch that the end falls into counts as done.
+
+    Args:
+        minutes: The limit.
+        spent: Minutes of earlier sittings.
+    """
+
+    def __init__(self, minutes: float | None, spent: float):
+        super().__init__()
+        self.minutes, self.spent = minutes, spent
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._started = training_clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.spent += (training_clock() - self._started) / 60
+        if self.minutes and self.spent >= self.minutes:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["minutes"] = self.spent
 
 
 class Progress(keras.callbacks.Callback):
@@ -101,7 +171,7 @@ class SaveRun(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.manager.checkpoint.epoch.assign(epoch + 1)
         self.manager.save()
-        self.generator.set_weights(self.model.generator.get_weights())
+        self.generator.set_weights((self.model.averaged or self.model.generator).get_weights())
         save_model(self.generator, self.run / "generator.keras", self.scale)
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         write_history(self.history, self.run / "history.csv")
@@ -171,11 +241,12 @@ class SampleGrids(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._writer = tf.summary.create_file_writer(str(self.folder / "logs" / "samples"))
-        self._generate = tf.function(lambda sar: self.model.generator(sar, training=False))
+        self._generate = tf.function(lambda sar: self.model(sar, training=False))
 
     def on_epoch_end(self, epoch, logs=None):
         epochs = self.params["epochs"]
-        if (epoch + 1) % max(1, epochs // _GRIDS_A_RUN) and epoch + 1 < epochs:
+        last = epoch + 1 == epochs or self.model.stop_training
+        if (epoch + 1) % max(1, epochs // _GRIDS_A_RUN) and not last:
             return
         step = int(self.model.optimizer.iterations.numpy())
         for name, (sar, optical) in self.samples.items():
@@ -194,11 +265,11 @@ def plot_history(history: list[dict], path: Path) -> None:
         from matplotlib.figure import Figure
 
         groups = [
-            ("generator", ["generator_loss", "l1", "perceptual", "adversarial"], "log"),
+            ("generator", ["generator_loss", "l1", "ssim", "perceptual", "adversarial", "feature_matching"], "log"),
             ("discriminator", ["discriminator_loss", "d_real", "d_fake"], "linear"),
             ("validation PSNR (dB)", ["val_psnr"], "linear"),
         ]
-        groups = [(title, [n for n in names if n in history[0]], scale) for title, names, scale in groups]
+        groups = [(title, [n for n in names if n in history[-1]], scale) for title, names, scale in groups]
         groups = [group for group in groups if group[1]]
         figure = Figure(figsize=(4 * len(groups), 3), layout="constrained")
         for axes, (title, names, scale) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):

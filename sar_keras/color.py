@@ -28,18 +28,22 @@ def rgb_to_lab(rgb: tf.Tensor) -> tf.Tensor:
     return tf.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
+def chroma(rgb: tf.Tensor) -> tf.Tensor:
+    """The two chroma channels a, b of Lab, divided by 128: RGB (..., 3) in [-1, 1] to (..., 2) in [-1, 1]."""
+    return rgb_to_lab(rgb)[..., 1:] / 128.0
+
+
 def view(sar: tf.Tensor, optical: tf.Tensor, kind: str) -> tf.Tensor:
     """What a discriminator sees of a pair: SAR (N, H, W, c) and RGB (N, H, W, 3) to (N, H, W, channels), in [-1, 1].
 
-    "luma": SAR beside luminance, c + 1 channels. "rgb": SAR beside RGB, c + 3. "ab": the two chroma channels of Lab,
-    divided by 128.
+    "luma": SAR beside luminance, c + 1 channels. "rgb": SAR beside RGB, c + 3. "ab": `chroma` alone.
     """
     if kind == "luma":
         return tf.concat([sar, luminance(optical)], -1)
     if kind == "rgb":
         return tf.concat([sar, optical], -1)
     if kind == "ab":
-        return rgb_to_lab(optical)[..., 1:] / 128.0
+        return chroma(optical)
     raise ValueError(f"view must be one of {VIEWS}, got {kind!r}")
 
 

@@ -48,24 +48,30 @@ class ModelConfig(_Section):
     generator: Literal["unet"] = "unet"
     filters: int = Field(64, ge=1)
     discriminator_filters: int = Field(64, ge=1)
-    normalization: Literal["batch", "instance", "group", "none"] = "batch"
+    normalization: Literal["batch", "instance", "group", "layer", "none"] = "batch"
     upsampling: Literal["resize", "transpose"] = "resize"
     dropout: float = Field(0.5, ge=0, lt=1)
     channels: int = Field(1, ge=1, le=3)
     view: Literal["luma", "ab", "rgb"] = "luma"
+    scales: int = Field(1, ge=1, le=3)
 
 
 class LossConfig(_Section):
     adversarial: float = Field(1.0, ge=0)
     discriminator: float = Field(0.5, gt=0)
     l1: float = Field(100.0, ge=0)
+    ssim: float = Field(0.0, ge=0)
     perceptual: float = Field(0.01, ge=0)
     perceptual_layer: str = "block3_conv3"
+    feature_matching: float = Field(0.0, ge=0)
+    warm_up: int = Field(0, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _something_to_learn(self):
-        if not (self.adversarial or self.l1 or self.perceptual):
-            raise ValueError("one of adversarial, l1 and perceptual must be above 0")
+        if not (self.adversarial or self.l1 or self.ssim or self.perceptual):
+            raise ValueError("one of adversarial, l1, ssim and perceptual must be above 0")
+        if self.feature_matching and not self.adversarial:
+            raise ValueError("feature_matching compares what the discriminator sees; it needs adversarial above 0")
         return self
 
 
@@ -83,8 +89,10 @@ class OptimizersConfig(_Section):
 
 class TrainConfig(_Section):
     epochs: int = Field(100, ge=1)
+    minutes: float | None = Field(None, gt=0)
     steps_per_epoch: int | None = Field(None, ge=1)
     batch_size: int = Field(4, ge=1)
+    average: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
     strategy: Literal["auto", "one", "mirrored"] = "auto"

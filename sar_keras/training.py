@@ -25,6 +25,7 @@ from sar_keras.networks.unet import UNetGenerator
 from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.terminal import progress_bar
 
+_TERMS = ("adversarial", "l1", "ssim", "perceptual", "feature_matching")
 _SAMPLES = 4  # pairs in a sample grid
 
 
@@ -86,7 +87,7 @@ def _as_resumed(run: Path, config: Config) -> Config:
         if key == "train.epochs" and value < saved[key]:
             raise ConfigError(f"train.epochs: {value} is less than the run's {saved[key]}; it may only be raised")
         # "auto" stands for what it meant when the run began.
-        if key not in ("train.epochs", "data.root") and value not in (saved[key], "auto"):
+        if key not in ("train.epochs", "train.minutes", "data.root") and value not in (saved[key], "auto"):
             raise ConfigError(f"{key}: the run has {saved[key]}; only train.epochs may be raised with --resume")
     precision = {"precision": saved_config.train.precision}
     return config.model_copy(update={"train": config.train.model_copy(update=precision)})
@@ -135,6 +136,8 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         if model.discriminator:
             checkpoint.discriminator = model.discriminator
             checkpoint.discriminator_optimizer = model.discriminator_optimizer
+        if model.averaged:
+            checkpoint.averaged = model.averaged
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoints", max_to_keep=2)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
@@ -149,7 +152,8 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         if chosen
     }
     twin = _generator(config, "float32")
-    if done < train.epochs:
+    spent = history[-1].get("minutes", 0.0) if history else 0.0
+    if done < train.epochs and not (train.minutes and spent >= train.minutes):
         samples = {
             split: next(iter(pipeline.evaluation_dataset(images, _evenly(indices[split], _SAMPLES), _SAMPLES)))
             for split in ("train", "validation")
@@ -166,6 +170,9 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             verbose=0,
             shuffle=False,
             callbacks=[
+                *([callbacks.WarmUp(config.loss.warm_up)] if model.discriminator else []),
+                *([callbacks.AverageWeights(train.average)] if model.averaged else []),
+                callbacks.StopAfter(train.minutes, spent),
                 callbacks.StopWhenNotFinite(),
                 callbacks.SaveRun(run, manager, twin, images.sar_scale, history),
                 callbacks.Progress(),
@@ -174,12 +181,13 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             ],
         )
     else:
-        print(f"nothing to do: the run has its {done} epochs; raise them with --set train.epochs=N")
-        twin.set_weights(model.generator.get_weights())
+        limit = f"{done} epochs" if done >= train.epochs else f"{train.minutes:g} minutes"
+        print(f"nothing to do: the run has had its {limit}; raise them with --set")
+        twin.set_weights((model.averaged or model.generator).get_weights())
         save_model(twin, run / "generator.keras", images.sar_scale)
     if history:
         callbacks.plot_history(history, run / "history.png")
-    _print_closing(run, model.generator, images, indices["train"], datasets)
+    _print_closing(run, model, images, indices["train"], datasets)
     return run
 
 
@@ -214,7 +222,11 @@ def _build(config: Config, policy: str) -> Pix2Pix:
     if loss.adversarial:
         shape = (size, size, view_channels(config.model.view, config.model.channels))
         discriminator = PatchDiscriminator(
-            shape, config.model.discriminator_filters, config.model.normalization, dtype=policy
+            shape,
+            config.model.discriminator_filters,
+            config.model.normalization,
+            config.model.scales,
+            dtype=policy,
         )
     if loss.perceptual:
         try:
@@ -222,15 +234,22 @@ def _build(config: Config, policy: str) -> Pix2Pix:
         except Exception as error:  # Keras wraps a failed download in a plain Exception
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(f"loss.perceptual_layer: {reason}; block3_conv3 needs no download") from error
+    generator, averaged = _generator(config, policy), None
+    if config.train.average:
+        averaged = _generator(config, policy)
+        averaged.set_weights(generator.get_weights())
     model = Pix2Pix(
-        _generator(config, policy),
+        generator,
         discriminator,
         features,
         view=config.model.view,
         adversarial=loss.adversarial,
         l1=loss.l1,
+        ssim=loss.ssim,
         perceptual=loss.perceptual,
+        feature_matching=loss.feature_matching,
         discriminator_factor=loss.discriminator,
+        averaged=averaged,
     )
     model.compile(_optimizer(config, "generator"), _optimizer(config, "discriminator") if discriminator else None)
     return model
@@ -285,7 +304,7 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, 
     scenes = len({pair.place for pair in pairs if pair.scene is not None})
     shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
     terms = [
-        f"{weight:g} {term}" for term, weight in config.loss if term in ("adversarial", "l1", "perceptual") and weight
+        f"{weight:g} {term}" for term, weight in config.loss if term in _TERMS and weight
     ]
     print(f"run     {run}")
     print(f"data    {len(pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
@@ -296,13 +315,13 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, 
     print(flush=True)
 
 
-def _print_closing(run: Path, generator, images, train_indices: list[int], datasets: dict) -> None:
+def _print_closing(run: Path, model, images, train_indices: list[int], datasets: dict) -> None:
     if "test" in datasets:
         batches = pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 1)
         mean_colour = np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
         scores, baseline = [], []
         for sar, truth in progress_bar("testing", "batch")(datasets["test"]):
-            scores.append(metrics.psnr(truth, generator(sar, training=False)))
+            scores.append(metrics.psnr(truth, model(sar, training=False)))
             baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
         model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
         print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")

@@ -10,8 +10,8 @@ def test_binary_crossentropy_by_hand():
     logits = tf.constant([[0.0], [2.0]])
     real = (math.log(2) + math.log(1 + math.exp(-2))) / 2
     fake = (math.log(2) + math.log(1 + math.exp(2))) / 2
-    assert float(losses.binary_crossentropy(logits, real=True)) == pytest.approx(real, rel=1e-6)
-    assert float(losses.binary_crossentropy(logits, real=False)) == pytest.approx(fake, rel=1e-6)
+    assert float(losses.binary_crossentropy([logits], real=True)) == pytest.approx(real, rel=1e-6)
+    assert float(losses.binary_crossentropy([logits], real=False)) == pytest.approx(fake, rel=1e-6)
 
 
 def test_mean_absolute_error_by_hand_also_of_bfloat16():
