@@ -14,12 +14,15 @@ _HOMES = {
     "load_config": "config",
     "fit": "training",
     "evaluate": "evaluation",
+    "benchmark": "comparison",
     "load_model": "inference",
     "colorize": "inference",
     "UNetGenerator": "networks.unet",
     "PatchDiscriminator": "networks.patchgan",
     "VGG16Features": "networks.vgg16",
     "Pix2Pix": "models.pix2pix",
+    "CycleGAN": "models.cyclegan",
+    "EPCGAN": "models.epcgan",
 }
 __all__ = ["__version__", *_HOMES]
 

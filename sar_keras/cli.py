@@ -165,6 +165,29 @@ def evaluate(
             temporary.write_text(json.dumps(report, indent=2) + "\n")
 
 
+@main.command()
+@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [every system of the README's table].")
+@click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs [procedural scenes].")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Training time of each.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps of each, instead of minutes.")
+@click.option("-o", "--output", required=True, type=_PATH, metavar="DIR", help="Runs and comparison; kept and resumed.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of every preset.")
+def benchmark(
+    presets: str | None,
+    data: Path | None,
+    minutes: float | None,
+    steps: int | None,
+    output: Path,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train presets under equal minutes or steps, and compare them on the same held-out scenes."""
+    run = sar_keras.benchmark
+    from sar_keras.comparison import PRESETS
+
+    names = tuple(presets.split(",")) if presets else PRESETS
+    click.echo(run(output, names, data, minutes, steps, overrides))
+
+
 @main.group()
 def data() -> None:
     """Look at training data, or make some."""

@@ -45,15 +45,24 @@ class DataConfig(_Section):
 
 
 class ModelConfig(_Section):
-    generator: Literal["unet"] = "unet"
+    system: Literal["pix2pix", "epcgan", "cyclegan"] = "pix2pix"
     filters: int = Field(64, ge=1)
+    blocks: int = Field(9, ge=1)
     discriminator_filters: int = Field(64, ge=1)
     normalization: Literal["batch", "instance", "group", "layer", "none"] = "batch"
     upsampling: Literal["resize", "transpose"] = "resize"
     dropout: float = Field(0.5, ge=0, lt=1)
+    output: Literal["rgb", "ab"] = "rgb"
     channels: int = Field(1, ge=1, le=3)
     view: Literal["luma", "ab", "rgb"] = "luma"
     scales: int = Field(1, ge=1, le=3)
+
+    @pydantic.field_validator("output")
+    @classmethod
+    def _only_the_unet(cls, output, info):
+        if output == "ab" and info.data.get("system") != "pix2pix":
+            raise ValueError("ab needs the U-Net of system: pix2pix")
+        return output
 
 
 class LossConfig(_Section):
@@ -65,6 +74,9 @@ class LossConfig(_Section):
     perceptual_layer: str = "block3_conv3"
     feature_matching: float = Field(0.0, ge=0)
     warm_up: int = Field(0, ge=0)
+    gradient: float = Field(10.0, ge=0)
+    cycle: float = Field(10.0, ge=0)
+    identity: float = Field(5.0, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _something_to_learn(self):
@@ -85,6 +97,12 @@ class OptimizerConfig(_Section):
 class OptimizersConfig(_Section):
     generator: OptimizerConfig = OptimizerConfig()
     discriminator: OptimizerConfig = OptimizerConfig()
+    refinement: OptimizerConfig = OptimizerConfig(config={"learning_rate": 1e-3})
+
+
+class RefinementConfig(_Section):
+    epochs: int = Field(0, ge=0)
+    filters: int = Field(32, ge=1)
 
 
 class TrainConfig(_Section):
@@ -104,6 +122,7 @@ class Config(_Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    refinement: RefinementConfig = RefinementConfig()
     optimizer: OptimizersConfig = OptimizersConfig()
     train: TrainConfig = TrainConfig()
 

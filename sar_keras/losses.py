@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from sar_keras.color import luminance
+
 
 def binary_crossentropy(logits: list[tf.Tensor], real: bool) -> tf.Tensor:
     """Cross-entropy of a discriminator's logits against "all real" or "all generated".
@@ -35,6 +37,18 @@ def ssim_loss(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """1 - SSIM (Wang et al., IEEE TIP 2004) of images (N, H, W, 3) in [-1, 1], the mean over R, G and B: 0 to 2."""
     # SSIM's constants presume values from 0 on.
     return 1.0 - tf.reduce_mean(tf.image.ssim((a + 1.0) / 2.0, (b + 1.0) / 2.0, max_val=1.0))
+
+
+def least_squares(logits: list[tf.Tensor], real: bool) -> tf.Tensor:
+    """Squared distance of a discriminator's output from 1 (real) or 0 (Mao et al., "LSGAN", ICCV 2017)."""
+    return _mean((scale - float(real)) ** 2 for scale in logits)
+
+
+def gradient_magnitude(rgb: tf.Tensor) -> tf.Tensor:
+    """Length of the Sobel gradient of the luminance, divided by 8: (N, H, W, 3) in [-1, 1] to (N, H, W, 1)."""
+    slopes = tf.image.sobel_edges(luminance(rgb))
+    # The root has no derivative at zero.
+    return tf.sqrt(tf.reduce_sum(slopes**2, -1) + 1e-6) / 8.0
 
 
 def _mean(tensors) -> tf.Tensor:

@@ -19,7 +19,7 @@ def test_a_run_directory_holds_what_was_promised(tiny_run):
     assert sar_keras.load_config(tiny_run / "config.yaml").train.epochs == 2
     assert {row["split"] for row in read_rows(tiny_run / "split.csv")} == {"train", "validation", "test"}
     history = read_rows(tiny_run / "history.csv")
-    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert [(row["epoch"], row["step"]) for row in history] == [("1", "3.0"), ("2", "6.0")]
     terms = {"generator_loss", "l1", "perceptual", "adversarial", "discriminator_loss", "d_real", "d_fake", "val_psnr"}
     assert terms <= set(history[0])
     for name in ("samples/train-0002.png", "samples/validation-0002.png", "history.png"):

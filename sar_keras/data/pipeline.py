@@ -142,22 +142,34 @@ def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def training_dataset(
-    images: Images, indices: list[int], batch_size: int, seed: int, augment: bool, first_step: int = 0
+    images: Images,
+    indices: list[int],
+    batch_size: int,
+    seed: int,
+    augment: bool,
+    first_step: int = 0,
+    paired: bool = True,
 ) -> tf.data.Dataset:
     """An endless dataset of full batches, beginning at step `first_step` of the run.
 
-    Each pass over the data has an order of its own; batches run on across the border of two passes.
+    Each pass over the data has an order of its own; batches run on across the border of two passes. Not `paired`, the
+    optical images have another order and another augmentation than the SAR images beside them.
     """
     chosen, count = tf.constant(indices, tf.int64), len(indices)
 
-    def load_one(position):
+    def load_pair(position, stream):
         once_through = position // count
         index = tf.random.experimental.index_shuffle(
-            position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
+            position % count, tf.stack([tf.constant(seed + stream, tf.int64), once_through]), count - 1
         )
         sar, optical = images.read(chosen[index])
         # Another stream than the order's, one number a position.
-        return _patch(sar, optical, images, tf.stack([tf.constant(seed + 2**31, tf.int64), position]), augment)
+        return _patch(sar, optical, images, tf.stack([tf.constant(seed + stream + 2**31, tf.int64), position]), augment)
+
+    def load_one(position):
+        if paired:
+            return load_pair(position, 0)
+        return load_pair(position, 0)[0], load_pair(position, 2**32)[1]
 
     positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
     dataset = positions.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -24,7 +24,7 @@ def normalize(x, kind: str, dtype):
         groups = next(groups for groups in (32, 16, 8, 4, 2, 1) if channels % groups == 0)
         return keras.layers.GroupNormalization(groups=groups, epsilon=1e-5, dtype=dtype)(x)
     if kind == "layer":
-        # Over the channels of each pixel alone: no tile has a brightness of its own, and inference is what training was.
+        # Over the channels of each pixel alone: no tile has a brightness of its own, and inference equals training.
         return keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
     if kind == "none":
         return x

@@ -60,4 +60,4 @@ def _judge(x, filters: int, normalization: str, dtype, name: str):
 def hidden_features(discriminator: keras.Model) -> keras.Model:
     """The same network with another output: the activations of its hidden levels, for feature matching."""
     hidden = [layer.output for layer in discriminator.layers if isinstance(layer, keras.layers.LeakyReLU)]
-    return keras.Model(discriminator.input, [*hidden, discriminator.output])
+    return keras.Model(discriminator.input, [*hidden, *discriminator.outputs])
