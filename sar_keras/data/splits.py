@@ -20,7 +20,7 @@ from sar_keras.files import atomic
 
 # Over all the random deals of which the best is taken.
 _SCENES_DEALT = 20_000
-# Into about how many blocks the windows of scenes are gathered, and how many deals of those are tried.
+# At most about as many blocks are made of the windows of scenes; and how many deals of those are tried.
 _BLOCKS = 25
 _BLOCK_DEALS = 5_000
 
@@ -117,7 +117,7 @@ def _by_scene(pairs: list[Pair], places: list, ratios, seed: int) -> list[Pair]:
 
 def _by_blocks(pairs: list[Pair], ratios, seed: int) -> list[Pair]:
     """Give each split its share of windows in whole blocks, so placed that gaps between the splits cost little."""
-    side = max(1, int((len(pairs) / _BLOCKS) ** 0.5))
+    side = int(np.ceil((len(pairs) / _BLOCKS) ** 0.5))
     members: dict[tuple, list[int]] = {}
     for index, pair in enumerate(pairs):
         column, row, width, height = pair.window

@@ -7,6 +7,7 @@ import rasterio
 import rasterio.warp
 import rasterio.windows
 from rasterio.errors import RasterioIOError
+from rasterio.transform import xy
 
 from sar_keras.errors import DataError
 
@@ -68,11 +69,10 @@ def _check(sar_scene, optical_scene, sar: Path, optical: Path, size: int) -> Non
         raise DataError(
             f"{sar}: differs in its coordinate system from {optical} ({systems}); bring both to one grid with gdalwarp"
         )
-    corners = [(0, 0), (sar_scene.width, 0), (0, sar_scene.height)]
-    off = max(
-        max(abs(a - b) for a, b in zip(~sar_scene.transform * (optical_scene.transform * corner), corner, strict=True))
-        for corner in corners
-    )
+    corners = ([0, 0, sar_scene.height], [0, sar_scene.width, 0])
+    ground, other = (np.array(xy(scene.transform, *corners, offset="ul")) for scene in (sar_scene, optical_scene))
+    pixel = np.hypot(sar_scene.transform.a, sar_scene.transform.d)
+    off = np.abs(ground - other).max() / pixel
     if off > 0.5:
         raise DataError(f"{sar}: lies {off:.1f} pixels off {optical}; bring both to one grid with gdalwarp")
     if optical_scene.count > 4:
@@ -103,10 +103,9 @@ def _boxes(scene, columns: int, rows: int, size: int) -> list[Box] | None:
         return None
     row, column = (index.ravel() for index in np.mgrid[:rows, :columns])
     # The four corners of every window, which need not lie along the meridians.
-    x, y = scene.transform * (
-        np.concatenate([column, column + 1, column, column + 1]) * size,
-        np.concatenate([row, row, row + 1, row + 1]) * size,
-    )
+    rows_of_corners = np.concatenate([row, row, row + 1, row + 1]) * size
+    columns_of_corners = np.concatenate([column, column + 1, column, column + 1]) * size
+    x, y = xy(scene.transform, rows_of_corners, columns_of_corners, offset="ul")
     longitude, latitude = (
         np.reshape(values, (4, -1)) for values in rasterio.warp.transform(scene.crs, "EPSG:4326", x, y)
     )
