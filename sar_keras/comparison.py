@@ -16,7 +16,7 @@ import sar_keras
 from sar_keras.callbacks import read_history
 from sar_keras.config import Config, load_config, override
 from sar_keras.data import pipeline
-from sar_keras.data.pairs import find_pairs
+from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import split_pairs, write_split
 from sar_keras.distribution import describe, dtype_policy_for
 from sar_keras.errors import ConfigError, OutputError
@@ -107,10 +107,16 @@ def _split(output: Path, config: Config) -> Path:
             synthetic.write_pairs(
                 output / "data", data.limit or 240, config.train.seed, data.image_size, progress_bar("drawing", "scene")
             )
-        root = data.root or output / "data"
-        pairs = split_pairs(find_pairs(root).pairs, data.split, data.ratios, config.train.seed)
-        write_split(pairs, path, root)
+        pairs = split_pairs(_pairs(output, config), data.split, data.ratios, config.train.seed)
+        write_split(pairs, path, data.root or output / "data")
     return path
+
+
+def _pairs(output: Path, config: Config) -> list[Pair]:
+    root, layout = config.data.root, config.data.layout
+    if layout == "synthetic":
+        root, layout = output / "data", "terrain"
+    return find_pairs(root, layout, size=config.data.image_size).pairs
 
 
 def write_report(output: Path) -> Path:
@@ -206,8 +212,7 @@ def _figures(result: dict, names: list[str]) -> list[str]:
 def _draw_patches(path: Path, runs: list[Path]) -> None:
     """The same test patches, a row each, across systems: SAR | each system | truth."""
     config = load_config(runs[0] / "config.yaml")
-    root = config.data.root or path.parent / "data"
-    pairs = [pair for pair in split_pairs(find_pairs(root).pairs, config.data.split) if pair.split == "test"]
+    pairs = [pair for pair in split_pairs(_pairs(path.parent, config), config.data.split) if pair.split == "test"]
     chosen = [pairs[index] for index in np.linspace(0, len(pairs) - 1, min(_PATCHES, len(pairs))).round().astype(int)]
     images = pipeline.load(chosen, config.data.image_size, config.model.channels, config.data.resize)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))

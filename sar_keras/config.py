@@ -28,7 +28,7 @@ class _Section(pydantic.BaseModel):
 
 class DataConfig(_Section):
     root: Path | None = None
-    layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "synthetic"] = "auto"
+    layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "scenes", "synthetic"] = "auto"
     image_size: int = Field(256, ge=32, multiple_of=32)
     resize: bool = False
     split: str = "auto"

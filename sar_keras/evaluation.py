@@ -59,7 +59,7 @@ def evaluate(
     generator = load_model(path)
     config = load_config(path / "config.yaml") if path.is_dir() else None
     split = split or ("train" if protocol == "paper" else "test")
-    pairs = _pairs(path, config, data)
+    pairs = _pairs(path, config, data, generator.input_shape[1])
     chosen = [pair for pair in pairs if pair.split == split]
     training = [pair for pair in pairs if pair.split == "train"]
     if len(chosen) < 2:
@@ -129,14 +129,17 @@ def table(report: dict, by: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def _pairs(path: Path, config, data) -> list[Pair]:
+def _pairs(path: Path, config, data, size: int) -> list[Pair]:
     own_split = path / "split.csv"
+    scenes = {"size": size, "progress": progress_bar("looking at", "scene")}
     if data is None:
         if config is None:
             raise ModelError(f"{path}: a bare .keras file knows no data; give some with --data")
-        root = config.data.root or path / "data"
-        return split_pairs(find_pairs(root).pairs, str(own_split))
-    pairs = find_pairs(data).pairs
+        root, layout = config.data.root, config.data.layout
+        if layout == "synthetic":
+            root, layout = path / "data", "terrain"
+        return split_pairs(find_pairs(root, layout, **scenes).pairs, str(own_split))
+    pairs = find_pairs(data, **scenes).pairs
     if own_split.is_file():
         try:
             return split_pairs(pairs, str(own_split))

@@ -246,7 +246,7 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 image_size=data.image_size,
                 progress=progress_bar("drawing", "scene"),
             )
-    found = find_pairs(root, layout)
+    found = find_pairs(root, layout, size=data.image_size, progress=progress_bar("looking at", "scene"))
     if found.unpaired:
         first, many = found.unpaired[0], len(found.unpaired)
         raise DataError(
@@ -262,7 +262,11 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 f"{run / 'split.csv'}: lists {listed} pairs, {len(pairs)} of them are in {root}; restore them"
             )
         return pairs
-    return split_pairs(_evenly(found.pairs, data.limit or len(found.pairs)), data.split, data.ratios, config.train.seed)
+    chosen = _evenly(found.pairs, data.limit or len(found.pairs))
+    pairs = split_pairs(chosen, data.split, data.ratios, config.train.seed)
+    if any(pair.window for pair in pairs):
+        print(f"gap     {len(chosen) - len(pairs)} of {len(chosen)} windows lie between the splits and are left out")
+    return pairs
 
 
 def _evenly(items: list, count: int) -> list:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import TINY, read_rows
+from helpers import TINY, read_rows, write_scenes
 from PIL import Image
 
 import sar_keras
@@ -174,3 +174,22 @@ def test_decibel_training_data_travels_with_the_bare_model_file(tmp_path, random
         run = sar_keras.fit(config, tmp_path / "run")
     scale = sar_keras.load_model(run / "generator.keras").sar_scale
     assert scale.units == "db" and scale.low == pytest.approx(-19, abs=0.5) and scale.high == pytest.approx(-5, abs=0.5)
+
+
+def test_scenes_train_resume_and_evaluate_on_the_same_windows(command, tmp_path):
+    write_scenes(tmp_path / "area", "north", 448, 384)
+    write_scenes(tmp_path / "area", "south", 192, 192, west=600_000)
+    changes = [part for change in TINY if "limit" not in change for part in ("--set", change)]
+    run = tmp_path / "run"
+    code, out, _ = command("fit", "default", "--data", tmp_path / "area", "--out", run, *changes)
+    assert code == 0 and "windows lie between the splits" in out
+    rows = read_rows(run / "split.csv")
+    assert {(row["scene"], row["split"]) for row in rows} == {
+        ("north", "train"),
+        ("north", "validation"),
+        ("south", "test"),
+    }
+    code, out, _ = command("fit", "--out", run, "--resume", "--set", "train.epochs=3")
+    assert code == 0 and f"{len(rows)} pairs of 2 scenes" in out and "epoch 3/3" in out
+    code, out, _ = command("evaluate", run, "--by", "scene")
+    assert code == 0 and "9 test images of 1 scenes" in out and "\nsouth" in out

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import rasterio.windows
 import tensorflow as tf
 
 from sar_keras.data.pairs import Pair
-from sar_keras.errors import DataError
+from sar_keras.errors import ConfigError, DataError
 from sar_keras.images import read_optical, read_sar
 from sar_keras.sar import Scale, fit_scale, guess_units
 
@@ -74,6 +75,9 @@ def load(
 ) -> Images:
     """Read and check every pair; keep the images in memory where they are equal in size and fit a quarter of it.
 
+    A window of a scene is read with half its size around it: the centre is what evaluation sees, and training crops
+    at random.
+
     Args:
         pairs: What to read.
         size: Patch size in pixels.
@@ -83,7 +87,10 @@ def load(
 
     Raises:
         DataError: a file is missing, broken or empty, or the two images of a pair differ in size.
+        ConfigError: windows of scenes are to be resized.
     """
+    if resize and any(pair.window for pair in pairs):
+        raise ConfigError("data.resize: windows of scenes have the size of a patch already; set it to false")
     memory: tuple[np.ndarray, np.ndarray] | None = None
     samples: list[tuple[np.ndarray, np.ndarray]] = []
     every = max(1, len(pairs) // _SCALE_SAMPLES)
@@ -132,13 +139,22 @@ def _physical_memory() -> int:
 
 
 def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    sar, optical = read_sar(pair.sar, channels), read_optical(pair.optical)
+    window = pair.window and _with_surroundings(pair.window)
+    sar, optical = read_sar(pair.sar, channels, window), read_optical(pair.optical, window)
+    if pair.window:
+        return sar, np.nan_to_num(optical, nan=0.0)  # the few pixels of a window that hold no data
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
     if not np.isfinite(optical).all():
         raise DataError(f"{pair.optical}: holds values that are not numbers; fill or remove them")
     return sar, optical
+
+
+def _with_surroundings(window: tuple[int, int, int, int]) -> rasterio.windows.Window:
+    """A window of a scene with half its size around it, where a training patch may lie: half the gap between splits."""
+    column, row, width, height = window
+    return rasterio.windows.Window(column - width // 2, row - height // 2, 2 * width, 2 * height)
 
 
 def training_dataset(
