@@ -35,6 +35,7 @@ class DataConfig(_Section):
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     limit: int | None = Field(None, ge=2)
     augment: bool = True
+    speckle: bool = False
 
     @pydantic.field_validator("ratios")
     @classmethod

@@ -177,6 +177,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                 config.data.augment,
                 done * steps,
                 paired=config.model.system != "cyclegan" or index == 1,
+                speckle=config.data.speckle,
             ),
             steps_per_epoch=steps,
             initial_epoch=done,

@@ -200,3 +200,29 @@ def test_nodata_in_a_window_is_dark_and_does_not_stretch_the_scale(tmp_path, ran
 def test_windows_are_not_resized(scene):
     with pytest.raises(ConfigError, match=r"data\.resize"):
         load(scene[1].pairs, size=64, resize=True)
+
+
+def test_unpaired_batches_have_orders_of_their_own(pairs_folder):
+    images = load(find_pairs(pairs_folder).pairs, size=64)
+    indices = list(range(24))
+    whole = [pair for batch in evaluation_dataset(images, indices, 1) for pair in [batch]]
+    sars, opticals = (np.stack([pair[side].numpy()[0] for pair in whole]) for side in (0, 1))
+
+    def which(image, among):
+        return int(np.abs(among - image.numpy()).mean((1, 2, 3)).argmin())
+
+    batch = next(iter(training_dataset(images, indices, 24, 0, augment=False, paired=False)))
+    sar_order = [which(image, sars) for image in batch[0]]
+    optical_order = [which(image, opticals) for image in batch[1]]
+    assert sorted(sar_order) == sorted(optical_order) == indices and sar_order != optical_order
+    paired = next(iter(training_dataset(images, indices, 24, 0, augment=False)))
+    assert [which(image, sars) for image in paired[0]] == [which(image, opticals) for image in paired[1]]
+
+
+def test_speckle_is_added_to_about_half_of_the_sar_patches(pairs_folder):
+    images = load(find_pairs(pairs_folder).pairs, size=64)
+    plain = next(iter(training_dataset(images, list(range(24)), 24, 0, augment=False)))
+    speckled = next(iter(training_dataset(images, list(range(24)), 24, 0, augment=False, speckle=True)))
+    changed = [bool((a != b).numpy().any()) for a, b in zip(plain[0], speckled[0], strict=True)]
+    assert 6 < sum(changed) < 18
+    np.testing.assert_array_equal(plain[1], speckled[1])
