@@ -225,7 +225,7 @@ def scan(folder: Path, size: int) -> None:
 @data.command()
 @click.argument("folder", type=_PATH, metavar="DIR")
 @click.option("-o", "--output", required=True, type=_PATH, metavar="FILE.csv")
-@click.option("--by", type=click.Choice(["scene", "blocks", "random"]), default="scene", show_default=True)
+@click.option("--by", type=click.Choice(["scene", "blocks", "random", "sen12-v2"]), default="scene", show_default=True)
 @_SIZE
 @click.option("--ratios", nargs=3, type=click.FloatRange(0), default=(0.8, 0.1, 0.1), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

@@ -31,6 +31,7 @@ TITLES = {
     "gradient_similarity": ("gradient similarity", True),
     "spectral_angle": ("spectral angle (degrees)", False),
     "vgg_distance": ("VGG16 distance", False),
+    "sar_ratio": ("distance to SAR / truth", True),
 }
 
 
@@ -81,7 +82,7 @@ def evaluate(
             "copy_sar": tf.repeat(sar[..., :1], 3, -1),
         }
         for name, candidate in candidates.items():
-            scores[name].append(_score(truth, _to_fraction(candidate), protocol, features))
+            scores[name].append(_score(truth, _to_fraction(candidate), _to_fraction(sar), protocol, features))
 
     per_image = {
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
@@ -114,6 +115,8 @@ def table(report: dict, by: str | None = None) -> str:
         lines.append("VGG16 distance: of the shipped block3_conv3 features; it is not LPIPS.")
         if report["trained_on_vgg"]:
             lines.append("* this model was trained with a VGG16 loss, which flatters it here.")
+    if report["metrics"].get("sar_ratio", {"mean": 1})["mean"] < 1:
+        lines.append("Nearer to the SAR image than to the truth: the model copies its input (identity collapse).")
     if report["protocol"] == "paper":
         lines.append(
             "SSIM with a uniform 255-pixel window, nearly the whole image: not comparable with the usual SSIM."
@@ -167,11 +170,13 @@ def _to_fraction(images: tf.Tensor) -> np.ndarray:
     return np.clip((np.asarray(images) + 1) / 2, 0, 1)
 
 
-def _score(truth: np.ndarray, candidate: np.ndarray, protocol: str, features) -> dict[str, np.ndarray]:
+def _score(truth, candidate, sar, protocol: str, features) -> dict[str, np.ndarray]:
     if protocol == "paper":
         return metrics.paper(truth, candidate)
-    distance = metrics.feature_distance(features, truth, candidate)
-    return metrics.standard(truth, candidate) | {"vgg_distance": distance}
+    return metrics.standard(truth, candidate) | {
+        "vgg_distance": metrics.feature_distance(features, truth, candidate),
+        "sar_ratio": metrics.sar_ratio(truth, candidate, sar),
+    }
 
 
 def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
