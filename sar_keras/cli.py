@@ -145,16 +145,23 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="[test; train for --protocol paper]")
 @click.option("--protocol", type=click.Choice(["standard", "paper"]), default="standard", show_default=True)
 @click.option("--by", type=click.Choice(["terrain", "scene"]), help="Also a line for each.")
+@click.option("--perceptual", is_flag=True, help="Also LPIPS and FID: needs the extra `metrics` and a download.")
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything as JSON.")
 def evaluate(
-    model: Path, data: Path | None, split: str | None, protocol: str, by: str | None, json_file: Path | None
+    model: Path,
+    data: Path | None,
+    split: str | None,
+    protocol: str,
+    by: str | None,
+    perceptual: bool,
+    json_file: Path | None,
 ) -> None:
     """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB."""
     import json
 
     from sar_keras.files import atomic
 
-    report = sar_keras.evaluate(model, data, split, protocol)
+    report = sar_keras.evaluate(model, data, split, protocol, perceptual)
     from sar_keras.evaluation import table
 
     scenes = report["scenes"] or "unknown"

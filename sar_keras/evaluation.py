@@ -15,6 +15,7 @@ from sar_keras.data.splits import split_pairs
 from sar_keras.errors import DataError, ModelError
 from sar_keras.inference import load_model
 from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.perceptual import CONVENTIONS, Perceptual
 from sar_keras.sar import warn_if_units_differ
 from sar_keras.terminal import progress_bar
 
@@ -31,12 +32,17 @@ TITLES = {
     "gradient_similarity": ("gradient similarity", True),
     "spectral_angle": ("spectral angle (degrees)", False),
     "vgg_distance": ("VGG16 distance", False),
+    "lpips": ("LPIPS", False),
     "sar_ratio": ("distance to SAR / truth", True),
 }
 
 
 def evaluate(
-    model: str | Path, data: str | Path | None = None, split: str | None = None, protocol: str = "standard"
+    model: str | Path,
+    data: str | Path | None = None,
+    split: str | None = None,
+    protocol: str = "standard",
+    perceptual: bool = False,
 ) -> dict:
     """Score a model beside the mean colour of the training split and the SAR image copied to RGB.
 
@@ -47,11 +53,13 @@ def evaluate(
         split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".
         protocol: "standard", see `sar_keras.metrics.standard`, with a VGG16 feature distance; or "paper", the student
             report's figures, which it took on its training images.
+        perceptual: Also LPIPS and FID, which need the extra `metrics` and a download.
 
     Returns:
         {"protocol", "split", "n", "scenes", "model", "trained_on_vgg", "metrics", "baselines": {"mean_colour",
         "copy_sar"}, "by_terrain", "by_scene"}; each metric is {"mean", "low", "high"}, with a 95 % bootstrap interval
-        over images. The last two hold one dict of metrics a terrain or scene.
+        over images. The last two hold one dict of metrics a terrain or scene. With `perceptual` also "fid", a
+        number for the model and each baseline.
 
     Raises:
         DataError, ModelError: the split is empty or has one image only, or model and data do not fit.
@@ -72,6 +80,7 @@ def evaluate(
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     mean_colour = _mean_colour(images if split == "train" else _load(training, generator, config))
     features = VGG16Features() if protocol == "standard" else None
+    perceptual = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
     for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
@@ -82,13 +91,17 @@ def evaluate(
             "copy_sar": tf.repeat(sar[..., :1], 3, -1),
         }
         for name, candidate in candidates.items():
-            scores[name].append(_score(truth, _to_fraction(candidate), _to_fraction(sar), protocol, features))
+            figures = _score(truth, _to_fraction(candidate), _to_fraction(sar), protocol, features)
+            if perceptual:
+                figures["lpips"] = perceptual[name].update(truth, _to_fraction(candidate))
+            scores[name].append(figures)
 
     per_image = {
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
         for name, batches in scores.items()
     }
-    return {
+    fid = {"fid": {name: scorer.fid() for name, scorer in perceptual.items()}} if perceptual else {}
+    return fid | {
         "protocol": protocol,
         "split": split,
         "n": len(chosen),
@@ -111,6 +124,9 @@ def table(report: dict, by: str | None = None) -> str:
         interval = f"{figure['mean']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
         others = "".join(f"{report['baselines'][key][name]['mean']:13.4g}" for key in ("mean_colour", "copy_sar"))
         lines.append(f"{title + mark + (' ↑' if more_is_better else ' ↓'):26}{interval:>26}{others}")
+    if "fid" in report:
+        model, *others = report["fid"].values()
+        lines += [f"{'FID ↓':26}{model:26.4g}" + "".join(f"{other:13.4g}" for other in others), CONVENTIONS]
     if "vgg_distance" in report["metrics"]:
         lines.append("VGG16 distance: of the shipped block3_conv3 features; it is not LPIPS.")
         if report["trained_on_vgg"]:
