@@ -25,6 +25,7 @@ _SHORT = {
     "generator_loss": "G",
     "mse": "MSE",
     "l1": "L1",
+    "l2": "L2",
     "ssim": "SSIM",
     "perceptual": "VGG",
     "adversarial": "GAN",

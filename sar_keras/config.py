@@ -70,6 +70,7 @@ class LossConfig(_Section):
     adversarial: float = Field(1.0, ge=0)
     discriminator: float = Field(0.5, gt=0)
     l1: float = Field(100.0, ge=0)
+    l2: float = Field(0.0, ge=0)
     ssim: float = Field(0.0, ge=0)
     perceptual: float = Field(0.01, ge=0)
     perceptual_layer: str = "block3_conv3"
@@ -81,8 +82,8 @@ class LossConfig(_Section):
 
     @pydantic.model_validator(mode="after")
     def _something_to_learn(self):
-        if not (self.adversarial or self.l1 or self.ssim or self.perceptual):
-            raise ValueError("one of adversarial, l1, ssim and perceptual must be above 0")
+        if not (self.adversarial or self.l1 or self.l2 or self.ssim or self.perceptual):
+            raise ValueError("one of adversarial, l1, l2, ssim and perceptual must be above 0")
         if self.feature_matching and not self.adversarial:
             raise ValueError("feature_matching compares what the discriminator sees; it needs adversarial above 0")
         return self

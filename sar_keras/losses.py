@@ -33,6 +33,11 @@ def mean_absolute_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.abs(tf.cast(a, tf.float32) - tf.cast(b, tf.float32)))
 
 
+def mean_squared_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """L2 distance of images (N, H, W, 3) in [-1, 1]; what PSNR measures."""
+    return tf.reduce_mean(tf.square(a - b))
+
+
 def ssim_loss(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """1 - SSIM (Wang et al., IEEE TIP 2004) of images (N, H, W, 3) in [-1, 1], the mean over R, G and B: 0 to 2."""
     # SSIM's constants presume values from 0 on.

@@ -83,6 +83,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
         "space": config.model.output,
         "adversarial": loss.adversarial,
         "l1": loss.l1,
+        "l2": loss.l2,
         "ssim": loss.ssim,
         "perceptual": loss.perceptual,
         "feature_matching": loss.feature_matching,

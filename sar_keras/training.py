@@ -22,6 +22,8 @@ from sar_keras.inference import save_model
 from sar_keras.models.base import Colorizer
 from sar_keras.terminal import progress_bar
 
+# Keys that a resumed run may have changed.
+_MAY_CHANGE = ("train.epochs", "train.minutes", "refinement.epochs", "data.root")
 _SAMPLES = 4  # pairs in a sample grid
 
 
@@ -80,11 +82,13 @@ def _as_resumed(run: Path, config: Config) -> Config:
     saved_config = load_config(run / "config.yaml")
     saved = keys(saved_config)
     for key, value in keys(config).items():
-        if key == "train.epochs" and value < saved[key]:
-            raise ConfigError(f"train.epochs: {value} is less than the run's {saved[key]}; it may only be raised")
+        if key in ("train.epochs", "refinement.epochs") and value < saved[key]:
+            raise ConfigError(f"{key}: {value} is less than the run's {saved[key]}; it may only be raised")
         # "auto" stands for what it meant when the run began.
-        if key not in ("train.epochs", "train.minutes", "data.root") and value not in (saved[key], "auto"):
-            raise ConfigError(f"{key}: the run has {saved[key]}; only train.epochs may be raised with --resume")
+        if key not in _MAY_CHANGE and value not in (saved[key], "auto"):
+            raise ConfigError(
+                f"{key}: the run has {saved[key]}; only {', '.join(_MAY_CHANGE)} may change with --resume"
+            )
     precision = {"precision": saved_config.train.precision}
     return config.model_copy(update={"train": config.train.model_copy(update=precision)})
 
@@ -139,6 +143,8 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoints", max_to_keep=2)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    if len(phases) > 1 and phases[1].epochs_done and not phases[0].finished:
+        raise ConfigError("train.epochs: the run's refinement has begun; only refinement.epochs may be raised now")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
 

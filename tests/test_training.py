@@ -81,25 +81,11 @@ def test_only_epochs_may_change_on_resume(tiny_run):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     before = weights(run)
-    # The third epoch begins from a checkpoint with a weight that is not a number.
-    checkpoint = tf.train.latest_checkpoint(str(run / "checkpoints"))
-    config = sar_keras.load_config(run / "config.yaml", ["train.epochs=3"])
-    from sar_keras.training import _build, _dropout_seeds
-
-    model = _build(config, "float32")
-    state = tf.train.Checkpoint(
-        generator=model.generator,
-        generator_optimizer=model.optimizer,
-        dropout_seeds=_dropout_seeds(model.generator),
-        discriminator=model.discriminator,
-        discriminator_optimizer=model.discriminator_optimizer,
-        epoch=tf.Variable(0, dtype=tf.int64),
-    )
-    state.restore(checkpoint)
-    model.generator.weights[0].assign(model.generator.weights[0] * np.nan)
-    state.write(checkpoint)
-    with pytest.raises(TrainingDiverged, match="not finite at step 7"):
-        sar_keras.fit(config, run, resume=True)
+    # From the third epoch on the schedule gives steps that no network survives.
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("initial_learning_rate: 0.001", "initial_learning_rate: 1.0e+30"))
+    with pytest.raises(TrainingDiverged, match="not finite at step [89]"):
+        sar_keras.fit(sar_keras.load_config(path, ["train.epochs=3"]), run, resume=True)
     for a, b in zip(before, weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -18,7 +18,7 @@ from sar_keras.networks.patchgan import hidden_features
 class Pix2Pix(Colorizer):
     """Trains a generator against a discriminator on (sar, optical) batches; calling it is calling the generator.
 
-    The objective is `l1 * L1 + ssim * (1 - SSIM) + perceptual * |VGG16(generated) - VGG16(optical)| + adversarial * BCE
+    The objective is `l1 * L1 + l2 * MSE + ssim * (1 - SSIM) + perceptual * |VGG16(generated) - VGG16(optical)| + adversarial * BCE
     + feature_matching * |D_hidden(generated) - D_hidden(optical)|` for the generator and `discriminator_factor *
     (BCE(real) + BCE(generated))` for the discriminator. Both gradients come from the same forward passes.
 
@@ -29,7 +29,7 @@ class Pix2Pix(Colorizer):
         features: RGB in [-1, 1] to the features of the perceptual term, such as `VGG16Features()`. None: no such term.
         view: "luma", "ab" or "rgb".
         space: Where the L1 term is taken: "rgb", or "ab" for the chroma of Lab alone, divided by 128.
-        adversarial, l1, ssim, perceptual, feature_matching: Weights of the terms.
+        adversarial, l1, l2, ssim, perceptual, feature_matching: Weights of the terms.
         discriminator_factor: Factor of the discriminator's loss.
         averaged: See `Colorizer`.
 
@@ -52,6 +52,7 @@ class Pix2Pix(Colorizer):
         space: str = "rgb",
         adversarial: float = 1.0,
         l1: float = 100.0,
+        l2: float = 0.0,
         ssim: float = 0.0,
         perceptual: float = 0.01,
         feature_matching: float = 0.0,
@@ -67,6 +68,7 @@ class Pix2Pix(Colorizer):
         self.space = space
         self.adversarial = adversarial
         self.l1 = l1
+        self.l2 = l2
         self.ssim = ssim
         self.perceptual = perceptual
         self.feature_matching = feature_matching
@@ -96,7 +98,7 @@ class Pix2Pix(Colorizer):
     def term_names(self) -> list[str]:
         """What `train_step` reports."""
         names = ["generator_loss", "l1"]
-        names += ["ssim"] if self.ssim else []
+        names += [name for name in ("l2", "ssim") if getattr(self, name)]
         names += ["perceptual"] if self.features else []
         if self.discriminator:
             names += ["adversarial", "discriminator_loss", "d_real", "d_fake"]
@@ -142,6 +144,8 @@ class Pix2Pix(Colorizer):
             terms = {"l1": losses.mean_absolute_error(color.chroma(generated), color.chroma(optical))}
         else:
             terms = {"l1": losses.mean_absolute_error(generated, optical)}
+        if self.l2:
+            terms["l2"] = losses.mean_squared_error(generated, optical)
         if self.ssim:
             terms["ssim"] = losses.ssim_loss(generated, optical)
         if self.features:

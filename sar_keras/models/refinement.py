@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from sar_keras import losses
 from sar_keras.distribution import per_replica
 from sar_keras.models.base import Colorizer, descend
 from sar_keras.networks.autoencoder import refined
@@ -41,7 +42,7 @@ class Refinement(Colorizer):
         sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
         generated = self.trained(sar, training=False)
         with tf.GradientTape() as tape:
-            error = tf.reduce_mean(tf.square(self.autoencoder(generated, training=True) - optical))
+            error = losses.mean_squared_error(self.autoencoder(generated, training=True), optical)
             scaled = per_replica(error)
         descend(self.optimizer, tape, scaled, self.autoencoder.trainable_variables)
         return self.report({"mse": error})

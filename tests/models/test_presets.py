@@ -5,37 +5,75 @@ import pytest
 from helpers import TINY, read_rows
 
 import sar_keras
-from sar_keras.config import load_config, presets
+from sar_keras.config import load_config
+from sar_keras.errors import ConfigError
 
-SMALL = [*TINY, "model.blocks=1", "train.batch_size=2", "train.average=0"]
-EXTRA = {
-    "pix2pix_dae": ["refinement.epochs=2", "refinement.filters=4"],
-    "strong": ["train.average=0.9", "loss.warm_up=4"],
-}
+SMALL = [*TINY, "model.blocks=1", "train.batch_size=2", "train.epochs=1", "train.steps_per_epoch=2"]
 
 
 def small(name, pairs_folder, *changes):
-    data = [] if name == "quick" else [f"data.root={pairs_folder}"]
-    return load_config(name, [*SMALL, *EXTRA.get(name, []), *data, *changes])
+    return load_config(name, [*SMALL, f"data.root={pairs_folder}", *changes])
 
 
-@pytest.mark.parametrize("name", [name for name in presets() if name not in ("quick", "default", "paper", "pix2pix")])
-def test_a_preset_trains_resumes_exactly_and_colorizes(name, pairs_folder, tmp_path, random):
-    config = small(name, pairs_folder)
-    whole = sar_keras.fit(config, tmp_path / "whole")
-    first = sar_keras.fit(small(name, pairs_folder, "train.epochs=1", "refinement.epochs=0"), tmp_path / "parts")
-    if config.refinement.epochs:
-        # Both parts of such a run are of one plan: only the epochs of the first may be raised later.
-        first = sar_keras.fit(small(name, pairs_folder, "refinement.epochs=1"), tmp_path / "refined")
-        assert [row["epoch"] for row in read_rows(first / "history.csv")] == ["1", "2", "3"]
-    else:
-        sar_keras.fit(load_config(first / "config.yaml", ["train.epochs=2"]), first, resume=True)
-        for a, b in zip(
-            sar_keras.load_model(whole).get_weights(), sar_keras.load_model(first).get_weights(), strict=True
-        ):
-            np.testing.assert_array_equal(a, b)
-    model = sar_keras.load_model(whole)
+@pytest.mark.parametrize("name", ["l1", "cgan_ssim_l1", "pix2pix_lab", "paper"])
+def test_presets_that_are_a_yaml_alone_train(name, pairs_folder, tmp_path, random):
+    run = sar_keras.fit(small(name, pairs_folder), tmp_path / "run")
     sar = random.integers(0, 256, (70, 90), np.uint8)
-    assert sar_keras.colorize(model, sar).shape == (70, 90, 3)
+    assert sar_keras.colorize(sar_keras.load_model(run), sar).shape == (70, 90, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("cyclegan", []),
+        ("epcgan", []),
+        ("strong", ["train.average=0.9", "loss.warm_up=3"]),
+        ("pix2pix_dae", ["refinement.epochs=1", "refinement.filters=4"]),
+    ],
+)
+def test_systems_train_resume_exactly_and_are_used_as_one_model(name, changes, pairs_folder, tmp_path, random):
+    more = "refinement.epochs=2" if name == "pix2pix_dae" else "train.epochs=2"
+    whole = sar_keras.fit(small(name, pairs_folder, *changes, more), tmp_path / "whole")
+    parts = sar_keras.fit(small(name, pairs_folder, *changes), tmp_path / "parts")
+    before = sar_keras.load_model(parts)
+    sar_keras.fit(load_config(parts / "config.yaml", [more]), parts, resume=True)
+    model, resumed = sar_keras.load_model(whole), sar_keras.load_model(parts)
+    for a, b in zip(model.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any((a != b).any() for a, b in zip(model.get_weights(), before.get_weights(), strict=True))
+    sar = random.integers(0, 256, (70, 90), np.uint8)
+    np.testing.assert_array_equal(sar_keras.colorize(model, sar), sar_keras.colorize(resumed, sar))
     history = read_rows(whole / "history.csv")
-    assert float(history[-1]["val_psnr"]) > 3 and all(float(row["minutes"]) > 0 for row in history)
+    assert [row["epoch"] for row in history] == [str(n + 1) for n in range(len(history))]
+    minutes = [float(row["minutes"]) for row in history]
+    assert minutes == sorted(minutes) and minutes[0] > 0
+
+
+def test_an_autoencoder_refines_what_the_generator_gives(pairs_folder, tmp_path, random):
+    run = sar_keras.fit(
+        small("pix2pix_dae", pairs_folder, "refinement.epochs=1", "refinement.filters=4"), tmp_path / "r"
+    )
+    model = sar_keras.load_model(run)
+    autoencoder = model.get_layer("autoencoder")
+    sar = random.uniform(-1, 1, (1, 64, 64, 1)).astype("float32")
+    import keras
+
+    unrefined = keras.Model(model.input, model.get_layer("optical").output)(sar, training=False)
+    np.testing.assert_allclose(model(sar, training=False), autoencoder(unrefined, training=False), atol=1e-6)
+    assert float(read_rows(run / "history.csv")[-1]["mse"]) > 0
+    with pytest.raises(ConfigError, match="refinement has begun"):
+        sar_keras.fit(load_config(run / "config.yaml", ["train.epochs=2"]), run, resume=True)
+
+
+def test_minutes_end_a_run_and_count_on_when_it_resumes(pairs_folder, tmp_path, capsys):
+    changes = ["train.epochs=500", "train.minutes=0.0001"]
+    run = sar_keras.fit(small("l1", pairs_folder, *changes), tmp_path / "run")
+    assert len(read_rows(run / "history.csv")) == 1
+    sar_keras.fit(load_config(run / "config.yaml"), run, resume=True)
+    assert "nothing to do" in capsys.readouterr().out and len(read_rows(run / "history.csv")) == 1
+
+
+def test_the_discriminator_joins_in_after_the_warm_up(pairs_folder, tmp_path):
+    run = sar_keras.fit(small("strong", pairs_folder, "loss.warm_up=2", "train.epochs=2"), tmp_path / "run")
+    first, second = read_rows(run / "history.csv")
+    assert not first.get("d_real") and float(second["d_real"]) > 0 and float(second["feature_matching"]) > 0
