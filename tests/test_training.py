@@ -84,7 +84,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(tiny_run,
     # From the third epoch on the schedule gives steps that no network survives.
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("initial_learning_rate: 0.001", "initial_learning_rate: 1.0e+30"))
-    with pytest.raises(TrainingDiverged, match="not finite at step [89]"):
+    with pytest.raises(TrainingDiverged, match=r"not finite at step [89]"):
         sar_keras.fit(sar_keras.load_config(path, ["train.epochs=3"]), run, resume=True)
     for a, b in zip(before, weights(run), strict=True):
         np.testing.assert_array_equal(a, b)

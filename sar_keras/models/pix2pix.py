@@ -18,9 +18,9 @@ from sar_keras.networks.patchgan import hidden_features
 class Pix2Pix(Colorizer):
     """Trains a generator against a discriminator on (sar, optical) batches; calling it is calling the generator.
 
-    The objective is `l1 * L1 + l2 * MSE + ssim * (1 - SSIM) + perceptual * |VGG16(generated) - VGG16(optical)| + adversarial * BCE
-    + feature_matching * |D_hidden(generated) - D_hidden(optical)|` for the generator and `discriminator_factor *
-    (BCE(real) + BCE(generated))` for the discriminator. Both gradients come from the same forward passes.
+    The objective is `l1 * L1 + l2 * MSE + ssim * (1 - SSIM) + perceptual * |VGG16(generated) - VGG16(optical)| +
+    adversarial * BCE + feature_matching * |D_hidden(generated) - D_hidden(optical)|` for the generator and
+    `discriminator_factor * (BCE(real) + BCE(generated))` for the discriminator. Both gradients come from the same forward passes.
 
     Args:
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
