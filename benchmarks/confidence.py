@@ -6,7 +6,7 @@ RUN is a run directory with a validation and a test split. What must be learnt i
 validation split; everything is measured on the test split. Printed are Spearman's rank correlation with the absolute
 error (of the pixels of an image, averaged over images; of all pixels; of the images' means) and the area between the
 sparsification curve and that of the real error, in relation to the mean error (a perfect ranking has 0). The package
-uses the first line (`sar_keras/confidence.py`).
+uses the first line (`sar_keras/confidence.py`); the last but one tells how much of the error can be told pixel by pixel.
 """
 
 import argparse
@@ -146,6 +146,13 @@ def local_deviation(images: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(square - mean**2, 0))
 
 
+def error_around(error: np.ndarray) -> np.ndarray:
+    """The mean error of the 24 nearest neighbours: what an estimate reaches that knows all but the pixel itself."""
+    from scipy.ndimage import uniform_filter
+
+    return (uniform_filter(error, (0, 5, 5)) * 25 - error) / 24
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
@@ -159,7 +166,7 @@ def main() -> None:
 
     run = with_uncertainty(model)
     validation, test = (outputs_on(arguments.run, model, split, arguments.passes) for split in ("validation", "test"))
-    passes = arguments.passes
+    passes, error = arguments.passes, test["error"]
     methods = {
         "expected error of the colour": (1, np.concatenate([run(sar[None])[1] for sar in test["sar"]])[..., 0]),
         "same, of colour and SAR": (1, quadratic(validation, ["colour", "sar"])(test)),
@@ -173,8 +180,8 @@ def main() -> None:
         "turns and dropout": (8 + passes, np.hypot(test["turns"], test["dropout"])),
         "texture of the SAR image": (1, local_deviation(test["sar"][..., 0])),
         "texture of the generated image": (1, local_deviation(test["colour"].mean(-1))),
+        "bound: the real error around each pixel": ("", error_around(error)),
     }
-    error = test["error"]
     counts = f"{len(validation['error'])} validation, {len(error)} test images"
     print(f"{arguments.run.name}: {counts}; mean absolute error {error.mean():.4f}\n")
     print("| estimate | passes | pixels of an image | all pixels | patches | AUSE |\n|---|---|---|---|---|---|")
