@@ -145,16 +145,23 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="[test; train for --protocol paper]")
 @click.option("--protocol", type=click.Choice(["standard", "paper"]), default="standard", show_default=True)
 @click.option("--by", type=click.Choice(["terrain", "scene"]), help="Also a line for each.")
+@click.option("--perceptual", is_flag=True, help="Also LPIPS and FID: needs the extra `metrics` and a download.")
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything as JSON.")
 def evaluate(
-    model: Path, data: Path | None, split: str | None, protocol: str, by: str | None, json_file: Path | None
+    model: Path,
+    data: Path | None,
+    split: str | None,
+    protocol: str,
+    by: str | None,
+    perceptual: bool,
+    json_file: Path | None,
 ) -> None:
     """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB."""
     import json
 
     from sar_keras.files import atomic
 
-    report = sar_keras.evaluate(model, data, split, protocol)
+    report = sar_keras.evaluate(model, data, split, protocol, perceptual)
     from sar_keras.evaluation import table
 
     scenes = report["scenes"] or "unknown"
@@ -225,7 +232,7 @@ def scan(folder: Path, size: int) -> None:
 @data.command()
 @click.argument("folder", type=_PATH, metavar="DIR")
 @click.option("-o", "--output", required=True, type=_PATH, metavar="FILE.csv")
-@click.option("--by", type=click.Choice(["scene", "blocks", "random"]), default="scene", show_default=True)
+@click.option("--by", type=click.Choice(["scene", "blocks", "random", "sen12-v2"]), default="scene", show_default=True)
 @_SIZE
 @click.option("--ratios", nargs=3, type=click.FloatRange(0), default=(0.8, 0.1, 0.1), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

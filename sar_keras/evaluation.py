@@ -15,6 +15,7 @@ from sar_keras.data.splits import split_pairs
 from sar_keras.errors import DataError, ModelError
 from sar_keras.inference import load_model
 from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.perceptual import CONVENTIONS, Perceptual
 from sar_keras.sar import warn_if_units_differ
 from sar_keras.terminal import progress_bar
 
@@ -31,11 +32,17 @@ TITLES = {
     "gradient_similarity": ("gradient similarity", True),
     "spectral_angle": ("spectral angle (degrees)", False),
     "vgg_distance": ("VGG16 distance", False),
+    "lpips": ("LPIPS", False),
+    "sar_ratio": ("distance to SAR / truth", True),
 }
 
 
 def evaluate(
-    model: str | Path, data: str | Path | None = None, split: str | None = None, protocol: str = "standard"
+    model: str | Path,
+    data: str | Path | None = None,
+    split: str | None = None,
+    protocol: str = "standard",
+    perceptual: bool = False,
 ) -> dict:
     """Score a model beside the mean colour of the training split and the SAR image copied to RGB.
 
@@ -46,6 +53,7 @@ def evaluate(
         split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".
         protocol: "standard", see `sar_keras.metrics.standard`, with a VGG16 feature distance; or "paper", the student
             report's figures, which it took on its training images.
+        perceptual: Also LPIPS and FID, which need the extra `metrics` and a download.
 
     Returns:
         {"protocol", "split", "n", "scenes", "model", "trained_on_vgg", "metrics", "baselines": {"mean_colour",
@@ -53,6 +61,7 @@ def evaluate(
         bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a terrain or scene.
         "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
         "all_pixels", "patches"}, "sparsification"}; it is None under the protocol "paper", or where the model has none.
+        With `perceptual` also "fid", a number for the model and each baseline.
 
     Raises:
         DataError, ModelError: the split is empty or has one image only, or model and data do not fit.
@@ -75,6 +84,7 @@ def evaluate(
     features = VGG16Features() if protocol == "standard" else None
     ranked = generator.expected_error and protocol == "standard"
     errors: list[tuple[np.ndarray, np.ndarray]] = []
+    perceptual = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
     for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
@@ -85,16 +95,22 @@ def evaluate(
             "copy_sar": tf.repeat(sar[..., :1], 3, -1),
         }
         for name, candidate in candidates.items():
-            scores[name].append(_score(truth, _to_fraction(candidate), protocol, features))
+            figures = _score(truth, _to_fraction(candidate), _to_fraction(sar), protocol, features)
+            if perceptual:
+                figures["lpips"] = perceptual[name].update(truth, _to_fraction(candidate))
+            scores[name].append(figures)
         if ranked:
             error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
-            errors.extend(zip(error, generator.expected_error(candidates["model"]).numpy()[..., 0], strict=True))
+            expected = generator.expected_error(candidates["model"]).numpy()[..., 0]
+            # Every second row and column: ranks hardly change, and large splits fit into memory.
+            errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
 
     per_image = {
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
         for name, batches in scores.items()
     }
-    return {
+    fid = {"fid": {name: scorer.fid() for name, scorer in perceptual.items()}} if perceptual else {}
+    return fid | {
         "protocol": protocol,
         "split": split,
         "n": len(chosen),
@@ -118,10 +134,15 @@ def table(report: dict, by: str | None = None) -> str:
         interval = f"{figure['mean']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
         others = "".join(f"{report['baselines'][key][name]['mean']:13.4g}" for key in ("mean_colour", "copy_sar"))
         lines.append(f"{title + mark + (' ↑' if more_is_better else ' ↓'):26}{interval:>26}{others}")
+    if "fid" in report:
+        model, *others = report["fid"].values()
+        lines += [f"{'FID ↓':26}{model:26.4g}" + "".join(f"{other:13.4g}" for other in others), CONVENTIONS]
     if "vgg_distance" in report["metrics"]:
         lines.append("VGG16 distance: of the shipped block3_conv3 features; it is not LPIPS.")
         if report["trained_on_vgg"]:
             lines.append("* this model was trained with a VGG16 loss, which flatters it here.")
+    if report["metrics"].get("sar_ratio", {"mean": 1})["mean"] < 1:
+        lines.append("Nearer to the SAR image than to the truth: the model copies its input (identity collapse).")
     if report["protocol"] == "paper":
         lines.append(
             "SSIM with a uniform 255-pixel window, nearly the whole image: not comparable with the usual SSIM."
@@ -177,11 +198,13 @@ def _to_fraction(images: tf.Tensor) -> np.ndarray:
     return np.clip((np.asarray(images) + 1) / 2, 0, 1)
 
 
-def _score(truth: np.ndarray, candidate: np.ndarray, protocol: str, features) -> dict[str, np.ndarray]:
+def _score(truth, candidate, sar, protocol: str, features) -> dict[str, np.ndarray]:
     if protocol == "paper":
         return metrics.paper(truth, candidate)
-    distance = metrics.feature_distance(features, truth, candidate)
-    return metrics.standard(truth, candidate) | {"vgg_distance": distance}
+    return metrics.standard(truth, candidate) | {
+        "vgg_distance": metrics.feature_distance(features, truth, candidate),
+        "sar_ratio": metrics.sar_ratio(truth, candidate, sar),
+    }
 
 
 def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -196,14 +219,13 @@ def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 
 
 def _confidence(errors: list[tuple[np.ndarray, np.ndarray]]) -> dict:
-    """How well the expected error of each pixel ranks the real one.
+    """How well the expected error of each pixel, beside the real one for each image, ranks that.
 
-    "pixels" is the rank correlation within an image, averaged over images, "patches" that of the images' means; for
-    "all_pixels" and the sparsification curve every fourth row and column of all images counts.
+    "pixels" is the rank correlation within an image, averaged over images, "patches" that of the images' means.
     """
     within = np.array([metrics.rank_correlation(*image) for image in errors])
-    every = [np.stack(side)[:, ::4, ::4] for side in zip(*errors, strict=True)]
-    patches = [np.array([image.mean() for image in side]) for side in zip(*errors, strict=True)]
+    every = [np.stack(side) for side in zip(*errors, strict=True)]
+    patches = [side.mean((1, 2)) for side in every]
     return {
         "rank_correlation": {
             "pixels": _intervals({"pixels": within})["pixels"],

@@ -108,3 +108,10 @@ def test_sparsification_by_hand():
     assert curve["random"] == pytest.approx([5.5] * 10)
     assert metrics.sparsification(error, error**2)["ause"] == pytest.approx(0)
     assert curve["ause_random"] == pytest.approx(np.trapezoid(5.5 - np.array(curve["oracle"]), dx=0.1) / 5.5)
+
+
+def test_the_ratio_of_a_copy_of_the_radar_image_is_zero(random):
+    truth, sar = random.random((2, 8, 8, 3)), random.random((2, 8, 8, 1))
+    np.testing.assert_array_equal(metrics.sar_ratio(truth, np.repeat(sar, 3, -1), sar), 0)
+    between = (truth + sar) / 2
+    np.testing.assert_allclose(metrics.sar_ratio(truth, between, sar), 1)

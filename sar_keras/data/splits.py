@@ -7,6 +7,7 @@ it is known where they lie: one scene may stand in several splits, as blocks of 
 
 import csv
 import dataclasses
+import hashlib
 import os
 import warnings
 from collections import Counter
@@ -18,6 +19,10 @@ from sar_keras.data.pairs import SPLITS, Pair, pair_from_names
 from sar_keras.errors import DataError
 from sar_keras.files import atomic
 
+HOW = ("auto", "scene", "blocks", "random", "sen12-v2")
+# The scenes of the Kaggle SEN1-2 terrain subset, 16,000 pairs, 80/10/10 with each terrain in each split.
+_CANONICAL = Path(__file__).with_name("sen12_v2_split.csv")
+_CANONICAL_SHA256 = "1628079dcf99436f15aa5bdfe6a3417884e8babe09672bdc83a898060cf4fdde"
 # Over all the random deals of which the best is taken.
 _SCENES_DEALT = 20_000
 # At most about as many blocks are made of the windows of scenes; and how many deals of those are tried.
@@ -38,15 +43,18 @@ def split_pairs(
         how: "scene": whole scenes; of two, the larger for training, and of windows blocks of it for validation.
             "blocks": the windows of scenes, in blocks that stay whole. "random": single patches; warns of the leak.
             "auto": the manifest's own split where each pair has one, else "scene", or "blocks" for a single scene of
-            windows. Otherwise the path of a split.csv, whose rows are matched by name and window.
+            windows. "sen12-v2": the scenes of the Kaggle SEN1-2 terrain subset as this package splits them for all, so
+            that scores can be compared. Otherwise the path of a split.csv, whose rows are matched by name and window.
         ratios: Shares of train, validation and test.
         seed: Chooses among equally good splits.
 
     Raises:
         DataError: a split file that does not fit the pairs; or too few pairs to split.
     """
-    if how not in ("auto", "scene", "blocks", "random"):
+    if how not in HOW:
         return _from_file(Path(how), pairs)
+    if how == "sen12-v2":
+        return _canonical(pairs)
     if how == "auto" and all(pair.split for pair in pairs):
         return _leave_gaps(pairs)
     ratios = tuple(ratio / sum(ratios) for ratio in ratios)
@@ -80,6 +88,18 @@ def split_pairs(
             [next(rest) if pair.place == larger else dataclasses.replace(pair, split="test") for pair in pairs]
         )
     return _leave_gaps(_by_scene(pairs, places, ratios, seed))
+
+
+def _canonical(pairs: list[Pair]) -> list[Pair]:
+    content = _CANONICAL.read_bytes()
+    if hashlib.sha256(content).hexdigest() != _CANONICAL_SHA256:
+        raise DataError(f"{_CANONICAL}: is not the file that was published; install the package again")
+    rows = csv.DictReader(content.decode().splitlines())
+    split = {(row["season"], row["scene"]): row["split"] for row in rows}
+    unknown = next((pair for pair in pairs if pair.place not in split), None)
+    if unknown:
+        raise DataError(f"{unknown.sar}: is of no scene of the split sen12-v2; use data.split=scene")
+    return [dataclasses.replace(pair, split=split[pair.place]) for pair in pairs]
 
 
 def _by_scene(pairs: list[Pair], places: list, ratios, seed: int) -> list[Pair]:

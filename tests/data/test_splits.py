@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import write_scenes
 
+from sar_keras.data import splits
 from sar_keras.data.pairs import Pair, find_pairs, pair_from_names
 from sar_keras.data.splits import HeldOut, audit, read_split, split_pairs, write_split
 from sar_keras.errors import DataError
@@ -133,6 +134,13 @@ def test_audit_of_the_kaggle_subset(shared, tmp_path, command):
     # Both neighbours are elsewhere than in the 80 % of training with a chance of 0.2 squared, and many have only one.
     assert 0.93 < test.neighbour / test.total < 0.96
 
+    code, out, _ = command("data", "split", names, "--by", "sen12-v2", "-o", tmp_path / "canonical.csv")
+    assert code == 0 and command("data", "audit", tmp_path / "canonical.csv")[0] == 0
+    canonical = read_split(tmp_path / "canonical.csv")
+    shares = Counter(pair.split for pair in canonical)
+    assert len(canonical) == 16_000 and 0.09 < shares["test"] / 16_000 < 0.11
+    assert all(len({pair.terrain for pair in canonical if pair.split == split}) == 4 for split in shares)
+
     published = names.read_text().replace("published_split", "split")
     (tmp_path / "published.csv").write_text(published)
     code, out, _ = command("data", "audit", tmp_path / "published.csv")
@@ -247,3 +255,15 @@ def test_the_real_scenes_overlap_and_are_kept_apart(shared):
     for how in ("scene", "blocks"):
         pairs = split_pairs(found, how)
         assert not audit(pairs).leaks and len(pairs) > 0.75 * len(found)
+
+
+def test_the_canonical_split_is_for_its_own_scenes_and_guards_its_file(tmp_path, monkeypatch):
+    pair = Pair(Path("a"), Path("b"), season="fall", scene="113")
+    assert split_pairs([pair], "sen12-v2")[0].split == "test"
+    with pytest.raises(DataError, match="no scene of the split"):
+        split_pairs([replace(pair, scene="999")], "sen12-v2")
+    changed = tmp_path / "split.csv"
+    changed.write_text(splits._CANONICAL.read_text().replace("113,test", "113,train"))
+    monkeypatch.setattr(splits, "_CANONICAL", changed)
+    with pytest.raises(DataError, match="published"):
+        split_pairs([pair], "sen12-v2")
