@@ -20,7 +20,8 @@ class Pix2Pix(Colorizer):
 
     The objective is `l1 * L1 + l2 * MSE + ssim * (1 - SSIM) + perceptual * |VGG16(generated) - VGG16(optical)| +
     adversarial * BCE + feature_matching * |D_hidden(generated) - D_hidden(optical)|` for the generator and
-    `discriminator_factor * (BCE(real) + BCE(generated))` for the discriminator. Both gradients come from the same forward passes.
+    `discriminator_factor * (BCE(real) + BCE(generated))` for the discriminator. Both gradients come from the same
+    forward passes.
 
     Args:
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
