@@ -16,6 +16,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_model": "inference",
     "colorize": "inference",
+    "colorize_scene": "scenes",
     "UNetGenerator": "networks.unet",
     "PatchDiscriminator": "networks.patchgan",
     "VGG16Features": "networks.vgg16",

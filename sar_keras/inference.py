@@ -35,7 +35,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
 
     Returns:
         A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
-        (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1].
+        (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1],
+        `saved_as` is the file that it came from.
 
     Raises:
         ModelError: neither a run that has saved a generator nor a readable `.keras` file.
@@ -56,6 +57,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
+        generator.saved_as = str(path)
     except PermissionError:
         raise
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
