@@ -107,7 +107,7 @@ def _quoted(path: Path) -> str:
 @click.option("--units", type=click.Choice(["auto", "db", "linear", "amplitude", "uint8"]), help="Scenes: [auto]")
 @click.option("--range", "limits", nargs=2, type=float, metavar="LO HI", help="Scenes: what becomes -1 and 1.")
 @click.option("--tile", type=int, metavar="N", help="Scenes: side of the windows [1024].")
-@click.option("--overlap", type=int, metavar="N", help="Scenes: pixels that windows share [64].")
+@click.option("--overlap", type=int, metavar="N", help="Scenes: pixels that windows share [128].")
 @click.option("--batch", type=int, metavar="N", help="Scenes: windows at a time [1].")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Scenes: [float32]")
 @click.option("--confidence", is_flag=True, help="Scenes: also write OUTPUT_confidence.tif.")
