@@ -120,12 +120,15 @@ class SarScene:
         return self.source.mask_flag_enums[band - 1]
 
     def _sample(self) -> np.ndarray:
-        """Values (n,) with data, from windows spread over the scene; from all of it where those hold none."""
-        rows, columns = (
-            sorted({int(start) for start in np.linspace(0, max(0, size - _SAMPLE), _SAMPLES)})
-            for size in (self.height, self.width)
-        )
-        spread = [Window(column, row, _SAMPLE, _SAMPLE) for row in rows for column in columns]
+        """Values (n,) with data, from windows spread over the scene; from all of it where it is small."""
+        if self.height * self.width <= 1024**2:
+            spread = [Window(0, 0, self.width, self.height)]
+        else:
+            rows, columns = (
+                np.unique(np.linspace(0, max(0, size - _SAMPLE), min(_SAMPLES, -(-size // _SAMPLE))).astype(int))
+                for size in (self.height, self.width)
+            )
+            spread = [Window(int(column), int(row), _SAMPLE, _SAMPLE) for row in rows for column in columns]
         samples = [self._data(window) for window in spread]
         values = np.concatenate(samples)
         if values.size == 0:
@@ -169,24 +172,17 @@ class SarScene:
             SAR (height, width, channels), float32 in [-1, 1], with the scene's median where there is no data; and
             where there is data, bool (height, width).
         """
+        rows, columns = _mirrored(row, height, self.height), _mirrored(column, width, self.width)
         ring = _ZERO_AREA - 1 if self._zero_is_nodata else 0  # an area of zeros may reach into the window
-        left, right = max(column - ring, 0), min(column + width + ring, self.width)
-        top, bottom = max(row - ring, 0), min(row + height + ring, self.height)
+        left, top = max(columns.min() - ring, 0), max(rows.min() - ring, 0)
+        right, bottom = min(columns.max() + 1 + ring, self.width), min(rows.max() + 1 + ring, self.height)
         values, valid = self._read(Window(left, top, right - left, bottom - top))
-        inner = (
-            slice(max(row, 0) - top, min(row + height, self.height) - top),
-            slice(max(column, 0) - left, min(column + width, self.width) - left),
-        )
-        values, valid = values[inner], valid[inner]
-        padding = (
-            (max(-row, 0), max(row + height - self.height, 0)),
-            (max(-column, 0), max(column + width - self.width, 0)),
-        )
-        if not valid.any():
-            values = np.zeros_like(values)
+        inside = np.ix_(rows - top, columns - left)
+        values, valid = values[inside], valid[inside]
+        values = np.where(valid[..., None], values, np.zeros((), values.dtype))
         sar = self._scale.to_unit(values, self.units, self.limits).numpy()
         sar[~valid] = self._neutral
-        return np.pad(sar, (*padding, (0, 0)), "reflect"), np.pad(valid, padding, "reflect")
+        return sar, valid
 
     def thumbnail(self, window: Window, height: int, width: int) -> np.ndarray:
         """The first band of a window at another size, (height, width), float32 in [-1, 1]; -1 without data."""
@@ -204,6 +200,13 @@ class SarScene:
             return CACHE
         depth = sum(np.dtype(kind).itemsize for kind in self.source.dtypes)
         return int(np.clip(1.25 * (rows + blocks[0]) * self.width * depth, CACHE, _LARGEST_CACHE))
+
+
+def _mirrored(start: int, count: int, size: int) -> np.ndarray:
+    """Positions start, start + 1 ... along an axis of `size` pixels, reflected at its ends as often as it takes."""
+    period = max(2 * (size - 1), 1)
+    positions = np.arange(start, start + count) % period
+    return np.minimum(positions, period - positions) if size > 1 else np.zeros(count, int)
 
 
 def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:

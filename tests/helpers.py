@@ -17,3 +17,11 @@ TINY = [
 def read_rows(path: Path) -> list[dict]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def one_line(text: str) -> str:
+    """The only line of an error message, warnings apart."""
+    lines = [line for line in text.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
