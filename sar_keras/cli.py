@@ -21,6 +21,8 @@ class _Group(click.Group):
     def invoke(self, context: click.Context):
         try:
             with warnings.catch_warnings():
+                # Images need no place on Earth.
+                warnings.filterwarnings("ignore", "Dataset has no geotransform")
                 warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
                 return super().invoke(context)
         except SarKerasError as error:
@@ -125,13 +127,14 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
     from sar_keras.terminal import progress_bar
 
     for path in inputs:
-        if not path.exists() and len(inputs) == 1:
+        # GDAL has names that are no files: /vsizip/..., NETCDF:file:variable ...
+        if not path.exists() and len(inputs) == 1 and not any(mark in str(path) for mark in ("/vsi", ":")):
             raise DataError(f"{path}: no such file or folder")
     loaded = sar_keras.load_model(model)
     from sar_keras.inference import colorize_files
     from sar_keras.scenes import colorize_scenes, count_pixels, find_scenes
 
-    options = {name: value for name, value in options.items() if value}
+    options = {name: value for name, value in options.items() if value is not None and value is not False}
     jobs = find_scenes(list(inputs), output)
     if jobs is None:
         if options:

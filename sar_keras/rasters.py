@@ -1,6 +1,7 @@
 """SAR scenes as GDAL reads them, and the GeoTIFFs that their colours are written to."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 from scipy.ndimage import maximum_filter, minimum_filter
@@ -92,7 +93,10 @@ class SarScene:
             raise DataError(f"{self.path}: holds complex values (SLC); detect and calibrate it first")
         self._scale = scale
         self._scaling = [(self.source.scales[band - 1], self.source.offsets[band - 1]) for band in self.bands]
-        self._has_mask = any("all_valid" not in flag.name for band in self.bands for flag in self._flags(band))
+        flags = [flag for band in self.bands for flag in self.source.mask_flag_enums[band - 1]]
+        self._has_mask = any(flag != MaskFlags.all_valid for flag in flags)
+        # GDAL takes an alpha band for a mask only where it holds integers.
+        self._alpha = [band for band, kind in enumerate(self.source.colorinterp, start=1) if kind == ColorInterp.alpha]
         self._zero_is_nodata = False
 
         values = self._sample()
@@ -115,9 +119,6 @@ class SarScene:
             f"{values.min():.4g} to {values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} "
             "to -1..1"
         )
-
-    def _flags(self, band: int):
-        return self.source.mask_flag_enums[band - 1]
 
     def _sample(self) -> np.ndarray:
         """Values (n,) with data, from windows spread over the scene; from all of it where it is small."""
@@ -154,6 +155,8 @@ class SarScene:
             valid = np.ones(values.shape[1:], bool)
             if self._has_mask:
                 valid = self.source.read_masks(self.bands, window=window).all(0)
+            if self._alpha:
+                valid &= self.source.read(self._alpha, window=window).all(0)
         except RasterioIOError as error:
             raise DataError(f"{self.path}: cannot be read to its end, cut off or broken; copy it again") from error
         if np.issubdtype(values.dtype, np.floating):
@@ -215,13 +218,14 @@ def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
     Raises:
         DataError: no such file, or not a raster.
     """
-    if not Path(path).exists() and not str(path).startswith("/vsi"):
-        raise DataError(f"{path}: no such file")
     try:
         return rasterio.open(path)
     except RasterioIOError as error:
-        if not str(path).startswith("/vsi") and not os.access(path, os.R_OK):
-            raise PermissionError(13, "no permission", str(path)) from error
+        # The name need not be that of a file: GDAL knows /vsizip/..., NETCDF:file:variable ...
+        if not Path(path).exists():
+            raise DataError(f"{path}: no such file") from error
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
         raise DataError(f"{path}: not a raster that GDAL can read; copy it again or remove it") from error
 
 

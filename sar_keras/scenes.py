@@ -333,6 +333,7 @@ class _Blend:
         self.right: np.ndarray | None = None  # (height, overlap, bands): what the window on the left gives to the next
         self.below: np.ndarray | None = None  # (overlap, width, bands): what the row above gives to the next
         self._next_below: list[np.ndarray] = []
+        self._column = 0  # where the next window's finished part begins
 
     def add(self, values: np.ndarray, last_column: bool, last_row: bool) -> np.ndarray:
         """Take a window (h, w, bands), which is changed, and give back its finished part, the upper left."""
@@ -345,16 +346,14 @@ class _Blend:
             self.right = values[:, width:] * rising[::-1, None]
             values = values[:, :width]
         if self.below is not None:
-            column = sum(part.shape[1] for part in self._next_below)
-            above = self.below[:, column : column + values.shape[1]]
+            above = self.below[:, self._column : self._column + values.shape[1]]
             values[:shared] = values[:shared] * rising[:, None, None] + above
-        if not last_row:
-            height = values.shape[0] - shared
-            self._next_below.append(values[height:] * rising[::-1, None, None])
-            values = values[:height]
+        height = values.shape[0] - (0 if last_row else shared)
+        self._next_below.append(values[height:] * rising[: values.shape[0] - height][::-1, None, None])
+        self._column += values.shape[1]
         if last_column:
-            self.below, self._next_below = np.concatenate(self._next_below or [values[:0]], axis=1), []
-        return values
+            self.below, self._next_below, self._column = np.concatenate(self._next_below, axis=1), [], 0
+        return values[:height]
 
 
 class _Partial:
