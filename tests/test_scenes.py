@@ -232,9 +232,9 @@ def test_real_files_keep_their_place_to_the_digit(model, shared, tmp_path):
             assert colours.tags()["SYNTHETIC"] == "YES" and path.name in colours.tags()["SAR_KERAS_INPUT"]
             values, valid = sar.read(1), colours.dataset_mask() > 0
             expected = np.isfinite(values) & (sar.read_masks(1) > 0)
-            if "GRDH" in path.name:  # it has a border of zeros, and dark pixels of zero inside
-                assert (values[~valid] == 0).all() and not valid[:, -25:].any()
-                assert valid[:, :1250].all() and (values[valid] == 0).any()
+            if "GRDH" in path.name:  # it has a ragged border of zeros, at least 25 columns wide
+                np.testing.assert_array_equal(valid, values > 0)
+                assert not valid[:, -25:].any() and valid[:, :1250].all()
             else:
                 np.testing.assert_array_equal(valid, expected)
             assert colours.read(1)[valid].std() > 0
@@ -364,7 +364,7 @@ def test_a_window_lies_where_it_was_cut_out(model, tmp_path):
         scenes.colorize_scene(model, source, tmp_path / "x.tif", window=(72, 20, 200, 110))
 
 
-def gradient(colours, lines, tile):
+def gradient(colours, lines):
     """Mean step across vertical `lines`, from pixel to pixel and between 16-pixel blocks on either side."""
     colours = colours.astype("float64")
     fine = np.abs(np.diff(colours, axis=1)).mean((0, 2))
@@ -377,20 +377,20 @@ def gradient(colours, lines, tile):
 
 def seams(model, tmp_path, source):
     """(gradient across tile lines over that at the same places inside tiles, mean difference of two tile sizes)."""
-    overlap, ratios, results = PATCH // 2, [], {}
-    for tile in (2 * PATCH, 4 * PATCH):
-        scenes.colorize_scene(model, source, tmp_path / "c.tif", tile=tile, overlap=overlap)
+    results = {}
+    for tile in (512, 1024):
+        scenes.colorize_scene(model, source, tmp_path / "c.tif", tile=tile)
         results[tile] = read(tmp_path / "c.tif")[0]
-    size = results[tile].shape[0]
-    lines = {tile: np.arange(tile - overlap, size - 40, tile - overlap) for tile in results}
-    for tile, other in ((2 * PATCH, 4 * PATCH), (4 * PATCH, 2 * PATCH)):
-        # Where the other result has no line near, so that the scene's own edges count on both sides alike.
-        chosen = [line for line in lines[tile] if np.abs(lines[other] - line).min() >= overlap]
+    overlap, size = scenes.OVERLAP, len(results[1024])
+    lines = {tile: np.arange(tile - overlap, size - overlap, tile - overlap) for tile in results}
+    ratios = []
+    for tile, other in ((512, 1024), (1024, 512)):
+        # Where the other result has no line near.
+        chosen = np.array([line for line in lines[tile] if np.abs(lines[other] - line).min() >= overlap])
         for turn in (lambda image: image, lambda image: image.swapaxes(0, 1)):
-            here, inside = (gradient(turn(results[name]), np.array(chosen), tile) for name in (tile, other))
+            here, inside = (gradient(turn(results[name]), chosen) for name in (tile, other))
             ratios.append(here / inside)
-    print(np.round(ratios, 3).tolist())
-    return np.max(ratios), np.abs(results[2 * PATCH].astype(int) - results[4 * PATCH]).mean()
+    return np.max(ratios), np.abs(results[512].astype(int) - results[1024]).mean()
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -399,11 +399,11 @@ class OffsetByWindow(keras.layers.Layer):
 
     def call(self, colours):
         mean = tf.reduce_mean(colours, axis=[1, 2, 3], keepdims=True)
-        return colours + 0.15 * tf.sin(1e4 * mean)
+        return colours + 0.3 * tf.sin(1e4 * mean)
 
 
 def test_no_seams_and_a_model_that_makes_some_is_caught(tmp_path, trained):
-    source = write_scene(tmp_path / "a.tif", synthesize_scene("agri", 7, 1100)[0])
+    source = write_scene(tmp_path / "a.tif", synthesize_scene("agri", 7, 2100)[0])
     ratio, difference = seams(trained, tmp_path, source)
     assert ratio <= 1.05 and difference < 2
     bad = keras.Model(trained.inputs, OffsetByWindow()(trained.outputs[0]))
