@@ -14,6 +14,7 @@ _HOMES = {
     "load_config": "config",
     "fit": "training",
     "evaluate": "evaluation",
+    "benchmark": "comparison",
     "load_model": "inference",
     "colorize": "inference",
     "colorize_scene": "scenes",
@@ -21,6 +22,8 @@ _HOMES = {
     "PatchDiscriminator": "networks.patchgan",
     "VGG16Features": "networks.vgg16",
     "Pix2Pix": "models.pix2pix",
+    "CycleGAN": "models.cyclegan",
+    "EPCGAN": "models.epcgan",
 }
 __all__ = ["__version__", *_HOMES]
 

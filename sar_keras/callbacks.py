@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from sar_keras.distribution import training_clock
 from sar_keras.errors import TrainingDiverged
 from sar_keras.files import atomic
 from sar_keras.images import sample_grid, write_image
@@ -22,13 +23,24 @@ _GRIDS_A_RUN = 20  # sample grids of a long run, so that they stay few enough to
 # Names of the terms in the progress bar, which has one line for all of them.
 _SHORT = {
     "generator_loss": "G",
+    "mse": "MSE",
     "l1": "L1",
+    "ssim": "SSIM",
     "perceptual": "VGG",
     "adversarial": "GAN",
+    "feature_matching": "FM",
+    "gradient": "edges",
+    "cycle": "cycle",
+    "identity": "identity",
     "discriminator_loss": "D",
     "d_real": "real",
     "d_fake": "fake",
 }
+
+
+def _step(model) -> int:
+    """Steps of the whole run, also where an earlier phase of it trained another model."""
+    return model.steps_before + int(model.optimizer.iterations.numpy())
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
@@ -46,9 +58,80 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
     def _stop(self, what: str) -> None:
         raise TrainingDiverged(
-            f"{what} not finite at step {int(self.model.optimizer.iterations.numpy())}; nothing of this epoch is kept. "
+            f"{what} not finite at step {_step(self.model)}; nothing of this epoch is kept. "
             "A lower learning rate (optimizer.generator.config.learning_rate) or train.precision=float32 usually helps"
         )
+
+
+class WarmUp(keras.callbacks.Callback):
+    """Keeps the discriminator out of the first `steps` steps; the train function is traced anew when it joins in."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        warming_up = self.model.optimizer.iterations.numpy() < self.steps
+        if warming_up != self.model.warming_up:
+            self.model.warming_up = warming_up
+            self.model.make_train_function(force=True)
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Moves `model.averaged` towards the generator after each step: an exponential moving average of all its weights.
+
+    Not Keras' `use_ema`: that leaves out the statistics of batch normalisation, and swapping the two sets of weights
+    (`SwapEMAWeights`) rounds them. In the first steps the momentum is (1 + step) / (10 + step), as TensorFlow's
+    `ExponentialMovingAverage` has it, so that the average does not drag the initial weights along.
+    """
+
+    def __init__(self, momentum: float):
+        super().__init__()
+        self.momentum = momentum
+
+    def on_train_begin(self, logs=None):
+        pairs = list(zip(self.model.averaged.weights, self.model.generator.weights, strict=True))
+
+        @tf.function
+        def move(share):
+            for average, weight in pairs:
+                average.assign(average + share * (tf.cast(weight, average.dtype) - average))
+
+        self._move = move
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = float(self.model.optimizer.iterations.numpy())
+        self._move(tf.constant(1 - min(self.momentum, (1 + step) / (10 + step))))
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends a phase of the run after so many minutes of training steps; validation and saving do not count.
+
+    The epoch that the end falls into counts as done. Also logs the minutes and steps of the whole run.
+
+    Args:
+        minutes: The limit, see `train.minutes`, or None.
+        progress: "minutes" of it counts them, also those of earlier sittings.
+        minutes_before: Of earlier phases.
+    """
+
+    def __init__(self, minutes: float | None, progress: dict[str, tf.Variable], minutes_before: float = 0.0):
+        super().__init__()
+        self.minutes, self.progress, self.minutes_before = minutes, progress, minutes_before
+        self._spent = float(progress["minutes"].numpy())
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._started = training_clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._spent += (training_clock() - self._started) / 60
+        if self.minutes and self._spent >= self.minutes:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.progress["minutes"].assign(self._spent)
+        logs["minutes"] = self.minutes_before + self._spent
+        logs["step"] = _step(self.model)
 
 
 class Progress(keras.callbacks.Callback):
@@ -88,20 +171,30 @@ class SaveRun(keras.callbacks.Callback):
 
     Args:
         run: The run directory.
-        manager: Keeps the checkpoints; its checkpoint's `epoch` variable counts finished epochs.
+        manager: Keeps the checkpoints.
+        progress: "epochs" of it counts the finished epochs of this phase of the run.
         generator: A float32 twin of the generator that trains, to be saved.
         scale: Of the SAR input, saved with the generator.
         history: Rows of earlier sittings, one dict an epoch; extended here.
     """
 
-    def __init__(self, run: Path, manager: tf.train.CheckpointManager, generator, scale: Scale, history: list[dict]):
+    def __init__(
+        self,
+        run: Path,
+        manager: tf.train.CheckpointManager,
+        progress: dict[str, tf.Variable],
+        generator: keras.Model,
+        scale: Scale,
+        history: list[dict],
+    ):
         super().__init__()
-        self.run, self.manager, self.generator, self.scale, self.history = run, manager, generator, scale, history
+        self.run, self.manager, self.progress = run, manager, progress
+        self.generator, self.scale, self.history = generator, scale, history
 
     def on_epoch_end(self, epoch, logs=None):
-        self.manager.checkpoint.epoch.assign(epoch + 1)
+        self.progress["epochs"].assign_add(1)
         self.manager.save()
-        self.generator.set_weights(self.model.generator.get_weights())
+        self.generator.set_weights(self.model.final_generator.get_weights())
         save_model(self.generator, self.run / "generator.keras", self.scale)
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         write_history(self.history, self.run / "history.csv")
@@ -138,12 +231,12 @@ class TensorBoardScalars(keras.callbacks.Callback):
         self._validation = tf.summary.create_file_writer(str(self.folder / "validation"))
 
     def on_train_batch_end(self, batch, logs=None):
-        step = int(self.model.optimizer.iterations.numpy())
+        step = _step(self.model)
         if step % _SCALARS_EVERY == 0:
             self._write(self._train, logs, step)
 
     def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations.numpy())
+        step = _step(self.model)
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         self._write(self._train, {name: value for name, value in logs.items() if not name.startswith("val_")}, step)
         self._write(self._validation, validation, step)
@@ -171,13 +264,14 @@ class SampleGrids(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._writer = tf.summary.create_file_writer(str(self.folder / "logs" / "samples"))
-        self._generate = tf.function(lambda sar: self.model.generator(sar, training=False))
+        self._generate = tf.function(lambda sar: self.model(sar, training=False))
 
     def on_epoch_end(self, epoch, logs=None):
         epochs = self.params["epochs"]
-        if (epoch + 1) % max(1, epochs // _GRIDS_A_RUN) and epoch + 1 < epochs:
+        last = epoch + 1 == epochs or self.model.stop_training
+        if (epoch + 1) % max(1, epochs // _GRIDS_A_RUN) and not last:
             return
-        step = int(self.model.optimizer.iterations.numpy())
+        step = _step(self.model)
         for name, (sar, optical) in self.samples.items():
             grid = sample_grid(sar.numpy(), self._generate(sar).numpy(), optical.numpy())
             write_image(self.folder / "samples" / f"{name}-{epoch + 1:04d}.png", grid)
@@ -194,11 +288,13 @@ def plot_history(history: list[dict], path: Path) -> None:
         from matplotlib.figure import Figure
 
         groups = [
-            ("generator", ["generator_loss", "l1", "perceptual", "adversarial"], "log"),
+            ("generator", [name for name in _SHORT if not name.startswith("d")], "log"),
             ("discriminator", ["discriminator_loss", "d_real", "d_fake"], "linear"),
             ("validation PSNR (dB)", ["val_psnr"], "linear"),
         ]
-        groups = [(title, [n for n in names if n in history[0]], scale) for title, names, scale in groups]
+        groups = [
+            (title, [n for n in names if any(n in row for row in history)], scale) for title, names, scale in groups
+        ]
         groups = [group for group in groups if group[1]]
         figure = Figure(figsize=(4 * len(groups), 3), layout="constrained")
         for axes, (title, names, scale) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):

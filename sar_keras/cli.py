@@ -170,16 +170,23 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="[test; train for --protocol paper]")
 @click.option("--protocol", type=click.Choice(["standard", "paper"]), default="standard", show_default=True)
 @click.option("--by", type=click.Choice(["terrain", "scene"]), help="Also a line for each.")
+@click.option("--perceptual", is_flag=True, help="Also LPIPS and FID: needs the extra `metrics` and a download.")
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything as JSON.")
 def evaluate(
-    model: Path, data: Path | None, split: str | None, protocol: str, by: str | None, json_file: Path | None
+    model: Path,
+    data: Path | None,
+    split: str | None,
+    protocol: str,
+    by: str | None,
+    perceptual: bool,
+    json_file: Path | None,
 ) -> None:
     """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB."""
     import json
 
     from sar_keras.files import atomic
 
-    report = sar_keras.evaluate(model, data, split, protocol)
+    report = sar_keras.evaluate(model, data, split, protocol, perceptual)
     from sar_keras.evaluation import table
 
     scenes = report["scenes"] or "unknown"
@@ -190,6 +197,35 @@ def evaluate(
             temporary.write_text(json.dumps(report, indent=2) + "\n")
 
 
+@main.command()
+@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [every system of the README's table].")
+@click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs [procedural scenes].")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Training time of each.")
+@click.option("--steps", type=click.IntRange(1), help="Training steps of each, instead of minutes.")
+@click.option("-o", "--output", required=True, type=_PATH, metavar="DIR", help="Runs and comparison; kept and resumed.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of every preset.")
+def benchmark(
+    presets: str | None,
+    data: Path | None,
+    minutes: float | None,
+    steps: int | None,
+    output: Path,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train presets under equal minutes or steps, and compare them on the same held-out scenes."""
+    run = sar_keras.benchmark
+    from sar_keras.comparison import PRESETS
+
+    names = tuple(presets.split(",")) if presets else PRESETS
+    click.echo(run(output, names, data, minutes, steps, overrides))
+
+
+# Only scenes are cut; patches come in the size that they have.
+_SIZE = click.option(
+    "--size", type=click.IntRange(32), default=256, show_default=True, help="Side of the windows of GeoTIFF scenes."
+)
+
+
 @main.group()
 def data() -> None:
     """Look at training data, or make some."""
@@ -197,16 +233,19 @@ def data() -> None:
 
 @data.command()
 @click.argument("folder", type=_PATH, metavar="DIR")
-def scan(folder: Path) -> None:
+@_SIZE
+def scan(folder: Path, size: int) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
     from sar_keras.data.pairs import find_pairs
+    from sar_keras.terminal import progress_bar
 
-    found = find_pairs(folder)
+    found = find_pairs(folder, size=size, progress=progress_bar("looking at", "scene"))
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
-    click.echo(f"{'terrain':{width}}  {'season':8}  {'scene':>12}  {'pairs':>7}")
+    scene_width = max(12, *(len(scene) for _, _, scene in rows))
+    click.echo(f"{'terrain':{width}}  {'season':8}  {'scene':>{scene_width}}  {'pairs':>7}")
     for (terrain, season, scene), count in sorted(rows.items()):
-        click.echo(f"{terrain:{width}}  {season:8}  {scene:>12}  {count:7}")
+        click.echo(f"{terrain:{width}}  {season:8}  {scene:>{scene_width}}  {count:7}")
     scenes = len({pair.place for pair in found.pairs if pair.scene is not None})
     click.echo(
         f"{len(found.pairs)} pairs, {scenes or 'no known'} scenes, {len(found.unpaired)} images without a partner"
@@ -218,31 +257,41 @@ def scan(folder: Path) -> None:
 @data.command()
 @click.argument("folder", type=_PATH, metavar="DIR")
 @click.option("-o", "--output", required=True, type=_PATH, metavar="FILE.csv")
-@click.option("--by", type=click.Choice(["scene", "random"]), default="scene", show_default=True)
+@click.option("--by", type=click.Choice(["scene", "blocks", "random", "sen12-v2"]), default="scene", show_default=True)
+@_SIZE
 @click.option("--ratios", nargs=3, type=click.FloatRange(0), default=(0.8, 0.1, 0.1), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def split(folder: Path, output: Path, by: str, ratios: tuple[float, float, float], seed: int) -> None:
+def split(folder: Path, output: Path, by: str, size: int, ratios: tuple[float, float, float], seed: int) -> None:
     """Split the pairs of DIR, a folder or a CSV manifest, into train, validation and test.
+
+    Whole scenes are kept together; the windows of GeoTIFF scenes also by blocks, with a gap between the splits.
 
     `sar-keras fit --set data.split=FILE.csv` uses the result.
     """
     from sar_keras.data.pairs import find_pairs
     from sar_keras.data.splits import split_pairs, write_split
+    from sar_keras.terminal import progress_bar
 
     if ratios[0] <= 0:
         raise DataError("--ratios: the share of train must be above 0")
     if output.exists():
         raise OutputError(f"{output}: exists already; give another -o")
-    pairs = split_pairs(find_pairs(folder, must_exist=False).pairs, by, ratios, seed)
+    found = find_pairs(folder, must_exist=False, size=size, progress=progress_bar("looking at", "scene")).pairs
+    pairs = split_pairs(found, by, ratios, seed)
     write_split(pairs, output, folder.parent if folder.is_file() else folder)
     shares = Counter(pair.split for pair in pairs)
     click.echo(f"{output}: " + ", ".join(f"{shares[name]} {name}" for name in ("train", "validation", "test")))
+    if any(pair.window for pair in pairs):
+        click.echo(f"{len(found) - len(pairs)} of {len(found)} windows lie between the splits and are left out")
 
 
 @data.command()
 @click.argument("split_file", type=_PATH, metavar="SPLIT.csv")
 def audit(split_file: Path) -> None:
-    """Tell whether a split leaks: exit code 0 where no scene stands in two splits, else 1. Reads names only."""
+    """Tell whether a split leaks: exit code 0 if not, else 1. Reads names only.
+
+    It leaks where a scene stands in two splits; windows of a scene may if they lie at least a window's side apart.
+    """
     from sar_keras.data.splits import audit as audit_split
     from sar_keras.data.splits import read_split
 
@@ -256,8 +305,9 @@ def audit(split_file: Path) -> None:
         click.echo(f"scene {' '.join(filter(None, place))} stands in {', '.join(splits)}")
     if report.unknown:
         click.echo(f"{report.unknown} patches whose names tell no scene were left out")
-    click.echo("leaks" if report.shared_scenes else "no leak")
-    if report.shared_scenes:
+    apart = "; windows of one scene lie a gap apart" if report.shared_scenes else ""
+    click.echo("leaks" if report.leaks else f"no leak{apart}")
+    if report.leaks:
         sys.exit(1)
 
 

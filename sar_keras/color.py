@@ -28,18 +28,37 @@ def rgb_to_lab(rgb: tf.Tensor) -> tf.Tensor:
     return tf.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
+def lab_to_rgb(lab: tf.Tensor) -> tf.Tensor:
+    """The inverse of `rgb_to_lab`; colours that sRGB cannot show are clipped to [-1, 1]."""
+    lightness, a, b = tf.unstack(lab, axis=-1)
+    y = (lightness + 16) / 116
+    root = tf.stack([y + a / 500, y, y - b / 200], -1)
+    white = tf.constant([0.95047, 1.0, 1.08883], lab.dtype)
+    xyz = tf.where(root > 0.206893, tf.maximum(root, 0.206893) ** 3, (root - 16 / 116) / 7.787) * white
+    to_rgb = tf.constant(
+        [[3.240479, -1.537150, -0.498535], [-0.969256, 1.875992, 0.041556], [0.055648, -0.204043, 1.057311]], lab.dtype
+    )
+    linear = tf.einsum("...c,xc->...x", xyz, to_rgb)
+    bright = 1.055 * tf.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    return 2 * tf.clip_by_value(tf.where(linear > 0.0031308, bright, 12.92 * linear), 0.0, 1.0) - 1
+
+
+def chroma(rgb: tf.Tensor) -> tf.Tensor:
+    """The two chroma channels a, b of Lab, divided by 128: RGB (..., 3) in [-1, 1] to (..., 2) in [-1, 1]."""
+    return rgb_to_lab(rgb)[..., 1:] / 128.0
+
+
 def view(sar: tf.Tensor, optical: tf.Tensor, kind: str) -> tf.Tensor:
     """What a discriminator sees of a pair: SAR (N, H, W, c) and RGB (N, H, W, 3) to (N, H, W, channels), in [-1, 1].
 
-    "luma": SAR beside luminance, c + 1 channels. "rgb": SAR beside RGB, c + 3. "ab": the two chroma channels of Lab,
-    divided by 128.
+    "luma": SAR beside luminance, c + 1 channels. "rgb": SAR beside RGB, c + 3. "ab": `chroma` alone.
     """
     if kind == "luma":
         return tf.concat([sar, luminance(optical)], -1)
     if kind == "rgb":
         return tf.concat([sar, optical], -1)
     if kind == "ab":
-        return rgb_to_lab(optical)[..., 1:] / 128.0
+        return chroma(optical)
     raise ValueError(f"view must be one of {VIEWS}, got {kind!r}")
 
 

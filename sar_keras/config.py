@@ -28,13 +28,14 @@ class _Section(pydantic.BaseModel):
 
 class DataConfig(_Section):
     root: Path | None = None
-    layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "synthetic"] = "auto"
+    layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "scenes", "synthetic"] = "auto"
     image_size: int = Field(256, ge=32, multiple_of=32)
     resize: bool = False
     split: str = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     limit: int | None = Field(None, ge=2)
     augment: bool = True
+    speckle: bool = False
 
     @pydantic.field_validator("ratios")
     @classmethod
@@ -45,27 +46,45 @@ class DataConfig(_Section):
 
 
 class ModelConfig(_Section):
-    generator: Literal["unet"] = "unet"
+    system: Literal["pix2pix", "epcgan", "cyclegan"] = "pix2pix"
     filters: int = Field(64, ge=1)
+    blocks: int = Field(9, ge=1)
     discriminator_filters: int = Field(64, ge=1)
-    normalization: Literal["batch", "instance", "group", "none"] = "batch"
+    normalization: Literal["batch", "instance", "group", "layer", "none"] = "batch"
     upsampling: Literal["resize", "transpose"] = "resize"
     dropout: float = Field(0.5, ge=0, lt=1)
+    output: Literal["rgb", "ab"] = "rgb"
     channels: int = Field(1, ge=1, le=3)
     view: Literal["luma", "ab", "rgb"] = "luma"
+    scales: int = Field(1, ge=1, le=3)
+
+    @pydantic.field_validator("output")
+    @classmethod
+    def _only_the_unet(cls, output, info):
+        if output == "ab" and info.data.get("system") != "pix2pix":
+            raise ValueError("ab needs the U-Net of system: pix2pix")
+        return output
 
 
 class LossConfig(_Section):
     adversarial: float = Field(1.0, ge=0)
     discriminator: float = Field(0.5, gt=0)
     l1: float = Field(100.0, ge=0)
+    ssim: float = Field(0.0, ge=0)
     perceptual: float = Field(0.01, ge=0)
     perceptual_layer: str = "block3_conv3"
+    feature_matching: float = Field(0.0, ge=0)
+    warm_up: int = Field(0, ge=0)
+    gradient: float = Field(10.0, ge=0)
+    cycle: float = Field(10.0, ge=0)
+    identity: float = Field(5.0, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _something_to_learn(self):
-        if not (self.adversarial or self.l1 or self.perceptual):
-            raise ValueError("one of adversarial, l1 and perceptual must be above 0")
+        if not (self.adversarial or self.l1 or self.ssim or self.perceptual):
+            raise ValueError("one of adversarial, l1, ssim and perceptual must be above 0")
+        if self.feature_matching and not self.adversarial:
+            raise ValueError("feature_matching compares what the discriminator sees; it needs adversarial above 0")
         return self
 
 
@@ -79,12 +98,20 @@ class OptimizerConfig(_Section):
 class OptimizersConfig(_Section):
     generator: OptimizerConfig = OptimizerConfig()
     discriminator: OptimizerConfig = OptimizerConfig()
+    refinement: OptimizerConfig = OptimizerConfig(config={"learning_rate": 1e-3})
+
+
+class RefinementConfig(_Section):
+    epochs: int = Field(0, ge=0)
+    filters: int = Field(32, ge=1)
 
 
 class TrainConfig(_Section):
     epochs: int = Field(100, ge=1)
+    minutes: float | None = Field(None, gt=0)
     steps_per_epoch: int | None = Field(None, ge=1)
     batch_size: int = Field(4, ge=1)
+    average: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
     strategy: Literal["auto", "one", "mirrored"] = "auto"
@@ -96,6 +123,7 @@ class Config(_Section):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    refinement: RefinementConfig = RefinementConfig()
     optimizer: OptimizersConfig = OptimizersConfig()
     train: TrainConfig = TrainConfig()
 

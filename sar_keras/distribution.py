@@ -1,5 +1,7 @@
 """On which devices a run computes, and in which precision."""
 
+import os
+import time
 from pathlib import Path
 
 import tensorflow as tf
@@ -33,6 +35,17 @@ def bfloat16_is_fast() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text().split() if cpuinfo.is_file() else []
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def training_clock() -> float:
+    """Seconds that count towards `train.minutes`: of the clock with GPUs, else of processor time, over all cores.
+
+    On a CPU that other programs use too the clock would measure them.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return time.perf_counter()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return time.process_time() / cores
 
 
 def describe(strategy: tf.distribute.Strategy, policy: str) -> str:

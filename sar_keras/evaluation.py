@@ -15,6 +15,7 @@ from sar_keras.data.splits import split_pairs
 from sar_keras.errors import DataError, ModelError
 from sar_keras.inference import load_model
 from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.perceptual import CONVENTIONS, Perceptual
 from sar_keras.sar import warn_if_units_differ
 from sar_keras.terminal import progress_bar
 
@@ -31,11 +32,17 @@ TITLES = {
     "gradient_similarity": ("gradient similarity", True),
     "spectral_angle": ("spectral angle (degrees)", False),
     "vgg_distance": ("VGG16 distance", False),
+    "lpips": ("LPIPS", False),
+    "sar_ratio": ("distance to SAR / truth", True),
 }
 
 
 def evaluate(
-    model: str | Path, data: str | Path | None = None, split: str | None = None, protocol: str = "standard"
+    model: str | Path,
+    data: str | Path | None = None,
+    split: str | None = None,
+    protocol: str = "standard",
+    perceptual: bool = False,
 ) -> dict:
     """Score a model beside the mean colour of the training split and the SAR image copied to RGB.
 
@@ -46,11 +53,13 @@ def evaluate(
         split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".
         protocol: "standard", see `sar_keras.metrics.standard`, with a VGG16 feature distance; or "paper", the student
             report's figures, which it took on its training images.
+        perceptual: Also LPIPS and FID, which need the extra `metrics` and a download.
 
     Returns:
         {"protocol", "split", "n", "scenes", "model", "trained_on_vgg", "metrics", "baselines": {"mean_colour",
         "copy_sar"}, "by_terrain", "by_scene"}; each metric is {"mean", "low", "high"}, with a 95 % bootstrap interval
-        over images. The last two hold one dict of metrics a terrain or scene.
+        over images. The last two hold one dict of metrics a terrain or scene. With `perceptual` also "fid", a
+        number for the model and each baseline.
 
     Raises:
         DataError, ModelError: the split is empty or has one image only, or model and data do not fit.
@@ -59,7 +68,7 @@ def evaluate(
     generator = load_model(path)
     config = load_config(path / "config.yaml") if path.is_dir() else None
     split = split or ("train" if protocol == "paper" else "test")
-    pairs = _pairs(path, config, data)
+    pairs = _pairs(path, config, data, generator.input_shape[1])
     chosen = [pair for pair in pairs if pair.split == split]
     training = [pair for pair in pairs if pair.split == "train"]
     if len(chosen) < 2:
@@ -71,6 +80,7 @@ def evaluate(
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     mean_colour = _mean_colour(images if split == "train" else _load(training, generator, config))
     features = VGG16Features() if protocol == "standard" else None
+    perceptual = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
     for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
@@ -81,13 +91,17 @@ def evaluate(
             "copy_sar": tf.repeat(sar[..., :1], 3, -1),
         }
         for name, candidate in candidates.items():
-            scores[name].append(_score(truth, _to_fraction(candidate), protocol, features))
+            figures = _score(truth, _to_fraction(candidate), _to_fraction(sar), protocol, features)
+            if perceptual:
+                figures["lpips"] = perceptual[name].update(truth, _to_fraction(candidate))
+            scores[name].append(figures)
 
     per_image = {
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
         for name, batches in scores.items()
     }
-    return {
+    fid = {"fid": {name: scorer.fid() for name, scorer in perceptual.items()}} if perceptual else {}
+    return fid | {
         "protocol": protocol,
         "split": split,
         "n": len(chosen),
@@ -110,10 +124,15 @@ def table(report: dict, by: str | None = None) -> str:
         interval = f"{figure['mean']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
         others = "".join(f"{report['baselines'][key][name]['mean']:13.4g}" for key in ("mean_colour", "copy_sar"))
         lines.append(f"{title + mark + (' ↑' if more_is_better else ' ↓'):26}{interval:>26}{others}")
+    if "fid" in report:
+        model, *others = report["fid"].values()
+        lines += [f"{'FID ↓':26}{model:26.4g}" + "".join(f"{other:13.4g}" for other in others), CONVENTIONS]
     if "vgg_distance" in report["metrics"]:
         lines.append("VGG16 distance: of the shipped block3_conv3 features; it is not LPIPS.")
         if report["trained_on_vgg"]:
             lines.append("* this model was trained with a VGG16 loss, which flatters it here.")
+    if report["metrics"].get("sar_ratio", {"mean": 1})["mean"] < 1:
+        lines.append("Nearer to the SAR image than to the truth: the model copies its input (identity collapse).")
     if report["protocol"] == "paper":
         lines.append(
             "SSIM with a uniform 255-pixel window, nearly the whole image: not comparable with the usual SSIM."
@@ -129,14 +148,17 @@ def table(report: dict, by: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def _pairs(path: Path, config, data) -> list[Pair]:
+def _pairs(path: Path, config, data, size: int) -> list[Pair]:
     own_split = path / "split.csv"
+    scenes = {"size": size, "progress": progress_bar("looking at", "scene")}
     if data is None:
         if config is None:
             raise ModelError(f"{path}: a bare .keras file knows no data; give some with --data")
-        root = config.data.root or path / "data"
-        return split_pairs(find_pairs(root).pairs, str(own_split))
-    pairs = find_pairs(data).pairs
+        root, layout = config.data.root, config.data.layout
+        if layout == "synthetic":
+            root, layout = path / "data", "terrain"
+        return split_pairs(find_pairs(root, layout, **scenes).pairs, str(own_split))
+    pairs = find_pairs(data, **scenes).pairs
     if own_split.is_file():
         try:
             return split_pairs(pairs, str(own_split))
@@ -164,11 +186,13 @@ def _to_fraction(images: tf.Tensor) -> np.ndarray:
     return np.clip((np.asarray(images) + 1) / 2, 0, 1)
 
 
-def _score(truth: np.ndarray, candidate: np.ndarray, protocol: str, features) -> dict[str, np.ndarray]:
+def _score(truth, candidate, sar, protocol: str, features) -> dict[str, np.ndarray]:
     if protocol == "paper":
         return metrics.paper(truth, candidate)
-    distance = metrics.feature_distance(features, truth, candidate)
-    return metrics.standard(truth, candidate) | {"vgg_distance": distance}
+    return metrics.standard(truth, candidate) | {
+        "vgg_distance": metrics.feature_distance(features, truth, candidate),
+        "sar_ratio": metrics.sar_ratio(truth, candidate, sar),
+    }
 
 
 def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

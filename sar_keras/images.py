@@ -9,6 +9,7 @@ import rasterio
 from PIL import Image, ImageDraw
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
 
 from sar_keras.errors import DataError, OutputError
 from sar_keras.files import atomic
@@ -19,10 +20,11 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
-def read_image(path: str | os.PathLike, count: int) -> np.ndarray:
+def read_image(path: str | os.PathLike, count: int, window: Window | None = None) -> np.ndarray:
     """Read the first `count` bands of a PNG, JPEG or TIFF, or fewer where it has fewer: (H, W, bands), dtype as stored.
 
-    A transparency band is left out, a palette is resolved to RGB.
+    A transparency band is left out, a palette is resolved to RGB. Of a TIFF's nodata value floats become not-a-number,
+    integers 0. `window` is the part of a TIFF to read; what of it lies beyond the border is mirrored.
 
     Raises:
         DataError: no such file, not an image, or truncated.
@@ -34,8 +36,8 @@ def read_image(path: str | os.PathLike, count: int) -> np.ndarray:
         raise DataError(f"{path}: the file is empty; copy it again or remove it")
     try:
         # Pillow has no TIFF of several 16-bit or float bands; GDAL reads a truncated PNG without complaint.
-        if path.suffix.lower() in (".tif", ".tiff"):
-            return _read_with_gdal(path, count, "GTiff")
+        if window or path.suffix.lower() in (".tif", ".tiff"):
+            return _read_with_gdal(path, count, "GTiff", window)
         return _read_with_pillow(path, count)
     except PermissionError:
         raise
@@ -43,16 +45,22 @@ def read_image(path: str | os.PathLike, count: int) -> np.ndarray:
         raise DataError(f"{path}: not a readable PNG, JPEG or TIFF; copy it again or remove it") from error
 
 
-def _read_with_gdal(path: Path, count: int, driver: str) -> np.ndarray:
+def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None = None) -> np.ndarray:
     with rasterio.open(path, driver=driver) as source:
+        inside = window and window.intersection(Window(0, 0, source.width, source.height))
         if source.colorinterp[0] == ColorInterp.palette:
             table = np.array([colour[:3] for _, colour in sorted(source.colormap(1).items())], np.uint8)
-            return table[source.read(1)][..., :count]
-        bands = [index for index, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha][:count]
-        image = np.moveaxis(source.read(bands), 0, -1)
-        if source.nodata is not None and np.issubdtype(image.dtype, np.floating):
-            image[image == source.nodata] = np.nan
-        return image
+            image = table[source.read(1, window=inside)][..., :count]
+        else:
+            bands = [i for i, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha][:count]
+            image = np.moveaxis(source.read(bands, window=inside), 0, -1)
+            if source.nodata is not None:
+                image[image == source.nodata] = np.nan if np.issubdtype(image.dtype, np.floating) else 0
+    if window:
+        above, left = inside.row_off - window.row_off, inside.col_off - window.col_off
+        below, right = window.height - inside.height - above, window.width - inside.width - left
+        image = np.pad(image, ((above, below), (left, right), (0, 0)), "reflect")
+    return image
 
 
 def _read_with_pillow(path: Path, count: int) -> np.ndarray:
@@ -76,17 +84,17 @@ def image_array(image: Image.Image) -> np.ndarray:
     return array if array.ndim == 3 else array[..., None]
 
 
-def read_sar(path: str | os.PathLike, channels: int) -> np.ndarray:
+def read_sar(path: str | os.PathLike, channels: int, window: Window | None = None) -> np.ndarray:
     """Read a SAR image as (H, W, channels); a grey image that is stored as RGB gives its first band."""
-    image = read_image(path, channels)
+    image = read_image(path, channels, window)
     if image.shape[-1] < channels:
         raise DataError(f"{path}: has {image.shape[-1]} band(s), the model takes {channels} (model.channels)")
     return image
 
 
-def read_optical(path: str | os.PathLike) -> np.ndarray:
+def read_optical(path: str | os.PathLike, window: Window | None = None) -> np.ndarray:
     """Read an optical image as (H, W, 3); a grey one gives three equal bands."""
-    image = read_image(path, 3)
+    image = read_image(path, 3, window)
     return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from sar_keras.errors import DataError, ModelError, OutputError, SarKerasError, SomeFailed
 from sar_keras.files import atomic
 from sar_keras.images import SUFFIXES, check_writable_suffix, image_array, read_sar, write_image
-from sar_keras.networks import any_size
+from sar_keras.networks import any_size, epcgan, unet  # noqa: F401 - their layers must be known when a model loads
 from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
 # Our own entry in the .keras archive; Keras passes over it.

@@ -1,15 +1,55 @@
-"""The terms of the objectives: each takes batches and returns one float32 number, a mean over all elements."""
+"""The terms of the objectives: each takes batches and returns one float32 number."""
 
 import tensorflow as tf
 
+from sar_keras.color import luminance
 
-def binary_crossentropy(logits: tf.Tensor, real: bool) -> tf.Tensor:
-    """Mean cross-entropy of a discriminator's logits against "all real" or "all generated"."""
-    labels = tf.ones_like(logits) if real else tf.zeros_like(logits)
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits))
+
+def binary_crossentropy(logits: list[tf.Tensor], real: bool) -> tf.Tensor:
+    """Cross-entropy of a discriminator's logits against "all real" or "all generated".
+
+    The mean over all patches of a scale, then over the scales, each an item of `logits`.
+    """
+    label = tf.ones_like if real else tf.zeros_like
+    return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=label(scale), logits=scale) for scale in logits)
+
+
+def mean_verdict(logits: list[tf.Tensor]) -> tf.Tensor:
+    """How real a discriminator takes a batch to be, 0 to 1, averaged as in `binary_crossentropy`."""
+    return _mean(tf.sigmoid(scale) for scale in logits)
+
+
+def feature_matching(real: list[tf.Tensor], generated: list[tf.Tensor]) -> tf.Tensor:
+    """L1 distance of a discriminator's hidden activations, the mean over its levels (pix2pixHD, equation 4)."""
+    return _mean(
+        tf.abs(tf.cast(g, tf.float32) - tf.stop_gradient(tf.cast(r, tf.float32)))
+        for r, g in zip(real, generated, strict=True)
+    )
 
 
 def mean_absolute_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """L1 distance; of images (N, H, W, 3) in [-1, 1], or of features: the perceptual loss (Johnson et al., ECCV 2016,
     with L1 in place of L2)."""
     return tf.reduce_mean(tf.abs(tf.cast(a, tf.float32) - tf.cast(b, tf.float32)))
+
+
+def ssim_loss(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """1 - SSIM (Wang et al., IEEE TIP 2004) of images (N, H, W, 3) in [-1, 1], the mean over R, G and B: 0 to 2."""
+    # SSIM's constants presume values from 0 on.
+    return 1.0 - tf.reduce_mean(tf.image.ssim((a + 1.0) / 2.0, (b + 1.0) / 2.0, max_val=1.0))
+
+
+def least_squares(logits: list[tf.Tensor], real: bool) -> tf.Tensor:
+    """Squared distance of a discriminator's output from 1 (real) or 0 (Mao et al., "LSGAN", ICCV 2017)."""
+    return _mean((scale - float(real)) ** 2 for scale in logits)
+
+
+def gradient_magnitude(rgb: tf.Tensor) -> tf.Tensor:
+    """Length of the Sobel gradient of the luminance, divided by 8: (N, H, W, 3) in [-1, 1] to (N, H, W, 1)."""
+    slopes = tf.image.sobel_edges(luminance(rgb))
+    # The root has no derivative at zero.
+    return tf.sqrt(tf.reduce_sum(slopes**2, -1) + 1e-6) / 8.0
+
+
+def _mean(tensors) -> tf.Tensor:
+    return tf.reduce_mean(tf.stack([tf.reduce_mean(tensor) for tensor in tensors]))

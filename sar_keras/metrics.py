@@ -56,6 +56,15 @@ def paper(truth: np.ndarray, generated: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def sar_ratio(truth: np.ndarray, generated: np.ndarray, sar: np.ndarray) -> np.ndarray:
+    """Mean absolute distance from the SAR image as grey, divided by that from the truth; images in [0, 1], (N,).
+
+    Below 1 an image is nearer to the radar image than to the optical one: the identity collapse of unpaired training.
+    """
+    to_sar, to_truth = (np.abs(generated - other).mean((1, 2, 3)) for other in (sar[..., :1], truth))
+    return to_sar / np.maximum(to_truth, 1e-10)
+
+
 def _ciede2000(truth: np.ndarray, generated: np.ndarray) -> float:
     return skimage.color.deltaE_ciede2000(skimage.color.rgb2lab(truth), skimage.color.rgb2lab(generated)).mean()
 

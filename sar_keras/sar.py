@@ -67,6 +67,29 @@ class Scale:
         return _percentiles(tf.cast(values, tf.float32))
 
 
+def add_speckle(unit: tf.Tensor, looks: float | tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
+    """Multiply backscatter power by gamma noise of mean 1 and variance 1 / looks, as fully developed speckle has it.
+
+    Args:
+        unit: SAR in [-1, 1], of any shape.
+        looks: Equivalent number of looks; 1 is a single look, more is smoother.
+        scale: How `unit` was made: it says how many decibels a step is. 8-bit images are taken for 25 dB from 0 to 255.
+        seed: Two integers.
+    """
+    looks = tf.cast(looks, tf.float32)
+    noise = tf.random.stateless_gamma(tf.shape(unit), seed, alpha=looks) / looks
+    noise = tf.maximum(noise, SMALLEST_POWER)
+    half = (scale.high - scale.low) / 2
+    if scale.units == "amplitude":
+        # Amplitude is the root of power.
+        amplitude = (unit + 1) * half + scale.low
+        unit = (amplitude * tf.sqrt(noise) - scale.low) / half - 1
+    else:
+        half = half if scale.units == "db" else (USUAL_DB[1] - USUAL_DB[0]) / 2
+        unit += 10 * tf.math.log(noise) / np.log(10.0).astype("float32") / half
+    return tf.clip_by_value(unit, -1.0, 1.0)
+
+
 def _percentiles(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     ordered = tf.sort(tf.reshape(values, [-1]))
     last = tf.cast(tf.size(ordered) - 1, tf.float32)

@@ -1,5 +1,6 @@
 """From a configuration to a run directory."""
 
+import dataclasses
 import math
 import re
 import shutil
@@ -10,8 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras import callbacks, metrics
-from sar_keras.color import view_channels
+from sar_keras import callbacks, metrics, systems
 from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, find_pairs
@@ -19,10 +19,7 @@ from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.distribution import describe, dtype_policy_for, resolve_precision, strategy_for
 from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.inference import save_model
-from sar_keras.models.pix2pix import Pix2Pix
-from sar_keras.networks.patchgan import PatchDiscriminator
-from sar_keras.networks.unet import UNetGenerator
-from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.models.base import Colorizer
 from sar_keras.terminal import progress_bar
 
 _SAMPLES = 4  # pairs in a sample grid
@@ -86,7 +83,7 @@ def _as_resumed(run: Path, config: Config) -> Config:
         if key == "train.epochs" and value < saved[key]:
             raise ConfigError(f"train.epochs: {value} is less than the run's {saved[key]}; it may only be raised")
         # "auto" stands for what it meant when the run began.
-        if key not in ("train.epochs", "data.root") and value not in (saved[key], "auto"):
+        if key not in ("train.epochs", "train.minutes", "data.root") and value not in (saved[key], "auto"):
             raise ConfigError(f"{key}: the run has {saved[key]}; only train.epochs may be raised with --resume")
     precision = {"precision": saved_config.train.precision}
     return config.model_copy(update={"train": config.train.model_copy(update=precision)})
@@ -100,8 +97,8 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         raise ConfigError(
             f"train.batch_size: {train.batch_size} cannot be shared equally by {strategy.num_replicas_in_sync} devices"
         )
-    for which in ("generator", "discriminator"):
-        _optimizer(config, which)
+    for which in ("generator", "discriminator", "refinement"):
+        systems.optimizer(config, which)
 
     pairs = _pairs(config, run, resume)
     images = pipeline.load(
@@ -124,21 +121,25 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         write_split(pairs, run / "split.csv", config.data.root or run / "data")
 
     with strategy.scope():
-        model = _build(config, policy)
+        model = systems.build_model(config, policy)
+        phases = [_Phase(model, train.epochs, train.minutes)]
+        if config.refinement.epochs:
+            refinement = systems.build_refinement(config, policy, model.final_generator)
+            phases.append(_Phase(refinement, config.refinement.epochs, train.minutes))
+            # The limit is of both together.
+            for phase in phases:
+                share = phase.epochs / (train.epochs + config.refinement.epochs)
+                phase.minutes = train.minutes and train.minutes * share
         # Of the whole state, all but the position in the data, which follows from the number of steps.
         checkpoint = tf.train.Checkpoint(
-            generator=model.generator,
-            generator_optimizer=model.optimizer,
-            dropout_seeds=_dropout_seeds(model.generator),
-            epoch=tf.Variable(0, dtype=tf.int64),
+            dropout_seeds=systems.dropout_seeds(model.generator),
+            phases=[phase.progress for phase in phases],
+            **{name: part for phase in phases for name, part in phase.model.state.items()},
         )
-        if model.discriminator:
-            checkpoint.discriminator = model.discriminator
-            checkpoint.discriminator_optimizer = model.discriminator_optimizer
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoints", max_to_keep=2)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-    done = int(checkpoint.epoch.numpy())
+    done = sum(phase.epochs_done for phase in phases)
     history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
 
     steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
@@ -148,98 +149,87 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         for split, chosen in indices.items()
         if chosen
     }
-    twin = _generator(config, "float32")
-    if done < train.epochs:
-        samples = {
-            split: next(iter(pipeline.evaluation_dataset(images, _evenly(indices[split], _SAMPLES), _SAMPLES)))
-            for split in ("train", "validation")
-            if indices[split]
-        }
-        model.fit(
+    samples = {
+        split: next(iter(pipeline.evaluation_dataset(images, _evenly(indices[split], _SAMPLES), _SAMPLES)))
+        for split in ("train", "validation")
+        if indices[split]
+    }
+    if all(phase.finished for phase in phases):
+        print(f"nothing to do: the run has had its {done} epochs; raise them with --set train.epochs=N")
+    for index, phase in enumerate(phases):
+        last = index == len(phases) - 1
+        twin = systems.build_saved_generator(config) if last else systems.build_generator(config)
+        if phase.finished:
+            if last:
+                twin.set_weights(phase.model.final_generator.get_weights())
+                save_model(twin, run / "generator.keras", images.sar_scale)
+            continue
+        if index:
+            print("refinement: the autoencoder behind the generator", flush=True)
+            phase.model.steps_before = int(model.optimizer.iterations.numpy())
+        done = sum(phase.epochs_done for phase in phases)
+        phase.model.fit(
             pipeline.training_dataset(
-                images, indices["train"], train.batch_size, train.seed, config.data.augment, done * steps
+                images,
+                indices["train"],
+                train.batch_size,
+                train.seed,
+                config.data.augment,
+                done * steps,
+                paired=config.model.system != "cyclegan" or index == 1,
+                speckle=config.data.speckle,
             ),
             steps_per_epoch=steps,
             initial_epoch=done,
-            epochs=train.epochs,
+            epochs=done - phase.epochs_done + phase.epochs,
             validation_data=datasets.get("validation"),
             verbose=0,
             shuffle=False,
             callbacks=[
+                *([callbacks.WarmUp(config.loss.warm_up)] if config.loss.warm_up and not index else []),
+                *([callbacks.AverageWeights(train.average)] if phase.model.averaged else []),
+                callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),
-                callbacks.SaveRun(run, manager, twin, images.sar_scale, history),
+                callbacks.SaveRun(run, manager, phase.progress, twin, images.sar_scale, history),
                 callbacks.Progress(),
                 callbacks.TensorBoardScalars(run / "logs"),
                 callbacks.SampleGrids(run, samples),
             ],
         )
-    else:
-        print(f"nothing to do: the run has its {done} epochs; raise them with --set train.epochs=N")
-        twin.set_weights(model.generator.get_weights())
-        save_model(twin, run / "generator.keras", images.sar_scale)
     if history:
         callbacks.plot_history(history, run / "history.png")
-    _print_closing(run, model.generator, images, indices["train"], datasets)
+    _print_closing(run, phases[-1].model, images, indices["train"], datasets)
     return run
 
 
-def _optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
-    described = getattr(config.optimizer, which).model_dump()
-    try:
-        rate = described["config"].get("learning_rate")
-        if isinstance(rate, dict):
-            # Keras finds a schedule by its class name only here, not inside an optimizer's config.
-            described["config"]["learning_rate"] = keras.optimizers.schedules.deserialize(rate)
-        return keras.optimizers.get(described)
-    except (ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"optimizer.{which}: not an optimizer that Keras can make: {reason}") from error
+@dataclasses.dataclass
+class _Phase:
+    """One of the trainings of a run: of the generator, then of a refinement where there is one.
 
+    `minutes` is its limit in training time, or None. `progress` is saved with the weights.
+    """
 
-def _generator(config: Config, policy: str) -> keras.Model:
-    model, size = config.model, config.data.image_size
-    return UNetGenerator(
-        (size, size, model.channels),
-        model.filters,
-        normalization=model.normalization,
-        upsampling=model.upsampling,
-        dropout=model.dropout,
-        dtype=policy,
+    model: Colorizer
+    epochs: int
+    minutes: float | None
+    progress: dict[str, tf.Variable] = dataclasses.field(
+        default_factory=lambda: {
+            "epochs": tf.Variable(0, dtype=tf.int64),
+            "minutes": tf.Variable(0.0, dtype=tf.float64),
+        }
     )
 
+    @property
+    def epochs_done(self) -> int:
+        return int(self.progress["epochs"].numpy())
 
-def _build(config: Config, policy: str) -> Pix2Pix:
-    size, loss = config.data.image_size, config.loss
-    discriminator = features = None
-    if loss.adversarial:
-        shape = (size, size, view_channels(config.model.view, config.model.channels))
-        discriminator = PatchDiscriminator(
-            shape, config.model.discriminator_filters, config.model.normalization, dtype=policy
-        )
-    if loss.perceptual:
-        try:
-            features = VGG16Features(loss.perceptual_layer, dtype=policy)
-        except Exception as error:  # Keras wraps a failed download in a plain Exception
-            reason = str(error).strip().splitlines()[0]
-            raise ConfigError(f"loss.perceptual_layer: {reason}; block3_conv3 needs no download") from error
-    model = Pix2Pix(
-        _generator(config, policy),
-        discriminator,
-        features,
-        view=config.model.view,
-        adversarial=loss.adversarial,
-        l1=loss.l1,
-        perceptual=loss.perceptual,
-        discriminator_factor=loss.discriminator,
-    )
-    model.compile(_optimizer(config, "generator"), _optimizer(config, "discriminator") if discriminator else None)
-    return model
+    @property
+    def minutes_spent(self) -> float:
+        return float(self.progress["minutes"].numpy())
 
-
-def _dropout_seeds(generator: keras.Model) -> list[tf.Variable]:
-    """The states of the random generators in dropout, which a checkpoint of a Keras 3 model leaves out."""
-    weights = {id(weight) for weight in generator.weights}
-    return [variable.value for variable in generator.variables if id(variable) not in weights]
+    @property
+    def finished(self) -> bool:
+        return self.epochs_done >= self.epochs or bool(self.minutes and self.minutes_spent >= self.minutes)
 
 
 def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
@@ -257,7 +247,7 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 image_size=data.image_size,
                 progress=progress_bar("drawing", "scene"),
             )
-    found = find_pairs(root, layout)
+    found = find_pairs(root, layout, size=data.image_size, progress=progress_bar("looking at", "scene"))
     if found.unpaired:
         first, many = found.unpaired[0], len(found.unpaired)
         raise DataError(
@@ -273,7 +263,11 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 f"{run / 'split.csv'}: lists {listed} pairs, {len(pairs)} of them are in {root}; restore them"
             )
         return pairs
-    return split_pairs(_evenly(found.pairs, data.limit or len(found.pairs)), data.split, data.ratios, config.train.seed)
+    chosen = _evenly(found.pairs, data.limit or len(found.pairs))
+    pairs = split_pairs(chosen, data.split, data.ratios, config.train.seed)
+    if any(pair.window for pair in pairs):
+        print(f"gap     {len(chosen) - len(pairs)} of {len(chosen)} windows lie between the splits and are left out")
+    return pairs
 
 
 def _evenly(items: list, count: int) -> list:
@@ -284,25 +278,24 @@ def _evenly(items: list, count: int) -> list:
 def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, done) -> None:
     scenes = len({pair.place for pair in pairs if pair.scene is not None})
     shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
-    terms = [
-        f"{weight:g} {term}" for term, weight in config.loss if term in ("adversarial", "l1", "perceptual") and weight
-    ]
+    terms = [f"{weight:g} {name}" for name, weight in config.loss if name in model.term_names() and weight]
     print(f"run     {run}")
     print(f"data    {len(pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
-    print(f"model   U-Net, {model.generator.count_params() / 1e6:.1f} million weights; loss {' + '.join(terms)}")
+    network = {"pix2pix": "U-Net", "epcgan": "EPC generator", "cyclegan": "two ResNets"}[config.model.system]
+    print(f"model   {network}, {model.generator.count_params() / 1e6:.1f} million weights; loss {' + '.join(terms)}")
     print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")
     if done:
         print(f"resumed after epoch {done}, step {done * steps}")
     print(flush=True)
 
 
-def _print_closing(run: Path, generator, images, train_indices: list[int], datasets: dict) -> None:
+def _print_closing(run: Path, model, images, train_indices: list[int], datasets: dict) -> None:
     if "test" in datasets:
         batches = pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 1)
         mean_colour = np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
         scores, baseline = [], []
         for sar, truth in progress_bar("testing", "batch")(datasets["test"]):
-            scores.append(metrics.psnr(truth, generator(sar, training=False)))
+            scores.append(metrics.psnr(truth, model(sar, training=False)))
             baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
         model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
         print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")

@@ -1,6 +1,10 @@
 import csv
 from pathlib import Path
 
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+
 # Networks and images small enough for seconds; everything else is what a user's run has.
 TINY = [
     "data.image_size=64",
@@ -25,3 +29,23 @@ def one_line(text: str) -> str:
     assert len(lines) == 1, text
     assert "Traceback" not in text
     return lines[0]
+
+
+def write_tiff(path: Path, bands: np.ndarray, west: float = 500_000, crs: str | None = "EPSG:32631", **options) -> Path:
+    """Write (bands, H, W) as a GeoTIFF of 10 m pixels whose upper left corner is (west, 4,500,000)."""
+    count, height, width = bands.shape
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = {"crs": crs, "transform": from_origin(west, 4_500_000, 10, 10)} if crs else {}
+    profile = {"driver": "GTiff", "width": width, "height": height, "count": count, "dtype": bands.dtype}
+    with rasterio.open(path, "w", **profile, **place, **options) as file:
+        file.write(bands)
+    return path
+
+
+def write_scenes(folder: Path, name: str, height: int, width: int, west: float = 500_000) -> tuple[Path, Path]:
+    """Two 8-bit scenes of one area, in which each pixel of the SAR image is the first band of the optical one."""
+    optical = np.random.default_rng(0).integers(1, 255, (3, height, width), np.uint8)
+    return (
+        write_tiff(folder / f"{name}_S1_VH.tif", optical[:1], west),
+        write_tiff(folder / f"{name}_S2_RGB.tif", optical, west),
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, one_line
+from helpers import TINY, one_line, write_scenes, write_tiff
 from PIL import Image
 
 from sar_keras.data.synthetic import write_pairs
@@ -106,6 +106,15 @@ def test_broken_data_names_the_file_and_leaves_nothing(command, tmp_path, pairs_
     code, _, err = command("fit", "default", "--data", root, "--out", tmp_path / "run", *SET)
     assert code == 2 and str(path) in one_line(err)
     assert not (tmp_path / "run").exists()
+
+
+def test_scenes_that_do_not_fit_name_both_and_leave_nothing(command, tmp_path):
+    sar, _ = write_scenes(tmp_path / "data", "area", 64, 128)
+    optical = write_tiff(tmp_path / "data/area_S2_RGB.tif", np.ones((3, 64, 120), np.uint8))
+    for arguments in (["fit", "default", "--data"], ["data", "scan"], ["data", "split", "-o", tmp_path / "s.csv"]):
+        code, out, err = command(*arguments, tmp_path / "data")
+        assert code == 2 and out == "" and str(sar) in one_line(err) and str(optical) in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,10 @@ def test_luma_view_is_the_documented_pair():
 def test_ab_view_ignores_brightness():
     grey = color.view(tf.zeros((1, 2, 2, 1)), tf.fill((1, 2, 2, 3), 0.5), "ab")
     np.testing.assert_allclose(grey, 0.0, atol=1e-3)
+
+
+def test_lab_comes_back_as_rgb_also_what_scikit_image_made(random):
+    rgb = random.random((1, 16, 16, 3)).astype("float32")
+    lab = skimage.color.rgb2lab(rgb).astype("float32")
+    np.testing.assert_allclose(color.lab_to_rgb(lab), rgb * 2 - 1, atol=2e-3)
+    assert np.abs(color.lab_to_rgb(np.array([[[[50.0, 120.0, -120.0]]]], "float32"))).max() <= 1

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import numpy as np
@@ -8,6 +9,8 @@ import sar_keras
 from sar_keras.errors import DataError, ModelError
 from sar_keras.evaluation import _intervals
 from sar_keras.images import read_optical, read_sar
+from sar_keras.inference import save_model
+from sar_keras.sar import Scale
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,34 @@ def test_command_prints_and_writes_json(command, tiny_run, tmp_path):
     assert "PSNR" in out and "mean colour" in out and "not LPIPS" in out and "VGG16 loss" in out and "\nterrain" in out
     figure = json.loads((tmp_path / "scores.json").read_text())["metrics"]["psnr"]
     assert set(figure) == {"mean", "low", "high"} and figure["low"] <= figure["mean"] <= figure["high"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchmetrics") is not None, reason="the extra `metrics` is there")
+def test_lpips_and_fid_say_what_to_install(command, tiny_run):
+    code, _, err = command("evaluate", tiny_run, "--perceptual")
+    assert code == 2 and "sar_keras[metrics]" in err and err.count("\n") == 1
+
+
+def test_data_that_do_not_fit_the_model(command, tiny_run, tmp_path, random):
+    import rasterio
+
+    generator = sar_keras.UNetGenerator((64, 64, 2), 4)
+    save_model(generator, tmp_path / "two.keras", Scale())
+    code, _, err = command("evaluate", tmp_path / "two.keras", "--data", tiny_run / "data")
+    assert code == 2 and "1 band(s), the model takes 2" in err and err.count("\n") == 1
+
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "dtype": "float32"}
+    for folder, count in (("sar", 1), ("optical", 3)):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for scene in range(20):
+            values = random.random((count, 64, 64)).astype("float32")
+            if folder == "optical":
+                values[0, 3, 3] = np.nan
+            name = tmp_path / "data" / folder / f"ROIs1_fall_s1_{scene}_p1.tif"
+            with rasterio.open(name, "w", count=count, **profile) as file:
+                file.write(values)
+    code, _, err = command("evaluate", tiny_run / "generator.keras", "--data", tmp_path / "data")
+    assert code == 2 and ".tif: holds values that are not numbers" in err
 
 
 def test_other_data_is_split_by_scene(command, tiny_run, tmp_path):

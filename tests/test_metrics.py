@@ -85,3 +85,10 @@ def test_feature_distance_is_that_of_unit_vectors(images):
     np.testing.assert_allclose(
         metrics.feature_distance(features, truth, generated), (2 - 2 * cosine).mean((1, 2)), rtol=1e-3
     )
+
+
+def test_the_ratio_of_a_copy_of_the_radar_image_is_zero(random):
+    truth, sar = random.random((2, 8, 8, 3)), random.random((2, 8, 8, 1))
+    np.testing.assert_array_equal(metrics.sar_ratio(truth, np.repeat(sar, 3, -1), sar), 0)
+    between = (truth + sar) / 2
+    np.testing.assert_allclose(metrics.sar_ratio(truth, between, sar), 1)

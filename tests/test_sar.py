@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from sar_keras.sar import Scale, fit_scale, guess_units
+from sar_keras.sar import Scale, add_speckle, fit_scale, guess_units
 
 
 def test_eight_bits_use_the_whole_range():
@@ -58,3 +59,16 @@ def test_scale_of_a_training_set_ignores_the_bright_tail(random):
 def test_scale_of_linear_power_is_in_decibel():
     scale = fit_scale(np.repeat(np.float32([0.1, 0.01]), 100), "linear")
     assert (scale.units, scale.low, scale.high) == ("db", pytest.approx(-20), pytest.approx(-10))
+
+
+@pytest.mark.parametrize("looks", [1, 4])
+def test_speckle_has_the_moments_of_the_gamma_distribution(looks):
+    scale = Scale("db", -40.0, 40.0)  # wide, so that nothing is clipped
+    flat = tf.zeros((400, 400, 1))
+    speckled = add_speckle(flat, looks, scale, [1, 2])
+    power = 10 ** (speckled.numpy() * 40 / 10)
+    assert power.mean() == pytest.approx(1, abs=0.02)
+    assert power.var() == pytest.approx(1 / looks, rel=0.05)
+    digital = add_speckle(flat, looks, Scale("amplitude", 0.0, 2e3), [1, 2])
+    amplitude = np.minimum(1e3 * np.sqrt(power), 2e3)
+    np.testing.assert_allclose((digital.numpy() + 1) * 1e3, amplitude, rtol=1e-3, atol=10)  # -40 dB is 10

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import TINY, read_rows
+from helpers import TINY, read_rows, write_scenes
 from PIL import Image
 
 import sar_keras
@@ -19,7 +19,7 @@ def test_a_run_directory_holds_what_was_promised(tiny_run):
     assert sar_keras.load_config(tiny_run / "config.yaml").train.epochs == 2
     assert {row["split"] for row in read_rows(tiny_run / "split.csv")} == {"train", "validation", "test"}
     history = read_rows(tiny_run / "history.csv")
-    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert [(row["epoch"], row["step"]) for row in history] == [("1", "3.0"), ("2", "6.0")]
     terms = {"generator_loss", "l1", "perceptual", "adversarial", "discriminator_loss", "d_real", "d_fake", "val_psnr"}
     assert terms <= set(history[0])
     for name in ("samples/train-0002.png", "samples/validation-0002.png", "history.png"):
@@ -49,7 +49,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_run, tmp_path):
     sar_keras.fit(sar_keras.load_config(run / "config.yaml", ["train.epochs=2"]), run, resume=True)
     for whole, resumed in zip(weights(tiny_run), weights(run), strict=True):
         np.testing.assert_array_equal(whole, resumed)
-    assert read_rows(tiny_run / "history.csv") == read_rows(run / "history.csv")
+    one, other = (read_rows(folder / "history.csv") for folder in (tiny_run, run))
+    assert all(float(row.pop("minutes")) > 0 for row in one + other)
+    assert one == other
 
 
 def test_same_seed_same_weights_other_seed_others(tiny_run, tmp_path):
@@ -172,3 +174,22 @@ def test_decibel_training_data_travels_with_the_bare_model_file(tmp_path, random
         run = sar_keras.fit(config, tmp_path / "run")
     scale = sar_keras.load_model(run / "generator.keras").sar_scale
     assert scale.units == "db" and scale.low == pytest.approx(-19, abs=0.5) and scale.high == pytest.approx(-5, abs=0.5)
+
+
+def test_scenes_train_resume_and_evaluate_on_the_same_windows(command, tmp_path):
+    write_scenes(tmp_path / "area", "north", 448, 384)
+    write_scenes(tmp_path / "area", "south", 192, 192, west=600_000)
+    changes = [part for change in TINY if "limit" not in change for part in ("--set", change)]
+    run = tmp_path / "run"
+    code, out, _ = command("fit", "default", "--data", tmp_path / "area", "--out", run, *changes)
+    assert code == 0 and "windows lie between the splits" in out
+    rows = read_rows(run / "split.csv")
+    assert {(row["scene"], row["split"]) for row in rows} == {
+        ("north", "train"),
+        ("north", "validation"),
+        ("south", "test"),
+    }
+    code, out, _ = command("fit", "--out", run, "--resume", "--set", "train.epochs=3")
+    assert code == 0 and f"{len(rows)} pairs of 2 scenes" in out and "epoch 3/3" in out
+    code, out, _ = command("evaluate", run, "--by", "scene")
+    assert code == 0 and "9 test images of 1 scenes" in out and "\nsouth" in out

@@ -4,23 +4,29 @@
 - "sen12": the original SEN1-2, `ROIs1158_spring/{s1_0,s2_0}/ROIs1158_spring_s1_0_p30.png`
   (Schmitt et al., 2018, https://mediatum.ub.tum.de/1436631);
 - "folders": two parallel folders (s1/s2, sar/optical, ...) with equal file names;
-- "manifest": a CSV with the columns sar, optical and optionally scene, terrain, split.
+- "manifest": a CSV with the columns sar, optical and optionally scene, terrain, split;
+- "scenes": co-registered GeoTIFF scenes of any size, cut into windows: a scenes.csv with the same columns, or names
+  alike in one folder, such as `area_S1_VH.tif` and `area_S2_RGB.tif`.
 """
 
 import csv
 import dataclasses
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from sar_keras.data.windows import Box, Window, cut
 from sar_keras.errors import DataError
 from sar_keras.images import SUFFIXES
 
-LAYOUTS = ("auto", "terrain", "sen12", "folders", "manifest")
+LAYOUTS = ("auto", "terrain", "sen12", "folders", "manifest", "scenes")
 SPLITS = ("train", "validation", "test")
 # Names of sibling folders, SAR first.
 _FOLDERS = (("s1", "s2"), ("sar", "optical"), ("sar", "rgb"), ("sar", "opt"), ("A", "B"))
+# What the names of the two scenes of a pair differ in: the sensor, and which of its bands.
+_SCENE_SIDES = {"s1": "sar", "sar": "sar", "s2": "optical", "optical": "optical", "opt": "optical", "rgb": "optical"}
+_SCENE_BANDS = ("vv", "vh", "hh", "hv", "rgb")
 _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d+)$")
 
 
@@ -28,7 +34,9 @@ _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\
 class Pair:
     """A SAR image and the optical image of the same ground, with what names and manifest tell of them.
 
-    `scene` is unique only together with `season`; neighbouring patches of a scene overlap.
+    `scene` is unique only together with `season`; neighbouring patches of a scene overlap. Where the images are whole
+    scenes, `window` (column, row, width, height) is the part that counts, and `box` the ground that it shows, (west,
+    south, east, north) in degrees.
     """
 
     sar: Path
@@ -38,6 +46,8 @@ class Pair:
     scene: str | None = None
     patch: int | None = None
     split: str | None = None
+    window: Window | None = None
+    box: Box | None = None
 
     @property
     def place(self) -> tuple[str | None, str | None]:
@@ -53,15 +63,31 @@ class Found:
     unpaired: list[Path]
 
 
-def find_pairs(root: str | Path, layout: str = "auto", must_exist: bool = True) -> Found:
-    """Find the pairs under a folder, or in a CSV manifest, whose files must exist unless only names are of interest.
+def find_pairs(
+    root: str | Path,
+    layout: str = "auto",
+    must_exist: bool = True,
+    size: int = 256,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Found:
+    """Find the pairs under a folder, or in a CSV manifest.
+
+    Args:
+        root: A folder, or a manifest.
+        layout: One of LAYOUTS; "auto" looks which it is. A file is a manifest of scenes if its name is scenes.csv.
+        must_exist: Whether the files that a manifest names must exist; those of scenes must.
+        size: Side in pixels of the windows into which scenes are cut.
+        progress: Wraps the iteration over the scenes, for a progress bar.
 
     Raises:
-        DataError: there is no such folder, it holds no pairs, or the manifest is not one.
+        DataError: there is no such folder, it holds no pairs, the manifest is not one, or two scenes do not fit.
     """
     root = Path(root)
     if not root.exists():
         raise DataError(f"{root}: no such file or folder (data.root)")
+    scenes = root if root.is_file() else root / "scenes.csv"
+    if scenes.is_file() and (layout == "scenes" or (layout == "auto" and scenes.name == "scenes.csv")):
+        return _cut_scenes(Found(_read_manifest(scenes, must_exist=True), []), size, progress)
     manifest = root if root.is_file() else root / "pairs.csv"
     if layout == "manifest" or root.is_file() or (layout == "auto" and manifest.is_file()):
         return Found(_read_manifest(manifest, must_exist), [])
@@ -70,10 +96,13 @@ def find_pairs(root: str | Path, layout: str = "auto", must_exist: bool = True) 
         matched = _match(sar_folder, optical_folder, terrain)
         found.pairs.extend(matched.pairs)
         found.unpaired.extend(matched.unpaired)
+    if layout == "scenes" or (layout == "auto" and not found.pairs and not found.unpaired):
+        found = _cut_scenes(_match_scenes(root), size, progress)
     if not found.pairs:
         what = "no pairs" if layout == "auto" else f"no pairs in the layout {layout!r}"
         raise DataError(
-            f"{root}: {what}; expected s1/ and s2/ (or sar/ and optical/) folders with matching names, or a pairs.csv"
+            f"{root}: {what}; expected s1/ and s2/ (or sar/ and optical/) folders with matching names, a pairs.csv, "
+            "or scenes such as area_S1_VH.tif and area_S2_RGB.tif"
         )
     return found
 
@@ -109,6 +138,37 @@ def _match(sar_folder: Path, optical_folder: Path, terrain: str) -> Found:
     both = sorted(sar.keys() & optical.keys(), key=_natural_order)
     alone = sorted([sar[key] for key in sar.keys() - both] + [optical[key] for key in optical.keys() - both])
     return Found([pair_from_names(sar[key], optical[key], terrain or None) for key in both], alone)
+
+
+def _match_scenes(root: Path) -> Found:
+    """Pairs of whole scenes below `root`, not cut yet: TIFFs of one folder with names alike but for sensor and band."""
+    sides: dict[str, dict[tuple[Path, str], Path]] = {"sar": {}, "optical": {}}
+    for path in sorted(root.rglob("*")):
+        parts = re.split(r"[_. -]", path.stem)
+        side = {_SCENE_SIDES[part.lower()] for part in parts if part.lower() in _SCENE_SIDES}
+        if path.suffix.lower() not in (".tif", ".tiff") or len(side) != 1:
+            continue
+        rest = [part for part in parts if part.lower() not in (*_SCENE_SIDES, *_SCENE_BANDS)]
+        scenes, key = sides[side.pop()], (path.parent, "_".join(rest))
+        if key in scenes:
+            raise DataError(f"{path}: has the same name as {scenes[key].name}; say in a scenes.csv which to use")
+        scenes[key] = path
+    sar, optical = sides["sar"], sides["optical"]
+    alone = [scenes[key] for scenes, others in ((sar, optical), (optical, sar)) for key in scenes.keys() - others]
+    return Found(
+        [Pair(sar[key], optical[key], scene=key[1] or key[0].name) for key in sorted(sar.keys() & optical.keys())],
+        sorted(alone),
+    )
+
+
+def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterable]) -> Found:
+    """Replace each pair of scenes by a pair for each of its windows."""
+    pairs = []
+    for scene in progress(scenes.pairs):
+        whole = dataclasses.replace(scene, scene=scene.scene or scene.sar.stem)
+        windows = cut(scene.sar, scene.optical, size)
+        pairs.extend(dataclasses.replace(whole, window=window, box=box) for window, box in windows)
+    return Found(pairs, scenes.unpaired)
 
 
 def _images_by_key(folder: Path) -> dict[str, Path]:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import rasterio.windows
 import tensorflow as tf
 
 from sar_keras.data.pairs import Pair
-from sar_keras.errors import DataError
+from sar_keras.errors import ConfigError, DataError
 from sar_keras.images import read_optical, read_sar
-from sar_keras.sar import Scale, fit_scale, guess_units
+from sar_keras.sar import Scale, add_speckle, fit_scale, guess_units
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
 _JITTER = 286 / 256
@@ -74,6 +75,9 @@ def load(
 ) -> Images:
     """Read and check every pair; keep the images in memory where they are equal in size and fit a quarter of it.
 
+    A window of a scene is read with half its size around it: the centre is what evaluation sees, and training crops
+    at random.
+
     Args:
         pairs: What to read.
         size: Patch size in pixels.
@@ -83,7 +87,10 @@ def load(
 
     Raises:
         DataError: a file is missing, broken or empty, or the two images of a pair differ in size.
+        ConfigError: windows of scenes are to be resized.
     """
+    if resize and any(pair.window for pair in pairs):
+        raise ConfigError("data.resize: windows of scenes have the size of a patch already; set it to false")
     memory: tuple[np.ndarray, np.ndarray] | None = None
     samples: list[tuple[np.ndarray, np.ndarray]] = []
     every = max(1, len(pairs) // _SCALE_SAMPLES)
@@ -132,7 +139,10 @@ def _physical_memory() -> int:
 
 
 def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    sar, optical = read_sar(pair.sar, channels), read_optical(pair.optical)
+    window = pair.window and _with_surroundings(pair.window)
+    sar, optical = read_sar(pair.sar, channels, window), read_optical(pair.optical, window)
+    if pair.window:
+        return sar, np.nan_to_num(optical, nan=0.0)  # the few pixels of a window that hold no data
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
@@ -141,23 +151,46 @@ def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
     return sar, optical
 
 
+def _with_surroundings(window: tuple[int, int, int, int]) -> rasterio.windows.Window:
+    """A window of a scene with half its size around it, where a training patch may lie: half the gap between splits."""
+    column, row, width, height = window
+    return rasterio.windows.Window(column - width // 2, row - height // 2, 2 * width, 2 * height)
+
+
 def training_dataset(
-    images: Images, indices: list[int], batch_size: int, seed: int, augment: bool, first_step: int = 0
+    images: Images,
+    indices: list[int],
+    batch_size: int,
+    seed: int,
+    augment: bool,
+    first_step: int = 0,
+    paired: bool = True,
+    speckle: bool = False,
 ) -> tf.data.Dataset:
     """An endless dataset of full batches, beginning at step `first_step` of the run.
 
-    Each pass over the data has an order of its own; batches run on across the border of two passes.
+    Each pass over the data has an order of its own; batches run on across the border of two passes. Not `paired`, the
+    optical images have another order and another augmentation than the SAR images beside them.
+    `speckle` of 1 to 16 looks is added to half of the SAR patches.
     """
     chosen, count = tf.constant(indices, tf.int64), len(indices)
 
-    def load_one(position):
-        once_through = position // count
+    def load_pair(position, stream):
+        # Of a seed, index_shuffle uses the lower bits only, so that the streams must differ there.
+        once_through = position // count if stream == 0 else -1 - position // count
         index = tf.random.experimental.index_shuffle(
             position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
         )
         sar, optical = images.read(chosen[index])
         # Another stream than the order's, one number a position.
-        return _patch(sar, optical, images, tf.stack([tf.constant(seed + 2**31, tf.int64), position]), augment)
+        own = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
+        sar, optical = _patch(sar, optical, images, own, augment)
+        return (_speckled(sar, images.sar_scale, own) if speckle else sar), optical
+
+    def load_one(position):
+        if paired:
+            return load_pair(position, stream=0)
+        return load_pair(position, stream=0)[0], load_pair(position, stream=1)[1]
 
     positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
     dataset = positions.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -212,6 +245,12 @@ def _augment(both: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     enlarged = tf.cast(tf.cast(tf.shape(both)[:2], tf.float32) * _JITTER, tf.int32)
     jitter = tf.random.stateless_uniform([], seeds[2]) < 0.5
     return tf.cond(jitter, lambda: tf.image.resize(both, enlarged), lambda: both)
+
+
+def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
+    seeds = tf.random.experimental.stateless_split(seed + 2**33, 2)  # another stream than the augmentation's
+    draw = tf.random.stateless_uniform([2], seeds[0])
+    return tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, 16.0 ** draw[1], scale, seeds[1]), lambda: sar)
 
 
 def _without_sharding(dataset: tf.data.Dataset) -> tf.data.Dataset:

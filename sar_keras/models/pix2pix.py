@@ -1,30 +1,37 @@
-"""Pix2Pix with a perceptual loss.
+"""Pix2Pix and the systems that differ from it in the weights of their terms.
 
-Paper: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017; the perceptual term
-after Johnson et al., "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016.
+Papers: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017; the perceptual term
+after Johnson et al., "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016; feature matching
+after Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs" (pix2pixHD), CVPR
+2018.
 """
 
 import keras
 import tensorflow as tf
 
-from sar_keras import color, losses, metrics
+from sar_keras import color, losses
 from sar_keras.distribution import per_replica
+from sar_keras.models.base import Colorizer, descend
+from sar_keras.networks.patchgan import hidden_features
 
 
-class Pix2Pix(keras.Model):
+class Pix2Pix(Colorizer):
     """Trains a generator against a discriminator on (sar, optical) batches; calling it is calling the generator.
 
-    The objective is `adversarial * BCE + l1 * L1 + perceptual * |VGG16(generated) - VGG16(optical)|` for the generator
-    and `discriminator_factor * (BCE(real) + BCE(generated))` for the discriminator. Both gradients come from the same
-    forward passes.
+    The objective is `l1 * L1 + ssim * (1 - SSIM) + perceptual * |VGG16(generated) - VGG16(optical)| + adversarial * BCE
+    + feature_matching * |D_hidden(generated) - D_hidden(optical)|` for the generator and `discriminator_factor *
+    (BCE(real) + BCE(generated))` for the discriminator. Both gradients come from the same forward passes.
 
     Args:
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
-        discriminator: A view of a pair, see `sar_keras.color.view`, to logits. None trains without one.
+        discriminator: A view of a pair, see `sar_keras.color.view`, to logits, or to a list of logits, one a scale.
+            None trains without one.
         features: RGB in [-1, 1] to the features of the perceptual term, such as `VGG16Features()`. None: no such term.
         view: "luma", "ab" or "rgb".
-        adversarial, l1, perceptual: Weights of the terms.
+        space: Where the L1 term is taken: "rgb", or "ab" for the chroma of Lab alone, divided by 128.
+        adversarial, l1, ssim, perceptual, feature_matching: Weights of the terms.
         discriminator_factor: Factor of the discriminator's loss.
+        averaged: See `Colorizer`.
 
     Example:
 
@@ -42,10 +49,14 @@ class Pix2Pix(keras.Model):
         discriminator: keras.Model | None = None,
         features: keras.Model | None = None,
         view: str = "luma",
+        space: str = "rgb",
         adversarial: float = 1.0,
         l1: float = 100.0,
+        ssim: float = 0.0,
         perceptual: float = 0.01,
+        feature_matching: float = 0.0,
         discriminator_factor: float = 0.5,
+        averaged: keras.Model | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -53,85 +64,92 @@ class Pix2Pix(keras.Model):
         self.discriminator = discriminator
         self.features = features
         self.view = view
+        self.space = space
         self.adversarial = adversarial
         self.l1 = l1
+        self.ssim = ssim
         self.perceptual = perceptual
+        self.feature_matching = feature_matching
         self.discriminator_factor = discriminator_factor
+        self.averaged = averaged
+        self.judge = hidden_features(discriminator) if discriminator else None
         self.built = True
 
     def compile(self, generator_optimizer, discriminator_optimizer=None, **kwargs):
-        """Set the optimizers; the generator's is also `model.optimizer`, which Keras' callbacks look at.
-
-        XLA is left off: Keras' default fails under MirroredStrategy, and is slower on CPUs.
-        """
-        kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=generator_optimizer, **kwargs)
+        """Set the optimizers; the generator's is also `model.optimizer`, which Keras' callbacks look at."""
+        super().compile(generator_optimizer, **kwargs)
         generator_optimizer.build(self.generator.trainable_variables)
         self.discriminator_optimizer = None
-        names = ["generator_loss", "l1"]
-        if self.features:
-            names.append("perceptual")
         if self.discriminator:
             if discriminator_optimizer is None:
                 raise ValueError("compile needs a discriminator_optimizer: this model has a discriminator")
             self.discriminator_optimizer = discriminator_optimizer
             discriminator_optimizer.build(self.discriminator.trainable_variables)
-            names += ["adversarial", "discriminator_loss", "d_real", "d_fake"]
-        self.train_metrics = {name: keras.metrics.Mean(name=name) for name in names}
-        self.test_metrics = {name: keras.metrics.Mean(name=name) for name in ("l1", "psnr")}
 
     @property
-    def metrics(self):
-        return [*self.train_metrics.values(), *self.test_metrics.values()]
+    def state(self):
+        state = {"generator": self.generator, "generator_optimizer": self.optimizer}
+        if self.discriminator:
+            state |= {"discriminator": self.discriminator, "discriminator_optimizer": self.discriminator_optimizer}
+        return state | ({"averaged": self.averaged} if self.averaged else {})
 
-    def call(self, sar, training=False):
-        return self.generator(sar, training=training)
+    def term_names(self) -> list[str]:
+        """What `train_step` reports."""
+        names = ["generator_loss", "l1"]
+        names += ["ssim"] if self.ssim else []
+        names += ["perceptual"] if self.features else []
+        if self.discriminator:
+            names += ["adversarial", "discriminator_loss", "d_real", "d_fake"]
+            names += ["feature_matching"] if self.feature_matching else []
+        return names
 
     def train_step(self, data):
         sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
+        adversarial = self.discriminator is not None and not self.warming_up
         # What follows the gradients is pruned from the graph: no gradient is computed for the frozen features, nor for
         # the discriminator's weights in the generator's pass.
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
-            generated = self.generator(sar, training=True)
-            terms = {"l1": losses.mean_absolute_error(generated, optical)}
-            generator_loss = self.l1 * terms["l1"]
-            if self.features:
-                terms["perceptual"] = losses.mean_absolute_error(self.features(generated), self.features(optical))
-                generator_loss += self.perceptual * terms["perceptual"]
-            if self.discriminator:
-                real = self.discriminator(color.view(sar, optical, self.view), training=True)
-                fake = self.discriminator(color.view(sar, generated, self.view), training=True)
+            generated, terms = self.generate(sar, optical)
+            terms |= self._distances(generated, optical)
+            if adversarial:
+                real_hidden, real = self._judge(sar, optical)
+                fake_hidden, fake = self._judge(sar, generated)
                 terms["adversarial"] = losses.binary_crossentropy(fake, real=True)
-                terms["discriminator_loss"] = self.discriminator_factor * (
+                if self.feature_matching:
+                    terms["feature_matching"] = losses.feature_matching(real_hidden, fake_hidden)
+                discriminator_loss = self.discriminator_factor * (
                     losses.binary_crossentropy(real, real=True) + losses.binary_crossentropy(fake, real=False)
                 )
-                generator_loss += self.adversarial * terms["adversarial"]
-                discriminator_loss = per_replica(terms["discriminator_loss"])
+                scaled_discriminator_loss = per_replica(discriminator_loss)
+            generator_loss = tf.add_n([getattr(self, name) * value for name, value in terms.items()])
             scaled_generator_loss = per_replica(generator_loss)
 
-        weights = self.generator.trainable_variables
-        self.optimizer.apply_gradients(
-            zip(generator_tape.gradient(scaled_generator_loss, weights), weights, strict=True)
-        )
-        if self.discriminator:
-            weights = self.discriminator.trainable_variables
-            self.discriminator_optimizer.apply_gradients(
-                zip(discriminator_tape.gradient(discriminator_loss, weights), weights, strict=True)
-            )
-            terms["d_real"] = tf.reduce_mean(tf.sigmoid(real))
-            terms["d_fake"] = tf.reduce_mean(tf.sigmoid(fake))
+        descend(self.optimizer, generator_tape, scaled_generator_loss, self.generator.trainable_variables)
         terms["generator_loss"] = generator_loss
-        for name, metric in self.train_metrics.items():
-            metric.update_state(terms[name])
-        return {name: metric.result() for name, metric in self.train_metrics.items()}
+        if adversarial:
+            weights = self.discriminator.trainable_variables
+            descend(self.discriminator_optimizer, discriminator_tape, scaled_discriminator_loss, weights)
+            terms["discriminator_loss"] = discriminator_loss
+            terms["d_real"], terms["d_fake"] = losses.mean_verdict(real), losses.mean_verdict(fake)
+        return self.report(terms)
 
-    def test_step(self, data):
-        sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
-        generated = self.generator(sar, training=False)
-        per_image = {
-            "l1": tf.reduce_mean(tf.abs(generated - optical), axis=[1, 2, 3]),
-            "psnr": metrics.psnr(optical, generated),
-        }
-        for name, metric in self.test_metrics.items():
-            metric.update_state(per_image[name])
-        return {name: metric.result() for name, metric in self.test_metrics.items()}
+    def generate(self, sar, optical) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The generated image, and the terms that come with it; each is weighted by the attribute of its name."""
+        return self.generator(sar, training=True), {}
+
+    def _distances(self, generated, optical) -> dict[str, tf.Tensor]:
+        if self.space == "ab":
+            terms = {"l1": losses.mean_absolute_error(color.chroma(generated), color.chroma(optical))}
+        else:
+            terms = {"l1": losses.mean_absolute_error(generated, optical)}
+        if self.ssim:
+            terms["ssim"] = losses.ssim_loss(generated, optical)
+        if self.features:
+            terms["perceptual"] = losses.mean_absolute_error(self.features(generated), self.features(optical))
+        return terms
+
+    def _judge(self, sar, optical) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """The discriminator's hidden activations and logits."""
+        outputs = self.judge(color.view(sar, optical, self.view), training=True)
+        scales = len(self.discriminator.outputs)
+        return outputs[:-scales], outputs[-scales:]

@@ -2,7 +2,7 @@
 
 import keras
 
-NORMALIZATIONS = ("batch", "instance", "group", "none")
+NORMALIZATIONS = ("batch", "instance", "group", "layer", "none")
 UPSAMPLINGS = ("resize", "transpose")
 
 
@@ -23,6 +23,9 @@ def normalize(x, kind: str, dtype):
         channels = x.shape[-1]
         groups = next(groups for groups in (32, 16, 8, 4, 2, 1) if channels % groups == 0)
         return keras.layers.GroupNormalization(groups=groups, epsilon=1e-5, dtype=dtype)(x)
+    if kind == "layer":
+        # Over the channels of each pixel alone: no tile has a brightness of its own, and inference equals training.
+        return keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
     if kind == "none":
         return x
     raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {kind!r}")

@@ -12,6 +12,7 @@ def PatchDiscriminator(
     input_shape: tuple[int, int, int] = (256, 256, 2),
     filters: int = 64,
     normalization: str = "batch",
+    scales: int = 1,
     dtype=None,
     name: str = "patch_discriminator",
 ) -> keras.Model:
@@ -23,12 +24,22 @@ def PatchDiscriminator(
     Args:
         input_shape: Height, width and channels of the view; at least 32 x 32.
         filters: Width of the first level; it doubles three times.
-        normalization: "batch", "instance", "group" or "none".
+        normalization: "batch", "instance", "group", "layer" or "none".
+        scales: Above 1, so many such networks look at the view at 1, 1/2, 1/4 of its resolution, and the model gives a
+            list of their logits (Wang et al., "pix2pixHD", CVPR 2018, section 3.2).
         dtype: Layer dtype policy, such as "mixed_bfloat16". The logits are float32 whatever it is.
         name: Name of the model.
     """
-    pair = keras.Input(input_shape, name="view")
-    x = pair
+    pair = x = keras.Input(input_shape, name="view")
+    logits = []
+    for scale in range(scales):
+        if scale:
+            x = keras.layers.AveragePooling2D(3, 2, "same", dtype=dtype)(x)
+        logits.append(_judge(x, filters, normalization, dtype, name="logits" if scale == 0 else f"logits_{scale}"))
+    return keras.Model(pair, logits[0] if scales == 1 else logits, name=name)
+
+
+def _judge(x, filters: int, normalization: str, dtype, name: str):
     for level, channels in enumerate([filters, filters * 2, filters * 4, filters * 8]):
         if level == 3:
             stride, padding = 1, "valid"
@@ -43,5 +54,10 @@ def PatchDiscriminator(
         x = keras.layers.LeakyReLU(0.2, dtype=dtype)(x)
     x = keras.layers.ZeroPadding2D(1, dtype=dtype)(x)
     x = keras.layers.Conv2D(1, 4, 1, kernel_initializer=initial_weights(), dtype=dtype)(x)
-    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(x)
-    return keras.Model(pair, logits, name=name)
+    return keras.layers.Activation("linear", dtype="float32", name=name)(x)
+
+
+def hidden_features(discriminator: keras.Model) -> keras.Model:
+    """The same network with another output: the activations of its hidden levels, for feature matching."""
+    hidden = [layer.output for layer in discriminator.layers if isinstance(layer, keras.layers.LeakyReLU)]
+    return keras.Model(discriminator.input, [*hidden, *discriminator.outputs])

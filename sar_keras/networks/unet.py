@@ -6,6 +6,7 @@ Ronneberger et al., "U-Net", MICCAI 2015. Original code: https://github.com/phil
 
 import keras
 
+from sar_keras.color import lab_to_rgb
 from sar_keras.networks.blocks import initial_weights, normalize, upsample
 
 
@@ -21,6 +22,7 @@ def UNetGenerator(
     normalization: str = "batch",
     upsampling: str = "resize",
     dropout: float = 0.5,
+    output: str = "rgb",
     dtype=None,
     name: str = "unet_generator",
 ) -> keras.Model:
@@ -34,14 +36,16 @@ def UNetGenerator(
         filters: Width of the first level; it doubles three times on the way down.
         depth: Number of halvings. Height and width must be multiples of `2**depth`.
             None: 8, or as many as the input's size allows.
-        normalization: "batch", "instance", "group" or "none".
+        normalization: "batch", "instance", "group", "layer" or "none".
         upsampling: "transpose" (as published) or "resize" (nearest neighbour, then a convolution).
         dropout: Rate in the three innermost decoder levels; active in training only.
+        output: "rgb", or "ab": the network gives the two chroma channels of Lab, to which the first SAR band is the
+            lightness; the model turns them into RGB.
         dtype: Layer dtype policy, such as "mixed_bfloat16". The output is float32 whatever it is.
         name: Name of the model.
 
     Returns:
-        A functional `keras.Model` of stock layers.
+        A functional `keras.Model` of stock layers, but for `LabToRGB` with `output="ab"`.
 
     Example:
 
@@ -76,6 +80,24 @@ def UNetGenerator(
         x = keras.layers.ReLU(dtype=dtype)(x)
         x = keras.layers.Concatenate(dtype=dtype)([x, skips[depth - 2 - level]])
 
-    x = upsample(x, 3, upsampling, use_bias=True, dtype=dtype)
+    x = upsample(x, 3 if output == "rgb" else 2, upsampling, use_bias=True, dtype=dtype)
+    if output == "ab":
+        x = keras.layers.Activation("tanh", dtype="float32", name="chroma")(x)
+        return keras.Model(sar, LabToRGB(dtype="float32", name="optical")([sar, x]), name=name)
     optical = keras.layers.Activation("tanh", dtype="float32", name="optical")(x)
     return keras.Model(sar, optical, name=name)
+
+
+@keras.saving.register_keras_serializable(package="sar_keras")
+class LabToRGB(keras.layers.Layer):
+    """[SAR (N, H, W, c), chroma (N, H, W, 2)], both in [-1, 1], to RGB (N, H, W, 3) in [-1, 1].
+
+    The first SAR band from -1 to 1 is the lightness from 0 to 100, chroma from -1 to 1 is a, b from -128 to 128.
+    """
+
+    def call(self, inputs):
+        sar, chroma = inputs
+        return lab_to_rgb(keras.ops.concatenate([(sar[..., :1] + 1) * 50, chroma * 128], -1))
+
+    def compute_output_shape(self, input_shapes):
+        return (*input_shapes[0][:-1], 3)

@@ -1,6 +1,7 @@
 import csv
 
 import pytest
+from helpers import write_scenes
 
 from sar_keras.data.pairs import find_pairs, pair_from_names
 from sar_keras.errors import DataError
@@ -102,6 +103,47 @@ def test_bad_manifests(tmp_path, text, message):
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         find_pairs(tmp_path)
+
+
+def test_scenes_by_their_names(tmp_path):
+    for name, height in (("delta", 130), ("coast", 64)):
+        write_scenes(tmp_path, name, height, 200)
+    (tmp_path / "coast_height.tif").write_bytes(b"of no matter")
+    for layout in ("auto", "scenes"):
+        found = find_pairs(tmp_path, layout, size=64)
+        assert [(p.scene, p.window) for p in found.pairs[:4]] == [
+            *(("coast", (column, 0, 64, 64)) for column in (0, 64, 128)),
+            ("delta", (0, 0, 64, 64)),
+        ]
+        assert len(found.pairs) == 9 and not found.unpaired
+        assert (found.pairs[0].sar.name, found.pairs[0].optical.name) == ("coast_S1_VH.tif", "coast_S2_RGB.tif")
+    (tmp_path / "delta_S2_RGB.tif").unlink()
+    assert find_pairs(tmp_path, size=64).unpaired == [tmp_path / "delta_S1_VH.tif"]
+
+
+def test_two_bands_of_one_scene_in_two_files(tmp_path):
+    sar, _ = write_scenes(tmp_path, "a", 64, 64)
+    (tmp_path / "a_S1_VV.tif").write_bytes(sar.read_bytes())
+    with pytest.raises(DataError, match=r"a_S1_VV\.tif: has the same name as a_S1_VH\.tif.*scenes\.csv"):
+        find_pairs(tmp_path, size=64)
+
+
+def test_scenes_in_a_manifest(tmp_path):
+    for name in ("a", "b"):
+        write_scenes(tmp_path / "tiffs", name, 64, 128)
+    (tmp_path / "scenes.csv").write_text(
+        "sar,optical,scene,split\n"
+        "tiffs/a_S1_VH.tif,tiffs/a_S2_RGB.tif,,train\n"
+        "tiffs/b_S1_VH.tif,tiffs/b_S2_RGB.tif,delta,test\n"
+    )
+    for root in (tmp_path, tmp_path / "scenes.csv"):
+        pairs = find_pairs(root, size=64).pairs
+        assert [(pair.scene, pair.split, pair.window[0]) for pair in pairs] == [
+            ("a_S1_VH", "train", 0),
+            ("a_S1_VH", "train", 64),
+            ("delta", "test", 0),
+            ("delta", "test", 64),
+        ]
 
 
 def test_nothing_found(tmp_path):

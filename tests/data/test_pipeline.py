@@ -2,10 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import rasterio
+from helpers import write_scenes, write_tiff
 
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.pipeline import evaluation_dataset, load, training_dataset
-from sar_keras.errors import DataError
+from sar_keras.errors import ConfigError, DataError
 
 
 def take(dataset, count):
@@ -135,3 +137,92 @@ def test_pairs_that_do_not_fit_together(tmp_path, save_png):
     colour = save_png(tmp_path / "s2/b.png", np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(DataError, match=r"b\.png: is uint16, those before it are uint8"):
         load([Pair(sar, colour), Pair(deep, colour)])
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """The images of one scene, (optical as stored, Images); its optical values tell where a patch was cut."""
+    folder = tmp_path_factory.mktemp("scene")
+    _, optical = write_scenes(folder, "a", 140, 200)
+    with rasterio.open(optical) as file:
+        return np.moveaxis(file.read(), 0, -1), load(find_pairs(folder, size=64).pairs, size=64)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_evaluation_sees_the_windows_of_a_scene(scene, in_memory):
+    optical, images = scene
+    assert images.memory
+    images = images if in_memory else dataclasses.replace(images, memory=None)
+    batches = take(evaluation_dataset(images, list(range(6)), 6), 1)
+    for index, (sar, colour) in enumerate(zip(*batches[0], strict=True)):
+        row, column = divmod(index, 3)
+        expected = optical[64 * row : 64 * row + 64, 64 * column : 64 * column + 64] / 127.5 - 1
+        np.testing.assert_allclose(colour, expected, atol=1e-6)
+        np.testing.assert_allclose(sar, expected[..., :1], atol=1e-6)
+
+
+def test_training_crops_anywhere_within_half_a_window(scene):
+    optical, images = scene
+    mirrored = np.pad(optical, ((32, 32), (32, 32), (0, 0)), "reflect") / 127.5 - 1
+    corners = set()
+    for sar, colour in take(training_dataset(images, [0, 5], 8, seed=0, augment=False), 6):
+        np.testing.assert_allclose(sar, colour[..., :1], atol=1e-6)
+        for patch in colour:
+            # The one place whose upper left pixel and the next ones are those of the patch.
+            rows, columns = np.nonzero((np.abs(mirrored[:-63, :-63] - patch[0, 0]) < 1e-6).all(-1))
+            places = [
+                (row - 32, column - 32)
+                for row, column in zip(rows, columns, strict=True)
+                if np.allclose(mirrored[row : row + 64, column : column + 64], patch, atol=1e-6)
+            ]
+            assert len(places) == 1
+            corners.add(places[0])
+    first = {(row, column) for row, column in corners if abs(row) <= 32 and abs(column) <= 32}
+    last = {(row, column) for row, column in corners if abs(row - 64) <= 32 and abs(column - 128) <= 32}
+    assert first | last == corners and len(first) > 10 and len(last) > 10
+
+
+def test_nodata_in_a_window_is_dark_and_does_not_stretch_the_scale(tmp_path, random):
+    power = random.uniform(0.01, 1, (1, 64, 64)).astype("float32")
+    reflectance = random.uniform(100, 3000, (3, 64, 64)).astype("int16")
+    power[:, :4], reflectance[:, :4] = -99, -9999
+    pair = Pair(
+        write_tiff(tmp_path / "s.tif", power, nodata=-99),
+        write_tiff(tmp_path / "o.tif", reflectance, nodata=-9999),
+        window=(0, 0, 64, 64),
+    )
+    images = load([pair], size=64)
+    assert images.sar_units == "linear" and images.optical_scale.low >= 0
+    ((sar, optical),) = take(evaluation_dataset(images, [0], 1), 1)
+    assert (sar[0, :4] == -1).all() and (optical[0, :4] == -1).all() and sar[0, 4:].mean() > 0
+
+
+def test_windows_are_not_resized(scene):
+    with pytest.raises(ConfigError, match=r"data\.resize"):
+        load(scene[1].pairs, size=64, resize=True)
+
+
+def test_unpaired_batches_have_orders_of_their_own(pairs_folder):
+    images = load(find_pairs(pairs_folder).pairs, size=64)
+    indices = list(range(24))
+    whole = [pair for batch in evaluation_dataset(images, indices, 1) for pair in [batch]]
+    sars, opticals = (np.stack([pair[side].numpy()[0] for pair in whole]) for side in (0, 1))
+
+    def which(image, among):
+        return int(np.abs(among - image.numpy()).mean((1, 2, 3)).argmin())
+
+    batch = next(iter(training_dataset(images, indices, 24, 0, augment=False, paired=False)))
+    sar_order = [which(image, sars) for image in batch[0]]
+    optical_order = [which(image, opticals) for image in batch[1]]
+    assert sorted(sar_order) == sorted(optical_order) == indices and sar_order != optical_order
+    paired = next(iter(training_dataset(images, indices, 24, 0, augment=False)))
+    assert [which(image, sars) for image in paired[0]] == [which(image, opticals) for image in paired[1]]
+
+
+def test_speckle_is_added_to_about_half_of_the_sar_patches(pairs_folder):
+    images = load(find_pairs(pairs_folder).pairs, size=64)
+    plain = next(iter(training_dataset(images, list(range(24)), 24, 0, augment=False)))
+    speckled = next(iter(training_dataset(images, list(range(24)), 24, 0, augment=False, speckle=True)))
+    changed = [bool((a != b).numpy().any()) for a, b in zip(plain[0], speckled[0], strict=True)]
+    assert 6 < sum(changed) < 18
+    np.testing.assert_array_equal(plain[1], speckled[1])

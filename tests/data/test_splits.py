@@ -1,10 +1,13 @@
 import csv
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import write_scenes
 
-from sar_keras.data.pairs import Pair, pair_from_names
+from sar_keras.data import splits
+from sar_keras.data.pairs import Pair, find_pairs, pair_from_names
 from sar_keras.data.splits import HeldOut, audit, read_split, split_pairs, write_split
 from sar_keras.errors import DataError
 
@@ -131,6 +134,13 @@ def test_audit_of_the_kaggle_subset(shared, tmp_path, command):
     # Both neighbours are elsewhere than in the 80 % of training with a chance of 0.2 squared, and many have only one.
     assert 0.93 < test.neighbour / test.total < 0.96
 
+    code, out, _ = command("data", "split", names, "--by", "sen12-v2", "-o", tmp_path / "canonical.csv")
+    assert code == 0 and command("data", "audit", tmp_path / "canonical.csv")[0] == 0
+    canonical = read_split(tmp_path / "canonical.csv")
+    shares = Counter(pair.split for pair in canonical)
+    assert len(canonical) == 16_000 and 0.09 < shares["test"] / 16_000 < 0.11
+    assert all(len({pair.terrain for pair in canonical if pair.split == split}) == 4 for split in shares)
+
     published = names.read_text().replace("published_split", "split")
     (tmp_path / "published.csv").write_text(published)
     code, out, _ = command("data", "audit", tmp_path / "published.csv")
@@ -144,9 +154,116 @@ def test_audit_of_the_kaggle_subset(shared, tmp_path, command):
         ("sar,split\na.png,tain\n", "tain"),
         ("sar,split\nb.png,train\n", "none of its training"),
         ("sar,split\na.png,train\na.png,test\n", "two rows"),
+        ("sar,split,window\na.tif,train,0 0 64\n", "line 2.*four numbers"),
+        ("sar,split,box\na.tif,train,a b c d\n", "line 2.*must be numbers"),
     ],
 )
 def test_bad_split_files(tmp_path, text, message):
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         split_pairs([Pair(Path("a.png"), Path("a.png"))], str(tmp_path / "split.csv"))
+
+
+def windows(columns: int, rows: int, file: str = "a.tif", scene: str = "a", west: float | None = None) -> list[Pair]:
+    """A grid of windows of 64 pixels; on the ground each is 1/64 degree a side."""
+
+    def box(column, row):
+        return (
+            None if west is None else (west + column / 64, 50 - (row + 1) / 64, west + (column + 1) / 64, 50 - row / 64)
+        )
+
+    return [
+        Pair(Path(file), Path("rgb.tif"), scene=scene, window=(64 * c, 64 * r, 64, 64), box=box(c, r))
+        for r in range(rows)
+        for c in range(columns)
+    ]
+
+
+def cells(pairs, split):
+    return {(pair.window[0] // 64, pair.window[1] // 64) for pair in pairs if pair.split == split}
+
+
+@pytest.mark.parametrize(("columns", "rows", "seed"), [(12, 20, 0), (12, 20, 1), (7, 7, 0), (40, 3, 2)])
+def test_one_scene_is_split_in_blocks_with_a_gap(columns, rows, seed):
+    pairs = split_pairs(windows(columns, rows), seed=seed)
+    train, validation, test = (cells(pairs, split) for split in ("train", "validation", "test"))
+    assert len(train) > 0.4 * columns * rows and validation and test
+    for one, other in ((train, validation), (train, test), (validation, test)):
+        assert min(max(abs(a - c), abs(b - d)) for a, b in one for c, d in other) >= 2
+    # Nothing but the gap is lost.
+    for c, r in {(c, r) for c in range(columns) for r in range(rows)} - train - validation - test:
+        around = {(c + x, r + y) for x in (-1, 0, 1) for y in (-1, 0, 1)}
+        assert around & test or around & validation
+    assert pairs == split_pairs(windows(columns, rows), "blocks", seed=seed)
+    assert not audit(pairs).leaks and audit(pairs).held_out["test"] == HeldOut(len(test), len(test), 0)
+
+
+def test_too_small_for_blocks():
+    with pytest.raises(DataError, match=r"a\.tif: 4 windows are too few"):
+        split_pairs(windows(2, 2))
+    with pytest.raises(DataError, match="these pairs are patches"):
+        split_pairs(make({"1": 4, "2": 4}), "blocks")
+
+
+def test_two_scenes_train_on_one_and_test_on_the_other():
+    pairs = split_pairs(windows(8, 8) + windows(5, 5, "b.tif", "b"))
+    assert places(pairs, "train") == places(pairs, "validation") == {(None, "a")}
+    assert places(pairs, "test") == {(None, "b")} and len(cells(pairs, "test")) == 25
+    everything = split_pairs(windows(8, 8) + windows(5, 5, "b.tif", "b"), ratios=(0.9, 0, 0.1))
+    assert Counter(pair.split for pair in everything) == {"train": 64, "test": 25}
+
+
+@pytest.mark.parametrize(("columns_apart", "lost"), [(0, 1), (-2, 3), (1, 0)])
+def test_scenes_that_overlap_or_touch_keep_the_gap_too(columns_apart, lost):
+    ours, theirs = windows(8, 8, west=10), windows(8, 4, "b.tif", "b", west=10 + (8 + columns_apart) / 64)
+    pairs = split_pairs(ours + theirs, ratios=(0.9, 0, 0.1))
+    assert 64 - len(cells(pairs, "train")) == lost * 5  # the other scene's four rows and one below
+    assert not audit(pairs).leaks
+    whole = [replace(pair, split="train") for pair in ours] + [replace(pair, split="test") for pair in theirs]
+    assert audit(whole).leaks == bool(lost)
+    # A manifest's own split is kept, but for the gap.
+    assert split_pairs(whole) == pairs
+
+
+def test_windows_in_a_split_file(tmp_path):
+    split = split_pairs(windows(6, 6, str(tmp_path / "a.tif"), west=10.123))
+    write_split(split, tmp_path / "split.csv", tmp_path)
+    again = windows(6, 6, str(tmp_path / "a.tif"), west=10.123)
+    assert split_pairs(again, str(tmp_path / "split.csv")) == split
+    assert [(pair.window, pair.box, pair.split) for pair in read_split(tmp_path / "split.csv")] == [
+        (pair.window, pair.box, pair.split) for pair in split
+    ]
+    with pytest.raises(DataError, match=r"another size than data\.image_size"):
+        split_pairs([replace(pair, window=(0, 0, 32, 32)) for pair in again], str(tmp_path / "split.csv"))
+
+
+def test_audit_command_on_windows(command, tmp_path):
+    write_scenes(tmp_path, "area", 448, 448)
+    code, out, _ = command("data", "split", tmp_path, "--size", "64", "-o", tmp_path / "split.csv")
+    assert code == 0 and "windows lie between the splits" in out
+    code, out, _ = command("data", "audit", tmp_path / "split.csv")
+    assert code == 0 and "no leak; windows of one scene lie a gap apart" in out
+    with pytest.warns(UserWarning, match="random split"):
+        write_split(split_pairs(find_pairs(tmp_path, size=64).pairs, "random"), tmp_path / "random.csv", tmp_path)
+    code, out, _ = command("data", "audit", tmp_path / "random.csv")
+    assert code == 1 and out.endswith("leaks\n")
+
+
+def test_the_real_scenes_overlap_and_are_kept_apart(shared):
+    found = find_pairs(shared / "data/scenes").pairs
+    assert audit([replace(pair, split="train" if "LA_" in pair.scene else "test") for pair in found]).leaks
+    for how in ("scene", "blocks"):
+        pairs = split_pairs(found, how)
+        assert not audit(pairs).leaks and len(pairs) > 0.75 * len(found)
+
+
+def test_the_canonical_split_is_for_its_own_scenes_and_guards_its_file(tmp_path, monkeypatch):
+    pair = Pair(Path("a"), Path("b"), season="fall", scene="113")
+    assert split_pairs([pair], "sen12-v2")[0].split == "test"
+    with pytest.raises(DataError, match="no scene of the split"):
+        split_pairs([replace(pair, scene="999")], "sen12-v2")
+    changed = tmp_path / "split.csv"
+    changed.write_text(splits._CANONICAL.read_text().replace("113,test", "113,train"))
+    monkeypatch.setattr(splits, "_CANONICAL", changed)
+    with pytest.raises(DataError, match="published"):
+        split_pairs([pair], "sen12-v2")

@@ -62,7 +62,7 @@ def test_the_discriminator_learns_real_from_generated(batch):
     twin = make()
     real = twin.discriminator(color.view(sar, optical, "luma"), training=True)
     fake = twin.discriminator(color.view(sar, twin.generator(sar, training=True), "luma"), training=True)
-    by_hand = 0.5 * (losses.binary_crossentropy(real, True) + losses.binary_crossentropy(fake, False))
+    by_hand = 0.5 * (losses.binary_crossentropy([real], True) + losses.binary_crossentropy([fake], False))
     assert float(logs["discriminator_loss"]) == pytest.approx(float(by_hand), rel=1e-4)
     assert float(logs["d_real"]) == pytest.approx(float(tf.reduce_mean(tf.sigmoid(real))), rel=1e-4)
     assert any((b != np.array(a)).any() for b, a in zip(before, model.discriminator.trainable_variables, strict=True))

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from skimage.color import rgb2lab
 
 from sar_keras.networks import any_size
 from sar_keras.networks.unet import UNetGenerator
@@ -28,7 +29,7 @@ def test_weights_of_the_published_network():
     assert sum(np.prod(w.shape) for w in generator.trainable_weights) == expected
 
 
-@pytest.mark.parametrize("normalization", ["batch", "instance", "group", "none"])
+@pytest.mark.parametrize("normalization", ["batch", "instance", "group", "layer", "none"])
 @pytest.mark.parametrize("upsampling", ["resize", "transpose"])
 def test_every_variant_serves_alone_as_in_a_batch_and_saves(normalization, upsampling, tmp_path, random):
     generator = UNetGenerator((64, 64, 2), 4, normalization=normalization, upsampling=upsampling)
@@ -61,3 +62,15 @@ def test_output_is_float32_under_bfloat16():
 def test_sizes_that_cannot_be_halved_are_refused():
     with pytest.raises(ValueError, match="multiples of 256"):
         UNetGenerator((200, 256, 1), 4, depth=8)
+
+
+def test_the_lab_variant_keeps_the_lightness_of_the_radar_image(random, tmp_path):
+    generator = UNetGenerator((64, 64, 1), 4, output="ab")
+    sar = random.uniform(-0.6, 0.6, (1, 64, 64, 1)).astype("float32")
+    rgb = generator.predict(sar, verbose=0)
+    lightness = rgb2lab((rgb[0] + 1) / 2)[..., 0]
+    np.testing.assert_allclose(lightness, (sar[0, ..., 0] + 1) * 50, atol=1.0)
+    assert np.ptp(rgb, axis=-1).max() > 1e-3
+    generator.save(tmp_path / "g.keras")
+    again = keras.saving.load_model(tmp_path / "g.keras", safe_mode=True)
+    np.testing.assert_allclose(again.predict(sar, verbose=0), rgb, atol=1e-6)

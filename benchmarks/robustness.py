@@ -1,0 +1,69 @@
+"""How much a model's scores suffer from speckle, and on the patches with most edges: prints a Markdown table.
+
+    python benchmarks/robustness.py RUN [RUN ...] [--split test]
+
+Speckle of 4, 2 and 1 equivalent looks is added to the SAR patches, see `sar_keras.sar.add_speckle`; "edges" is the
+tenth of the patches whose optical image has the steepest gradients, without added speckle.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import click
+import numpy as np
+
+import sar_keras
+from sar_keras.config import load_config
+
+FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ciede2000": "CIEDE2000", "gradient_similarity": "gradient similarity"}
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--split", default="test", show_default=True)
+def main(runs: tuple[Path, ...], split: str) -> None:
+    print("| run | SAR | " + " | ".join(FIGURES.values()) + " | VGG16 distance |")
+    print("|---" * (len(FIGURES) + 3) + "|")
+    for run in runs:
+        for condition, figures in scores(run, split).items():
+            cells = [f"{figures[name].mean():.4g}" for name in (*FIGURES, "vgg_distance")]
+            print(f"| {run.name} | {condition} | " + " | ".join(cells) + " |", flush=True)
+
+
+def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
+    """Condition to name to a figure an image."""
+    generator = sar_keras.load_model(run)
+    import tensorflow as tf
+
+    from sar_keras import losses, metrics
+    from sar_keras.data import pipeline
+    from sar_keras.data.pairs import find_pairs
+    from sar_keras.data.splits import split_pairs
+    from sar_keras.sar import add_speckle
+
+    config = load_config(run / "config.yaml")
+    found = find_pairs(config.data.root or run / "data", size=config.data.image_size).pairs
+    pairs = [pair for pair in split_pairs(found, str(run / "split.csv")) if pair.split == split]
+    images = pipeline.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
+    images = dataclasses.replace(images, sar_scale=generator.sar_scale)
+    features = sar_keras.VGG16Features()
+    found = {"as it is": [], "4 looks": [], "2 looks": [], "1 look": []}
+    steepness = []
+    for index, (sar, optical) in enumerate(pipeline.evaluation_dataset(images, list(range(len(pairs))), 4)):
+        truth = (optical.numpy() + 1) / 2
+        steepness.append(tf.reduce_mean(losses.gradient_magnitude(optical), [1, 2, 3]))
+        for looks, condition in zip((None, 4, 2, 1), found, strict=True):
+            seen = sar if looks is None else add_speckle(sar, looks, generator.sar_scale, [looks, index])
+            candidate = (generator(seen, training=False).numpy() + 1) / 2
+            distance = {"vgg_distance": metrics.feature_distance(features, truth, candidate)}
+            found[condition].append(metrics.standard(truth, candidate) | distance)
+    joined = {
+        condition: {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        for condition, batches in found.items()
+    }
+    steepest = np.argsort(np.concatenate(steepness))[-max(1, len(pairs) // 10) :]
+    return joined | {"edges": {name: values[steepest] for name, values in joined["as it is"].items()}}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Trains several presets under equal terms on one split, and writes the comparison: tables, pictures, curves."""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+import sar_keras
+from sar_keras.callbacks import read_history
+from sar_keras.config import Config, load_config, override
+from sar_keras.data import pipeline
+from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.data.splits import split_pairs, write_split
+from sar_keras.distribution import describe, dtype_policy_for
+from sar_keras.errors import ConfigError, OutputError
+from sar_keras.evaluation import TITLES, evaluate
+from sar_keras.files import atomic
+from sar_keras.images import to_uint8, write_image
+from sar_keras.inference import load_model
+from sar_keras.training import fit
+
+PRESETS = (
+    "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong",
+)  # fmt: skip
+_PATCHES = 6  # test patches in the picture
+_EPOCHS_OF_STEPS = 10  # a run of a number of steps is validated so often
+_NO_LIMIT = 1_000_000
+
+
+def benchmark(
+    output: str | Path,
+    presets: tuple[str, ...] = PRESETS,
+    data: str | Path | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    overrides: tuple[str, ...] = (),
+) -> Path:
+    """Train and evaluate presets under equal minutes or equal steps; what is done already in `output` is kept.
+
+    Writes a run directory a preset with its evaluation.json, and after each of them, from all that `output` holds,
+    benchmark.md, benchmark.json, patches.png (the same test patches across systems) and curves.png.
+
+    Args:
+        output: Folder of the comparison.
+        presets: Names of presets, or paths of YAML files.
+        data: Folder or manifest of pairs. None: procedural scenes.
+        minutes: Training time of each, see `train.minutes`.
+        steps: Number of training steps of each; give one of both.
+        overrides: Such as "data.ratios=[0.7, 0.1, 0.2]", for every preset.
+
+    Returns:
+        The path of benchmark.md.
+
+    Raises:
+        ConfigError, DataError, OutputError: what was asked for cannot be done.
+    """
+    output = Path(output)
+    if (minutes is None) == (steps is None):
+        raise ConfigError("give either minutes or steps")
+    configs = {Path(preset).stem: _config(preset, data, minutes, steps, overrides) for preset in presets}
+    first = next(iter(configs.values()))
+    split_file = _split(output, first)
+    for name, config in configs.items():
+        run = output / name
+        if (run / "evaluation.json").is_file():
+            print(f"{name}: done already")
+            continue
+        print(f"\n== {name}", flush=True)
+        resume = (run / "config.yaml").is_file()
+        fit(override(config, [f"data.split={json.dumps(str(split_file))}"]), run, resume)
+        report = evaluate(run, split="test")
+        with atomic(run / "evaluation.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n")
+        write_report(output)
+    return write_report(output)
+
+
+def _config(preset: str, data, minutes, steps, overrides) -> Config:
+    source = ["data.layout=synthetic"]
+    if data:
+        source = [f"data.root={json.dumps(str(Path(data).absolute()))}", "data.layout=auto", "data.limit=null"]
+    length = [f"train.minutes={minutes}", f"train.epochs={_NO_LIMIT}"]
+    if steps:
+        per_epoch = max(1, steps // _EPOCHS_OF_STEPS)
+        length = [f"train.epochs={-(-steps // per_epoch)}", f"train.steps_per_epoch={per_epoch}"]
+    return load_config(preset, [*source, *length, *overrides])
+
+
+def _split(output: Path, config: Config) -> Path:
+    """One split for all: made for the first, kept for what is added later."""
+    path = (output / "split.csv").absolute()
+    if not path.is_file():
+        if output.is_file():
+            raise OutputError(f"{output}: is a file; give a folder for the comparison")
+        data = config.data
+        if data.root is None:
+            from sar_keras.data import synthetic
+            from sar_keras.terminal import progress_bar
+
+            synthetic.write_pairs(
+                output / "data", data.limit or 240, config.train.seed, data.image_size, progress_bar("drawing", "scene")
+            )
+        pairs = split_pairs(_pairs(output, config), data.split, data.ratios, config.train.seed)
+        write_split(pairs, path, data.root or output / "data")
+    return path
+
+
+def _pairs(output: Path, config: Config) -> list[Pair]:
+    root, layout = config.data.root, config.data.layout
+    if layout == "synthetic":
+        root, layout = output / "data", "terrain"
+    return find_pairs(root, layout, size=config.data.image_size).pairs
+
+
+def write_report(output: Path) -> Path:
+    """Write benchmark.md, benchmark.json, patches.png and curves.png from the finished runs in a folder."""
+    runs = sorted((path.parent for path in output.glob("*/evaluation.json")), key=_rank)
+    about, results = _about(runs[0]), [_result(run) for run in runs]
+    _draw_patches(output / "patches.png", runs)
+    _draw_curves(output / "curves.png", runs)
+    with atomic(output / "benchmark.json") as temporary:
+        temporary.write_text(json.dumps(about | {"results": results}, indent=2) + "\n")
+    path = output / "benchmark.md"
+    with atomic(path) as temporary:
+        temporary.write_text(_markdown(about, results), encoding="utf-8")
+    return path
+
+
+def _rank(run: Path) -> tuple[int, str]:
+    return (PRESETS.index(run.name) if run.name in PRESETS else len(PRESETS)), run.name
+
+
+def _about(run: Path) -> dict:
+    config = load_config(run / "config.yaml")
+    return {
+        "data": config.data.root.name if config.data.root else "procedural scenes",
+        "seed": config.train.seed,
+        "device": describe(tf.distribute.get_strategy(), dtype_policy_for(config.train.precision)),
+        "machine": f"{os.cpu_count()} cores, {_processor()}",
+        "software": f"sar_keras {sar_keras.__version__}, TensorFlow {tf.__version__}, Keras {keras.__version__}",
+        "date": str(datetime.date.today()),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _result(run: Path) -> dict:
+    last, report = read_history(run / "history.csv")[-1], json.loads((run / "evaluation.json").read_text())
+    about = {
+        "minutes": last["minutes"],
+        "steps": int(last["step"]),
+        "images": int(last["step"]) * load_config(run / "config.yaml").train.batch_size,
+        "weights": load_model(run).count_params(),
+    }
+    return report | about | {"model": run.name}
+
+
+def _markdown(about: dict, results: list[dict]) -> str:
+    names = list(results[0]["metrics"])
+    titles = [TITLES[name][0] + (" ↑" if TITLES[name][1] else " ↓") for name in names]
+    lines = [
+        f"# Benchmark on {about['data']}",
+        "",
+        f"{results[0]['n']} test images of {results[0]['scenes']} scenes that no system has trained on (split.csv), "
+        f"seed {about['seed']}; {about['device']}, {about['machine']}; {about['software']}; {about['date']}. Means "
+        "over images; intervals are in benchmark.json. Minutes are those of the training steps alone, on a CPU in "
+        "processor time over all cores.",
+        "",
+        _row(["system", "minutes", "images seen", "million weights", *titles]),
+        _row(["---"] * (4 + len(titles))),
+    ]
+    for result in results:
+        sums = [f"{result['minutes']:.1f}", str(result["images"]), f"{result['weights'] / 1e6:.1f}"]
+        lines.append(_row([result["model"], *sums, *_figures(result, names)]))
+    for key, title in (("mean_colour", "mean training colour"), ("copy_sar", "SAR as grey")):
+        figures = [f"{results[0]['baselines'][key][name]['mean']:.4g}" for name in names]
+        lines.append(_row([title, "", "", "", *figures]))
+    lines += ["", "\\* trained with a loss of VGG16 features itself, which flatters it there.", ""]
+    for by in ("terrain", "scene"):
+        lines += [f"## PSNR (dB) by {by}", ""]
+        groups = list(results[0][f"by_{by}"])
+        lines += [_row(["system", *groups]), _row(["---"] * (1 + len(groups)))]
+        for result in results:
+            figures = [f"{result[f'by_{by}'][group]['psnr']['mean']:.2f}" for group in groups]
+            lines.append(_row([result["model"], *figures]))
+        lines.append("")
+    lines += ["![test patches](patches.png)", "", "![validation over training time](curves.png)", ""]
+    return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _figures(result: dict, names: list[str]) -> list[str]:
+    marks = {"vgg_distance": " *"} if result["trained_on_vgg"] else {}
+    return [f"{result['metrics'][name]['mean']:.4g}{marks.get(name, '')}" for name in names]
+
+
+def _draw_patches(path: Path, runs: list[Path]) -> None:
+    """The same test patches, a row each, across systems: SAR | each system | truth."""
+    config = load_config(runs[0] / "config.yaml")
+    pairs = [pair for pair in split_pairs(_pairs(path.parent, config), config.data.split) if pair.split == "test"]
+    chosen = [pairs[index] for index in np.linspace(0, len(pairs) - 1, min(_PATCHES, len(pairs))).round().astype(int)]
+    images = pipeline.load(chosen, config.data.image_size, config.model.channels, config.data.resize)
+    sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
+    columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}
+    for run in runs:
+        generator = load_model(run)
+        images = dataclasses.replace(images, sar_scale=generator.sar_scale)
+        sar, _ = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
+        columns[run.name] = generator.predict(sar, batch_size=1, verbose=0)
+    columns["truth"] = optical
+    grid = np.hstack([np.vstack(to_uint8(column)) for column in columns.values()])
+    caption = Image.new("RGB", (grid.shape[1], 16), "white")
+    for index, name in enumerate(columns):
+        ImageDraw.Draw(caption).text((index * config.data.image_size + 4, 2), name, "black")
+    write_image(path, np.vstack([np.asarray(caption), grid]))
+
+
+def _draw_curves(path: Path, runs: list[Path]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for run in runs:
+        history = [row for row in read_history(run / "history.csv") if "val_psnr" in row]
+        axes.plot([row["minutes"] for row in history], [row["val_psnr"] for row in history], ".-", label=run.name)
+    axes.set(xlabel="minutes of training", ylabel="validation PSNR (dB)")
+    axes.legend()
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=120)

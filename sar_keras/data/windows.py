@@ -1,0 +1,114 @@
+"""Cuts pairs of co-registered GeoTIFF scenes into windows, the patches that a network is trained and tested on."""
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.warp
+import rasterio.windows
+from rasterio.errors import RasterioIOError
+from rasterio.transform import xy
+
+from sar_keras.errors import DataError
+
+# Windows in which more than this share of the pixels holds no data are left out.
+_MOST_MISSING = 0.1
+# Pixels looked at along each side of a window to find that share.
+_SAMPLES = 16
+
+Window = tuple[int, int, int, int]
+Box = tuple[float, float, float, float]
+
+
+def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
+    """Cut a pair of scenes into a grid of windows side by side, without those that are nodata for the most part.
+
+    Reads some pixels of each window, not the scenes as a whole.
+
+    Args:
+        sar: A SAR scene.
+        optical: The RGB scene on the same grid.
+        size: Height and width of the windows in pixels.
+
+    Returns:
+        For each window (column, row, width, height) in pixels, and (west, south, east, north) in degrees, or None where
+        the scene is not georeferenced.
+
+    Raises:
+        DataError: a file cannot be read, the scenes are not on one grid, are smaller than a window, or hold no data.
+    """
+    try:
+        with rasterio.open(sar, driver="GTiff") as sar_scene, rasterio.open(optical, driver="GTiff") as optical_scene:
+            _check(sar_scene, optical_scene, sar, optical, size)
+            columns, rows = sar_scene.width // size, sar_scene.height // size
+            # Power and digital numbers are never zero, but an 8-bit image of calm water is.
+            missing = _missing(sar_scene, columns, rows, size, zero_is_missing=sar_scene.dtypes[0] != "uint8")
+            missing |= _missing(optical_scene, columns, rows, size, zero_is_missing=True)
+            boxes = _boxes(sar_scene, columns, rows, size)
+    except RasterioIOError as error:
+        raise DataError(f"{sar} and {optical.name}: cannot be read as GeoTIFF ({error})") from error
+    share = missing.reshape(rows, _SAMPLES, columns, _SAMPLES).mean((1, 3))
+    windows = [
+        ((column * size, row * size, size, size), boxes[row * columns + column] if boxes else None)
+        for row in range(rows)
+        for column in range(columns)
+        if share[row, column] <= _MOST_MISSING
+    ]
+    if not windows:
+        raise DataError(f"{sar}: no window of {size} x {size} pixels holds data there and in {optical.name}")
+    return windows
+
+
+def _check(sar_scene, optical_scene, sar: Path, optical: Path, size: int) -> None:
+    """Raise where the two scenes do not show the same ground pixel for pixel."""
+    if sar_scene.shape != optical_scene.shape:
+        sizes = " and ".join(f"{scene.width}x{scene.height}" for scene in (sar_scene, optical_scene))
+        raise DataError(f"{sar}: differs in size from {optical} ({sizes}); bring both to one grid with gdalwarp")
+    if sar_scene.crs != optical_scene.crs:
+        systems = " and ".join(str(scene.crs or "none") for scene in (sar_scene, optical_scene))
+        raise DataError(
+            f"{sar}: differs in its coordinate system from {optical} ({systems}); bring both to one grid with gdalwarp"
+        )
+    corners = ([0, 0, sar_scene.height], [0, sar_scene.width, 0])
+    ground, other = (np.array(xy(scene.transform, *corners, offset="ul")) for scene in (sar_scene, optical_scene))
+    pixel = np.hypot(sar_scene.transform.a, sar_scene.transform.d)
+    off = np.abs(ground - other).max() / pixel
+    if off > 0.5:
+        raise DataError(f"{sar}: lies {off:.1f} pixels off {optical}; bring both to one grid with gdalwarp")
+    if optical_scene.count > 4:
+        raise DataError(
+            f"{optical}: has {optical_scene.count} bands; make an RGB of it, such as gdal_translate -b 4 -b 3 -b 2"
+        )
+    if min(sar_scene.shape) < size:
+        raise DataError(
+            f"{sar}: has {sar_scene.width}x{sar_scene.height} pixels, less than a patch of {size} (data.image_size)"
+        )
+
+
+def _missing(scene, columns: int, rows: int, size: int, zero_is_missing: bool) -> np.ndarray:
+    """Where a scene holds no data, seen at _SAMPLES points along each side of a window: (rows, columns) of points."""
+    shape = (rows * _SAMPLES, columns * _SAMPLES)
+    region = rasterio.windows.Window(0, 0, columns * size, rows * size)
+    values = scene.read(window=region, out_shape=(scene.count, *shape))
+    missing = scene.dataset_mask(window=region, out_shape=shape) == 0
+    missing |= ~np.isfinite(values).all(0)
+    if zero_is_missing:
+        missing |= (values == 0).all(0)
+    return missing
+
+
+def _boxes(scene, columns: int, rows: int, size: int) -> list[Box] | None:
+    """(west, south, east, north) in degrees of each window, row by row; None without a georeference."""
+    if scene.crs is None:
+        return None
+    row, column = (index.ravel() for index in np.mgrid[:rows, :columns])
+    # The four corners of every window, which need not lie along the meridians.
+    rows_of_corners = np.concatenate([row, row, row + 1, row + 1]) * size
+    columns_of_corners = np.concatenate([column, column + 1, column, column + 1]) * size
+    x, y = xy(scene.transform, rows_of_corners, columns_of_corners, offset="ul")
+    longitude, latitude = (
+        np.reshape(values, (4, -1)) for values in rasterio.warp.transform(scene.crs, "EPSG:4326", x, y)
+    )
+    # A centimetre; and what is written to a split file reads back the same.
+    sides = np.round([longitude.min(0), latitude.min(0), longitude.max(0), latitude.max(0)], 7)
+    return [tuple(box) for box in sides.T.tolist()]

@@ -1,0 +1,47 @@
+"""Refines a trained generator's images with a denoising autoencoder, after the student report."""
+
+import keras
+import tensorflow as tf
+
+from sar_keras.distribution import per_replica
+from sar_keras.models.base import Colorizer, descend
+from sar_keras.networks.autoencoder import refined
+
+
+class Refinement(Colorizer):
+    """Trains an autoencoder from generated to optical images by mean squared error; the generator stays as it is.
+
+    Args:
+        trained: SAR (N, H, W, c) to optical (N, H, W, 3), in [-1, 1], trained already.
+        autoencoder: Such as `sar_keras.networks.autoencoder.Autoencoder()`.
+
+    Attributes:
+        generator: Both as one model.
+    """
+
+    def __init__(self, trained: keras.Model, autoencoder: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.trained = trained
+        self.autoencoder = autoencoder
+        self.generator = refined(trained, autoencoder)
+        self.built = True
+
+    def compile(self, optimizer, **kwargs):
+        super().compile(optimizer, **kwargs)
+        optimizer.build(self.autoencoder.trainable_variables)
+
+    @property
+    def state(self):
+        return {"autoencoder": self.autoencoder, "autoencoder_optimizer": self.optimizer}
+
+    def term_names(self):
+        return ["mse"]
+
+    def train_step(self, data):
+        sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
+        generated = self.trained(sar, training=False)
+        with tf.GradientTape() as tape:
+            error = tf.reduce_mean(tf.square(self.autoencoder(generated, training=True) - optical))
+            scaled = per_replica(error)
+        descend(self.optimizer, tape, scaled, self.autoencoder.trainable_variables)
+        return self.report({"mse": error})

@@ -1,0 +1,144 @@
+"""From a configuration to the networks, and to the model that trains them."""
+
+import keras
+
+from sar_keras.color import view_channels
+from sar_keras.config import Config
+from sar_keras.errors import ConfigError
+from sar_keras.models.base import Colorizer
+from sar_keras.models.cyclegan import CycleGAN
+from sar_keras.models.epcgan import EPCGAN
+from sar_keras.models.pix2pix import Pix2Pix
+from sar_keras.models.refinement import Refinement
+from sar_keras.networks.autoencoder import Autoencoder, refined
+from sar_keras.networks.epcgan import EPCGenerator
+from sar_keras.networks.patchgan import PatchDiscriminator
+from sar_keras.networks.resnet import ResNetGenerator
+from sar_keras.networks.unet import UNetGenerator
+from sar_keras.networks.vgg16 import VGG16Features
+
+
+def build_generator(config: Config, policy: str = "float32") -> keras.Model:
+    """The generator from SAR to optical, not trained, without refinement."""
+    model, size = config.model, config.data.image_size
+    shape = (size, size, model.channels)
+    common = {"normalization": model.normalization, "upsampling": model.upsampling, "dtype": policy}
+    if model.system == "cyclegan":
+        return ResNetGenerator(shape, model.filters, model.blocks, **common)
+    if model.system == "epcgan":
+        return EPCGenerator(shape, model.filters, model.blocks, **common)
+    return UNetGenerator(shape, model.filters, dropout=model.dropout, output=model.output, **common)
+
+
+def build_saved_generator(config: Config) -> keras.Model:
+    """What a run saves: the float32 generator, with the autoencoder behind it where the run has one."""
+    generator = build_generator(config)
+    return refined(generator, Autoencoder(config.refinement.filters)) if config.refinement.epochs else generator
+
+
+def build_model(config: Config, policy: str) -> Colorizer:
+    """The compiled model that trains the generator.
+
+    Raises:
+        ConfigError: an optimizer or a VGG16 layer that cannot be had.
+    """
+    loss = config.loss
+    generator, averaged = build_generator(config, policy), None
+    if config.train.average:
+        averaged = build_generator(config, policy)
+        averaged.set_weights(generator.get_weights())
+    if config.model.system == "cyclegan":
+        size, channels = config.data.image_size, config.model.channels
+        back = ResNetGenerator(
+            (size, size, 3),
+            config.model.filters,
+            config.model.blocks,
+            config.model.normalization,
+            config.model.upsampling,
+            output_channels=channels,
+            dtype=policy,
+            name="back_generator",
+        )
+        model = CycleGAN(
+            generator,
+            back,
+            _discriminator(config, 3, policy, "optical_discriminator"),
+            _discriminator(config, channels, policy, "sar_discriminator"),
+            adversarial=loss.adversarial,
+            cycle=loss.cycle,
+            identity=loss.identity,
+            discriminator_factor=loss.discriminator,
+            seed=config.train.seed,
+            averaged=averaged,
+        )
+        model.compile(optimizer(config, "generator"), optimizer(config, "discriminator"))
+        return model
+
+    discriminator = None
+    if loss.adversarial:
+        channels = view_channels(config.model.view, config.model.channels)
+        discriminator = _discriminator(config, channels, policy, "patch_discriminator")
+    arguments = {
+        "view": config.model.view,
+        "space": config.model.output,
+        "adversarial": loss.adversarial,
+        "l1": loss.l1,
+        "ssim": loss.ssim,
+        "perceptual": loss.perceptual,
+        "feature_matching": loss.feature_matching,
+        "discriminator_factor": loss.discriminator,
+        "averaged": averaged,
+    }
+    features = _features(config, policy) if loss.perceptual else None
+    if config.model.system == "epcgan":
+        model = EPCGAN(generator, discriminator, features, gradient=loss.gradient, **arguments)
+    else:
+        model = Pix2Pix(generator, discriminator, features, **arguments)
+    model.compile(optimizer(config, "generator"), optimizer(config, "discriminator") if discriminator else None)
+    return model
+
+
+def build_refinement(config: Config, policy: str, trained: keras.Model) -> Refinement:
+    """The compiled model that trains an autoencoder behind `trained`."""
+    model = Refinement(trained, Autoencoder(config.refinement.filters, dtype=policy))
+    model.compile(optimizer(config, "refinement"))
+    return model
+
+
+def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
+    """A new optimizer as the configuration describes it: "generator", "discriminator" or "refinement".
+
+    Raises:
+        ConfigError: Keras cannot make it.
+    """
+    described = getattr(config.optimizer, which).model_dump()
+    try:
+        rate = described["config"].get("learning_rate")
+        if isinstance(rate, dict):
+            # Keras finds a schedule by its class name only here, not inside an optimizer's config.
+            described["config"]["learning_rate"] = keras.optimizers.schedules.deserialize(rate)
+        return keras.optimizers.get(described)
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"optimizer.{which}: not an optimizer that Keras can make: {reason}") from error
+
+
+def dropout_seeds(network: keras.Model) -> list:
+    """The states of the random generators in dropout, which a checkpoint of a Keras 3 model leaves out."""
+    weights = {id(weight) for weight in network.weights}
+    return [variable.value for variable in network.variables if id(variable) not in weights]
+
+
+def _discriminator(config: Config, channels: int, policy: str, name: str) -> keras.Model:
+    size, model = config.data.image_size, config.model
+    return PatchDiscriminator(
+        (size, size, channels), model.discriminator_filters, model.normalization, model.scales, dtype=policy, name=name
+    )
+
+
+def _features(config: Config, policy: str) -> keras.Model:
+    try:
+        return VGG16Features(config.loss.perceptual_layer, dtype=policy)
+    except Exception as error:  # Keras wraps a failed download in a plain Exception
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"loss.perceptual_layer: {reason}; block3_conv3 needs no download") from error
