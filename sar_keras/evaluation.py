@@ -57,9 +57,11 @@ def evaluate(
 
     Returns:
         {"protocol", "split", "n", "scenes", "model", "trained_on_vgg", "metrics", "baselines": {"mean_colour",
-        "copy_sar"}, "by_terrain", "by_scene"}; each metric is {"mean", "low", "high"}, with a 95 % bootstrap interval
-        over images. The last two hold one dict of metrics a terrain or scene. With `perceptual` also "fid", a
-        number for the model and each baseline.
+        "copy_sar"}, "by_terrain", "by_scene", "confidence"}; each metric is {"mean", "low", "high"}, with a 95 %
+        bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a terrain or scene.
+        "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
+        "all_pixels", "patches"}, "sparsification"}; it is None under the protocol "paper", or where the model has none.
+        With `perceptual` also "fid", a number for the model and each baseline.
 
     Raises:
         DataError, ModelError: the split is empty or has one image only, or model and data do not fit.
@@ -80,6 +82,8 @@ def evaluate(
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     mean_colour = _mean_colour(images if split == "train" else _load(training, generator, config))
     features = VGG16Features() if protocol == "standard" else None
+    ranked = generator.expected_error and protocol == "standard"
+    errors: list[tuple[np.ndarray, np.ndarray]] = []
     perceptual = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
@@ -95,6 +99,11 @@ def evaluate(
             if perceptual:
                 figures["lpips"] = perceptual[name].update(truth, _to_fraction(candidate))
             scores[name].append(figures)
+        if ranked:
+            error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
+            expected = generator.expected_error(candidates["model"]).numpy()[..., 0]
+            # Every second row and column: ranks hardly change, and large splits fit into memory.
+            errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
 
     per_image = {
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
@@ -112,6 +121,7 @@ def evaluate(
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
         "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
         "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in chosen], per_image["model"]),
+        "confidence": _confidence(errors) if ranked else None,
     }
 
 
@@ -138,6 +148,8 @@ def table(report: dict, by: str | None = None) -> str:
             "SSIM with a uniform 255-pixel window, nearly the whole image: not comparable with the usual SSIM."
             + (" On training images: a figure of memory, not of skill." if report["split"] == "train" else "")
         )
+    if report["confidence"]:
+        lines += _confidence_table(report["confidence"])
     if by:
         groups = report[f"by_{by}"]
         width = max(len(by), *(len(name) for name in groups))
@@ -204,6 +216,44 @@ def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
         low, high = np.percentile(values[samples].mean(1), [2.5, 97.5])
         intervals[name] = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
     return intervals
+
+
+def _confidence(errors: list[tuple[np.ndarray, np.ndarray]]) -> dict:
+    """How well the expected error of each pixel, beside the real one for each image, ranks that.
+
+    "pixels" is the rank correlation within an image, averaged over images, "patches" that of the images' means.
+    """
+    within = np.array([metrics.rank_correlation(*image) for image in errors])
+    every = [np.stack(side) for side in zip(*errors, strict=True)]
+    patches = [side.mean((1, 2)) for side in every]
+    return {
+        "rank_correlation": {
+            "pixels": _intervals({"pixels": within})["pixels"],
+            "all_pixels": metrics.rank_correlation(*every),
+            "patches": metrics.rank_correlation(*patches),
+        },
+        "sparsification": metrics.sparsification(*every),
+    }
+
+
+def _confidence_table(confidence: dict) -> list[str]:
+    rank, curve = confidence["rank_correlation"], confidence["sparsification"]
+    pixels = rank["pixels"]
+    interval = f"{pixels['mean']:.3f} [{pixels['low']:.3f}, {pixels['high']:.3f}]"
+    lines = [
+        "\nExpected error against the real one",
+        f"rank correlation: {interval} of the pixels of an image, {rank['all_pixels']:.3f} of all pixels, "
+        f"{rank['patches']:.3f} of patches",
+        f"{'left out, most uncertain first':32}" + "".join(f"{share:7.0%}" for share in curve["removed"]),
+    ]
+    for name, title in (
+        ("model", "MAE of the rest"),
+        ("oracle", "  with the real error known"),
+        ("random", "  at random"),
+    ):
+        lines.append(f"{title:32}" + "".join(f"{error:7.4f}" for error in curve[name]))
+    lines.append(f"area above the real error's curve: {curve['ause']:.3f}; at random {curve['ause_random']:.3f}")
+    return lines
 
 
 def _by(groups: list[str], per_image: dict[str, np.ndarray]) -> dict:

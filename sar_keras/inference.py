@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from sar_keras.confidence import ExpectedError
 from sar_keras.errors import DataError, ModelError, OutputError, SarKerasError, SomeFailed
 from sar_keras.files import atomic
 from sar_keras.images import SUFFIXES, check_writable_suffix, image_array, read_sar, write_image
@@ -22,12 +23,15 @@ from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 _METADATA = "sar_keras.json"
 
 
-def save_model(generator: keras.Model, path: str | os.PathLike, scale: Scale) -> None:
-    """Save a float32 generator as `.keras`, with the scale of its SAR input inside the file."""
+def save_model(
+    generator: keras.Model, path: str | os.PathLike, scale: Scale, expected_error: ExpectedError | None = None
+) -> None:
+    """Save a float32 generator as `.keras`, with the scale of its SAR input and its expected error inside the file."""
+    metadata = {"sar_scale": vars(scale), "expected_error": expected_error and vars(expected_error)}
     with atomic(path) as temporary:
         generator.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(_METADATA, json.dumps({"sar_scale": {**vars(scale)}}))
+            archive.writestr(_METADATA, json.dumps(metadata))
 
 
 def load_model(model: str | os.PathLike) -> keras.Model:
@@ -36,7 +40,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
     Returns:
         A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
         (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1],
-        `saved_as` is the file that it came from.
+        `expected_error` how far its colours may be off (None where that is not known), `saved_as` which file it is.
 
     Raises:
         ModelError: neither a run that has saved a generator nor a readable `.keras` file.
@@ -58,6 +62,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
         generator.saved_as = str(path)
+        expected_error = metadata.get("expected_error")
+        generator.expected_error = expected_error and ExpectedError(**expected_error)
     except PermissionError:
         raise
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:

@@ -4,6 +4,7 @@ Images are (N, H, W, 3). `psnr` is a TensorFlow function for training loops; the
 """
 
 import numpy as np
+import scipy.stats
 import skimage.color
 import skimage.metrics
 import tensorflow as tf
@@ -94,3 +95,32 @@ def feature_distance(features, truth: np.ndarray, generated: np.ndarray) -> np.n
     """
     a, b = (tf.math.l2_normalize(features(image * 2 - 1, training=False), axis=-1) for image in (truth, generated))
     return tf.reduce_mean(tf.reduce_sum((a - b) ** 2, -1), [1, 2]).numpy()
+
+
+def rank_correlation(error: np.ndarray, uncertainty: np.ndarray) -> float:
+    """Spearman's rank correlation of two arrays of one shape; 0 where one of them is constant."""
+    if np.ptp(error) == 0 or np.ptp(uncertainty) == 0:
+        return 0.0
+    return float(scipy.stats.spearmanr(error, uncertainty, axis=None).statistic)
+
+
+def sparsification(error: np.ndarray, uncertainty: np.ndarray) -> dict:
+    """How the mean error falls as the most uncertain pixels are left out (Ilg et al., ECCV 2018, section 5).
+
+    Returns:
+        {"removed": shares from 0 to 0.9, "model": mean error of the rest, "oracle": the same where the pixels with the
+        largest errors go first, "random": where any go, "ause": area between model and oracle, "ause_random": between
+        random and oracle}. The areas are in relation to the mean error; an ause of 0 is a perfect ranking.
+    """
+    removed = np.linspace(0, 0.9, 10)
+    kept = [error.size - round(share * error.size) for share in removed]
+
+    def left(order_by):
+        means = np.cumsum(error.ravel()[np.argsort(order_by, axis=None, kind="stable")], dtype="float64")
+        return np.array([means[count - 1] / count for count in kept])
+
+    model, oracle = left(uncertainty), left(error)
+    random = np.full(len(removed), oracle[0])
+    areas = [float(np.trapezoid(curve - oracle, removed) / oracle[0]) for curve in (model, random)]
+    curves = {"removed": removed.round(1).tolist(), "model": model.tolist(), "oracle": oracle.tolist()}
+    return curves | {"random": random.tolist(), "ause": areas[0], "ause_random": areas[1]}

@@ -40,7 +40,7 @@ from sar_keras.sar import Scale
 TILE, OVERLAP, BATCH = 1024, 128, 1
 PRECISIONS = ("float32", "bfloat16")
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
-# The uncertainty's raster holds 8 bits: a standard deviation of values in 0..1 is at most 0.5, which becomes 255.
+# What a grey level of the uncertainty's raster stands for: 255 is an expected error of half the whole range of colour.
 UNCERTAINTY_STEP = 0.5 / 255
 _THUMBNAIL = 1024  # pixels of a preview's longer side
 
@@ -90,9 +90,9 @@ def colorize_scene(
         overlap: Pixels that neighbouring windows share, at most half the tile; they are blended by a raised cosine.
         batch: Windows a call of the network.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
-        confidence: Also write `<destination>_confidence.tif`: the standard deviation of the colours on a scale of 0..1,
-            see `sar_keras.confidence`. One uint8 band; its scale, 0.5 / 255, is in the file.
-        preview: A PNG of SAR, colours and, with `confidence`, uncertainty (black: sure).
+        confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
+            error on a scale of 0..1, see `sar_keras.confidence`. One uint8 band; its scale, 0.5 / 255, is in the file.
+        preview: A PNG of SAR, colours and, with `confidence`, the expected error (black: none).
         resume: Keep what is finished when something fails, and go on from what an earlier run has finished.
         window: (column, row, width, height) of the part to colorize. None: all.
         progress: Called with the number of pixels done since the last call.
@@ -104,7 +104,7 @@ def colorize_scene(
     Raises:
         DataError: the scene cannot be read, lacks the band, holds no data; or an option that makes no sense.
         OutputError: the destination is an input, or cannot be written.
-        ModelError: `model` is a path without a model.
+        ModelError: `model` is a path without a model, or does not know its error, see `sar_keras.confidence`.
     """
     if not isinstance(model, keras.Model):
         model = _loaded(os.fspath(model))
@@ -126,9 +126,10 @@ def colorize_scene(
             log(f"{destination}: is there already")
         else:
             rows = _tile_rows(area, tile, overlap, patch)
+            network = _network(model, precision, confidence)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
-                _run(_network(model, precision, confidence), scene, area, rows, overlap, batch, partial, progress)
+                _run(network, scene, area, rows, overlap, batch, partial, progress)
                 if not partial.seen:
                     raise DataError(f"{source}: holds no data in this window: every pixel is nodata")
                 partial.publish()
@@ -287,7 +288,10 @@ def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
             "differ in brightness; larger ones (--tile) differ less",
             stacklevel=3,
         )
-    computing = with_policy(model, dtype_policy_for(precision)) if precision != "float32" else model
+    computing = model
+    if precision != "float32":
+        computing = with_policy(model, dtype_policy_for(precision))
+        computing.expected_error = getattr(model, "expected_error", None)
     inner = with_uncertainty(computing) if confidence else any_size(computing)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)])
@@ -392,7 +396,7 @@ class _Partial:
                 if name == "colours":
                     rasters.create(path, scene.source, area, 3, tags)
                 else:
-                    meaning = "Uncertainty: standard deviation of the synthetic colours, on a scale of 0 to 1"
+                    meaning = "Expected absolute error of the synthetic colours, on a scale of 0 to 1"
                     tags = {**tags, "TIFFTAG_IMAGEDESCRIPTION": meaning}
                     rasters.create(path, scene.source, area, 1, tags, UNCERTAINTY_STEP)
 
@@ -538,7 +542,7 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth:
 
 
 def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: dict[str, Path]) -> None:
-    """SAR | colours | uncertainty, from the outputs' overviews."""
+    """SAR | colours | expected error, from the outputs' overviews."""
     shrink = max(1.0, max(area.width, area.height) / _THUMBNAIL)
     height, width = (max(1, round(size / shrink)) for size in (area.height, area.width))
     panels = {"SAR": np.repeat(to_uint8(scene.thumbnail(area, height, width))[..., None], 3, -1)}
@@ -548,6 +552,6 @@ def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: d
         if name == "confidence":
             white = max(1.0, np.percentile(pixels, 99))
             pixels = np.repeat(np.clip(pixels * (255 / white), 0, 255).astype(np.uint8), 3, -1)
-            name = f"uncertainty (white: {white * UNCERTAINTY_STEP:.2g})"
+            name = f"expected error (white: {white * UNCERTAINTY_STEP:.2g})"
         panels[name] = pixels
     write_image(path, captioned(np.hstack(list(panels.values())), list(panels)))

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras import callbacks, metrics, systems
+from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, find_pairs
@@ -196,6 +197,9 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                 callbacks.SampleGrids(run, samples),
             ],
         )
+    if "validation" in datasets:
+        held_out = progress_bar("learning its errors", "batch")(datasets["validation"])
+        save_model(twin, run / "generator.keras", images.sar_scale, fit_expected_error(twin, held_out))
     if history:
         callbacks.plot_history(history, run / "history.png")
     _print_closing(run, phases[-1].model, images, indices["train"], datasets)

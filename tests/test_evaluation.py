@@ -3,9 +3,11 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 from helpers import read_rows
 
 import sar_keras
+from sar_keras.confidence import with_uncertainty
 from sar_keras.errors import DataError, ModelError
 from sar_keras.evaluation import _intervals
 from sar_keras.images import read_optical, read_sar
@@ -48,6 +50,27 @@ def test_groups_add_up_to_the_whole(report, tiny_run):
     rows = [row for row in read_rows(tiny_run / "split.csv") if row["split"] == "test"]
     assert set(report["by_terrain"]) == {row["terrain"] for row in rows}
     assert report["scenes"] == len(report["by_scene"]) == len({(row["season"], row["scene"]) for row in rows})
+
+
+def test_how_well_the_expected_error_ranks_the_real_one(tiny_run, report):
+    rows = [row for row in read_rows(tiny_run / "split.csv") if row["split"] == "test"]
+    run = with_uncertainty(sar_keras.load_model(tiny_run))
+    errors, expected = [], []
+    for row in rows:
+        sar = read_sar(tiny_run / "data" / row["sar"], 1)[None].astype("float32") / 127.5 - 1
+        optical, uncertainty = run(sar)
+        truth = read_optical(tiny_run / "data" / row["optical"]) / 255
+        errors.append(np.abs((optical.numpy()[0] + 1) / 2 - truth).mean(-1)[::2, ::2])
+        expected.append(uncertainty.numpy()[0, ::2, ::2, 0])
+    found = report["confidence"]
+    ranks = found["rank_correlation"]
+    pixels = [scipy.stats.spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(errors, expected, strict=True)]
+    assert ranks["pixels"]["mean"] == pytest.approx(np.mean(pixels), abs=1e-3)
+    means = [[image.mean() for image in side] for side in (errors, expected)]
+    assert ranks["patches"] == pytest.approx(scipy.stats.spearmanr(*means)[0], abs=1e-3)
+    whole = np.mean(errors)
+    assert found["sparsification"]["random"] == pytest.approx([whole] * 10, abs=1e-4)
+    assert found["sparsification"]["ause"] >= 0
 
 
 def test_intervals_cover_the_mean_and_shrink_with_more_images(random):
@@ -98,7 +121,7 @@ def test_other_data_is_split_by_scene(command, tiny_run, tmp_path):
 
     write_pairs(tmp_path / "other", 36, seed=9, image_size=64)
     code, out, _ = command("evaluate", tiny_run / "generator.keras", "--data", tmp_path / "other", "--split", "train")
-    assert code == 0 and "train images" in out
+    assert code == 0 and "train images" in out and "rank correlation" in out
 
 
 def test_what_cannot_be_evaluated(tiny_run, tmp_path, save_png):

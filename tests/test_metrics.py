@@ -87,6 +87,29 @@ def test_feature_distance_is_that_of_unit_vectors(images):
     )
 
 
+def test_rank_correlation_looks_at_order_only(random):
+    error = random.uniform(0, 1, (3, 40))
+    assert metrics.rank_correlation(error, np.exp(5 * error)) == pytest.approx(1)
+    assert metrics.rank_correlation(error, -error) == pytest.approx(-1)
+    # 1 - 6 (sum of squared differences of ranks) / (n (n^2 - 1)), here with differences of 0, 1, 1, 1, 1
+    assert metrics.rank_correlation(np.arange(5.0), np.array([0.0, 2, 1, 4, 3])) == pytest.approx(1 - 6 * 4 / 120)
+    assert metrics.rank_correlation(error, np.ones_like(error)) == 0
+
+
+def test_sparsification_by_hand():
+    error = np.arange(1.0, 11).reshape(2, 5)
+    # The largest error is thought the most certain; the others stand in their right order.
+    uncertainty = np.where(error == 10, 0, error)
+    curve = metrics.sparsification(error, uncertainty)
+    assert curve["removed"] == pytest.approx(np.arange(10) / 10)
+    assert curve["oracle"] == pytest.approx([(11 - k) / 2 for k in range(10)])
+    # Of k left out the rest is 10 and 1 to 9 - k.
+    assert curve["model"] == pytest.approx([(10 + sum(range(1, 10 - k))) / (10 - k) for k in range(10)])
+    assert curve["random"] == pytest.approx([5.5] * 10)
+    assert metrics.sparsification(error, error**2)["ause"] == pytest.approx(0)
+    assert curve["ause_random"] == pytest.approx(np.trapezoid(5.5 - np.array(curve["oracle"]), dx=0.1) / 5.5)
+
+
 def test_the_ratio_of_a_copy_of_the_radar_image_is_zero(random):
     truth, sar = random.random((2, 8, 8, 3)), random.random((2, 8, 8, 1))
     np.testing.assert_array_equal(metrics.sar_ratio(truth, np.repeat(sar, 3, -1), sar), 0)

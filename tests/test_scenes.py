@@ -21,7 +21,7 @@ from rio_cogeo import cog_validate
 
 import sar_keras
 from sar_keras import scenes
-from sar_keras.confidence import with_uncertainty
+from sar_keras.confidence import ExpectedError, with_uncertainty
 from sar_keras.data.synthetic import synthesize_scene
 from sar_keras.errors import DataError, OutputError
 from sar_keras.inference import save_model
@@ -42,7 +42,8 @@ def model_file(tmp_path_factory):
     generator = sar_keras.UNetGenerator((PATCH, PATCH, 1), filters=4)
     generator.set_weights([weights * 4 if weights.ndim == 4 else weights for weights in generator.get_weights()])
     path = tmp_path_factory.mktemp("models") / "strong.keras"
-    save_model(generator, path, Scale())
+    error = ExpectedError([0.2, 0.05, 0.03, -0.08, 0, 0, 0, 0, 0, 0], [-1, -1, -1], [1, 1, 1])
+    save_model(generator, path, Scale(), error)
     return path
 
 
@@ -434,7 +435,7 @@ def test_bfloat16_is_close_and_really_bfloat16(model, tmp_path):
     assert lower.output.dtype == "float32" and model.layers[1].compute_dtype == "float32"
 
 
-def test_confidence_lies_on_the_same_grid_and_holds_the_standard_deviation(model, tmp_path):
+def test_confidence_lies_on_the_same_grid_and_holds_the_expected_error(model, tmp_path):
     image = speckle((64, 64))
     source = write_scene(tmp_path / "a.tif", image, mask=np.arange(64 * 64).reshape(64, 64) > 640)
     scenes.colorize_scene(model, source, tmp_path / "c.tif", confidence=True, preview=tmp_path / "p.png")
@@ -445,7 +446,7 @@ def test_confidence_lies_on_the_same_grid_and_holds_the_standard_deviation(model
         assert (file.count, file.crs, file.transform, file.shape) == (1, UTM["crs"], UTM["transform"], (64, 64))
         stored = file.read(1) * file.scales[0]
         valid = file.dataset_mask() > 0
-        assert "standard deviation" in file.tags()["TIFFTAG_IMAGEDESCRIPTION"]
+        assert "Expected absolute error" in file.tags()["TIFFTAG_IMAGEDESCRIPTION"]
     assert valid.sum() == 64 * 64 - 641 and stored[valid].max() > 0
     assert np.abs(stored - np.minimum(uncertainty[0, ..., 0], 0.5))[valid].max() <= 0.5 / 255
     assert np.abs(read(tmp_path / "c.tif")[0] - (colours[0].numpy() + 1) * 127.5)[valid].max() <= 1
