@@ -3,7 +3,7 @@
     python benchmarks/scene.py [--model RUN] [--scene SCENE.tif] [--sizes 3072 6144 12288] [--tile N] [--overlap N]
 
 The network is the paper's U-Net (54.4 million weights, transposed convolutions) with random weights, or that of RUN.
-The scene is 3072 x 5120 pixels of 8 bits, drawn at random unless SCENE.tif is given; so are those of --sizes. Every case
+The scene is 3072 x 5120 pixels of 8 bits, drawn at random unless SCENE.tif is given; so are those of --sizes. Each case
 runs in a process of its own, after one window of warm-up. The alternative holds everything in memory: the whole scene,
 a loop over the same windows one after the other, sums of colours and weights in numpy, and a GeoTIFF written at once.
 

@@ -328,6 +328,7 @@ def copy_to_cog(source: Path, destination: Path) -> None:
         destination,
         driver="COG",
         compress="DEFLATE",
+        level=1,  # half the time of the default level, for 6 % more bytes
         predictor="YES",
         overview_resampling="AVERAGE",
         bigtiff="IF_SAFER",
