@@ -37,7 +37,7 @@ from sar_keras.sar import Scale
 
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
 # doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
-TILE, OVERLAP, BATCH = 1024, 128, 1
+TILE, OVERLAP = 1024, 128
 PRECISIONS = ("float32", "bfloat16")
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 # What a grey level of the uncertainty's raster stands for: 255 is an expected error of half the whole range of colour.
@@ -63,9 +63,9 @@ def colorize_scene(
     band: int | str | None = None,
     units: str = "auto",
     limits: tuple[float, float] | None = None,
-    tile: int = TILE,
-    overlap: int = OVERLAP,
-    batch: int = BATCH,
+    tile: int | None = None,
+    overlap: int | None = None,
+    batch: int = 1,
     precision: str = "float32",
     confidence: bool = False,
     preview: str | os.PathLike | None = None,
@@ -86,8 +86,10 @@ def colorize_scene(
         band: Number from 1, or polarisation ("VV", "VH"), of the band to use. None: the first.
         units: "auto", or one of `sar_keras.sar.UNITS`.
         limits: The values that become -1 and 1, in `units` (in decibel for "linear"). None: as the model was trained.
-        tile: Side of the windows that go through the network, in pixels; a multiple of the model's patch.
+        tile: Side of the windows that go through the network, in pixels; a multiple of the model's patch. None: 1024
+            or the nearest below.
         overlap: Pixels that neighbouring windows share, at most half the tile; they are blended by a raised cosine.
+            None: 128, where the tile allows it.
         batch: Windows a call of the network.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
         confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
@@ -110,6 +112,8 @@ def colorize_scene(
         model = _loaded(os.fspath(model))
     destination = Path(destination)
     patch = model.input_shape[1] or 256
+    tile = max(TILE // patch, 1) * patch if tile is None else tile
+    overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     _check_options(tile, overlap, batch, patch, precision, limits, destination, preview)
     scale = getattr(model, "sar_scale", Scale())
     with rasters.SarScene(source, model.input_shape[-1], scale, band, units, limits) as scene:
