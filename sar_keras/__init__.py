@@ -17,6 +17,7 @@ _HOMES = {
     "benchmark": "comparison",
     "load_model": "inference",
     "colorize": "inference",
+    "colorize_scene": "scenes",
     "UNetGenerator": "networks.unet",
     "PatchDiscriminator": "networks.patchgan",
     "VGG16Features": "networks.vgg16",

@@ -21,6 +21,8 @@ class _Group(click.Group):
     def invoke(self, context: click.Context):
         try:
             with warnings.catch_warnings():
+                # Images need no place on Earth.
+                warnings.filterwarnings("ignore", "Dataset has no geotransform")
                 warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
                 return super().invoke(context)
         except SarKerasError as error:
@@ -103,26 +105,49 @@ def _quoted(path: Path) -> str:
 @click.argument("model", type=_PATH)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="File, or folder for several inputs.")
-def colorize(model: Path, inputs: tuple[Path, ...], output: Path) -> None:
-    """Colorize SAR images of any size (PNG, JPEG, TIFF).
+@click.option("--band", metavar="N|VV|VH", help="Scenes: the band to use [the first].")
+@click.option("--units", type=click.Choice(["auto", "db", "linear", "amplitude", "uint8"]), help="Scenes: [auto]")
+@click.option("--range", "limits", nargs=2, type=float, metavar="LO HI", help="Scenes: what becomes -1 and 1.")
+@click.option("--tile", type=int, metavar="N", help="Scenes: side of the windows [1024].")
+@click.option("--overlap", type=int, metavar="N", help="Scenes: pixels that windows share [128].")
+@click.option("--batch", type=int, metavar="N", help="Scenes: windows at a time [1].")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Scenes: [float32]")
+@click.option("--confidence", is_flag=True, help="Scenes: also write OUTPUT_confidence.tif.")
+@click.option("--preview", type=_PATH, metavar="FILE.png", help="Scenes: a quick-look of one scene.")
+@click.option("--resume", is_flag=True, help="Scenes: keep finished windows, and go on from them.")
+@click.option("--window", nargs=4, type=int, metavar="COL ROW W H", help="Scenes: only this part.")
+def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> None:
+    """Colorize SAR images and georeferenced scenes of any size.
 
     MODEL is a run directory or a .keras file. One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
+
+    Images (PNG, JPEG, TIFF) become PNG, JPEG or TIFF. Where OUTPUT is a .tif or an INPUT is georeferenced, they are
+    scenes: whatever GDAL opens becomes a cloud-optimised GeoTIFF in the same place.
     """
     from sar_keras.terminal import progress_bar
 
     for path in inputs:
-        if not path.exists() and len(inputs) == 1:
+        # GDAL has names that are no files: /vsizip/..., NETCDF:file:variable ...
+        if not path.exists() and len(inputs) == 1 and not any(mark in str(path) for mark in ("/vsi", ":")):
             raise DataError(f"{path}: no such file or folder")
     loaded = sar_keras.load_model(model)
     from sar_keras.inference import colorize_files
+    from sar_keras.scenes import colorize_scenes, count_pixels, find_scenes
 
-    written = colorize_files(
-        loaded,
-        list(inputs),
-        output,
-        progress_bar("colorizing", "image"),
-    )
-    click.echo(written[0] if len(written) == 1 else f"{len(written)} images in {output}")
+    options = {name: value for name, value in options.items() if value is not None and value is not False}
+    jobs = find_scenes(list(inputs), output)
+    if jobs is None:
+        if options:
+            raise OutputError(f"{output}: --{next(iter(options))} is for scenes, which need a .tif as -o")
+        written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"))
+    else:
+        pixels = count_pixels(jobs, options.get("window"))
+        with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:
+            written = colorize_scenes(
+                loaded, jobs, lambda line: bar.write(line, file=sys.stderr), progress=bar.update, **options
+            )
+    kind = "images" if jobs is None else "scenes"
+    click.echo(written[0] if len(written) == 1 else f"{len(written)} {kind} in {output}")
 
 
 @main.command()

@@ -120,8 +120,12 @@ def sample_grid(sar: np.ndarray, generated: np.ndarray, optical: np.ndarray) -> 
         np.hstack([np.repeat(to_uint8(s[..., :1]), 3, -1), to_uint8(g), to_uint8(o)])
         for s, g, o in zip(sar, generated, optical, strict=True)
     ]
-    grid = np.vstack(rows)
-    caption = Image.new("RGB", (grid.shape[1], 16), "white")
-    for column, text in enumerate(("SAR", "generated", "truth")):
-        ImageDraw.Draw(caption).text((column * grid.shape[1] // 3 + 4, 2), text, "black")
-    return np.vstack([np.asarray(caption), grid])
+    return captioned(np.vstack(rows), ["SAR", "generated", "truth"])
+
+
+def captioned(panels: np.ndarray, titles: list[str]) -> np.ndarray:
+    """Panels of equal width side by side, uint8 (height, width, 3), under a line of their titles."""
+    caption = Image.new("RGB", (panels.shape[1], 16), "white")
+    for column, text in enumerate(titles):
+        ImageDraw.Draw(caption).text((column * panels.shape[1] // len(titles) + 4, 2), text, "black")
+    return np.vstack([np.asarray(caption), panels])

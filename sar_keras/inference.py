@@ -40,7 +40,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
     Returns:
         A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
         (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1],
-        `expected_error` how far its colours may be off (None where that is not known).
+        `expected_error` how far its colours may be off (None where that is not known), `saved_as` which file it is.
 
     Raises:
         ModelError: neither a run that has saved a generator nor a readable `.keras` file.
@@ -61,6 +61,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
+        generator.saved_as = str(path)
         expected_error = metadata.get("expected_error")
         generator.expected_error = expected_error and ExpectedError(**expected_error)
     except PermissionError:

@@ -33,33 +33,38 @@ class Scale:
     low: float = 0.0
     high: float = 255.0
 
-    def to_unit(self, values, units: str = "auto") -> tf.Tensor:
+    def to_unit(self, values, units: str = "auto", limits: tuple[float, float] | None = None) -> tf.Tensor:
         """Bring one image's values to float32 in [-1, 1]; the same code runs eagerly and inside exported graphs.
 
         Args:
             values: (H, W, channels) of any real dtype. Not-a-number and -infinity become -1.
-            units: Units of `values`, one of UNITS; "auto" asks `guess_units`. "unit" is [-1, 1] already. Where they are
-                not those of the scale, the values are fitted: 8-bit as a display image, amplitude between its own 1st
-                and 99th percentile, decibel between -25 and 0.
+            units: Units of `values`, one of UNITS; "auto" asks `guess_units`.
+            limits: The values that become -1 and 1, in `units` (in decibel for "linear"); None: `limits(...)`.
         """
         if units == "auto":
             units = guess_units(values, self)
         values = tf.cast(values, tf.float32)
-        if units == "unit":
-            low, high = -1.0, 1.0
-        elif units == "linear":
+        if units == "linear":
             values = 10.0 * tf.math.log(tf.maximum(values, SMALLEST_POWER)) / np.log(10.0).astype("float32")
-            low, high = (self.low, self.high) if self.units == "db" else USUAL_DB
-        elif units == self.units:
-            low, high = self.low, self.high
-        elif units == "uint8":
-            low, high = 0.0, 255.0
-        elif units == "db":
-            low, high = USUAL_DB
-        else:
-            low, high = _percentiles(values)
+        low, high = limits or self.limits(units, values)
         values = tf.where(tf.math.is_nan(values), low, values)
         return tf.clip_by_value(2.0 * (values - low) / (high - low) - 1.0, -1.0, 1.0)
+
+    def limits(self, units: str, values) -> tuple:
+        """The values that become -1 and 1, in `units`, in decibel for "linear".
+
+        "unit" is [-1, 1] already. Where `units` are not those of the scale, `values` are fitted: 8-bit as a display
+        image, amplitude between its own 1st and 99th percentile, decibel between -25 and 0.
+        """
+        if units == "unit":
+            return -1.0, 1.0
+        if units == self.units or (units == "linear" and self.units == "db"):
+            return self.low, self.high
+        if units == "uint8":
+            return 0.0, 255.0
+        if units in ("db", "linear"):
+            return USUAL_DB
+        return _percentiles(tf.cast(values, tf.float32))
 
 
 def add_speckle(unit: tf.Tensor, looks: float | tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
@@ -97,7 +102,8 @@ def guess_units(values: np.ndarray, scale: Scale | None = None) -> str:
 
     Integers are "uint8" or "amplitude" ("db" where one is negative). Floats to be used with a model that was trained on
     floats are what that was, unless a value is impossible there. Otherwise: below -1 it is decibel; negative but within
-    [-1, 1] it is "unit"; non-negative with a median below 2 it is linear power, else 8-bit numbers stored as floats.
+    [-1, 1] it is "unit"; non-negative with a median below 2 it is linear power, else 8-bit numbers stored as floats, or
+    amplitude where they exceed 255.
     """
     if values.dtype == np.uint8:
         return "uint8"
@@ -113,7 +119,9 @@ def guess_units(values: np.ndarray, scale: Scale | None = None) -> str:
         return "db" if lowest < 0 else "linear"
     if lowest < 0:
         return "unit" if highest <= 1 else "db"
-    return "linear" if np.median(finite) < 2 else "uint8"
+    if np.median(finite) < 2:
+        return "linear"
+    return "uint8" if highest <= 255 else "amplitude"
 
 
 def warn_if_units_differ(units: str, scale: Scale, name: str) -> None:

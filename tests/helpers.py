@@ -23,6 +23,14 @@ def read_rows(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+def one_line(text: str) -> str:
+    """The only line of an error message, warnings apart."""
+    lines = [line for line in text.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    return lines[0]
+
+
 def write_tiff(path: Path, bands: np.ndarray, west: float = 500_000, crs: str | None = "EPSG:32631", **options) -> Path:
     """Write (bands, H, W) as a GeoTIFF of 10 m pixels whose upper left corner is (west, 4,500,000)."""
     count, height, width = bands.shape

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, write_scenes, write_tiff
+from helpers import TINY, one_line, write_scenes, write_tiff
 from PIL import Image
 
 from sar_keras.data.synthetic import write_pairs
 
 SET = [argument for override in TINY for argument in ("--set", override)]
-
-
-def one_line(text):
-    lines = [line for line in text.splitlines() if not line.startswith("warning:")]
-    assert len(lines) == 1, text
-    assert "Traceback" not in text
-    return lines[0]
 
 
 @pytest.mark.parametrize("code", ["import sar_keras", "import sar_keras.cli; sar_keras.__version__"])
@@ -194,17 +187,6 @@ def test_resume_finds_nothing_to_do(command, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     code, out, _ = command("fit", "--out", run, "--resume")
     assert code == 0 and "train.epochs" in out
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small tmpfs")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(command, small_disk, tmp_path, tiny_run):

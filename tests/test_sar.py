@@ -39,6 +39,7 @@ def test_sixteen_bits_for_an_eight_bit_model_are_stretched_not_black(random):
         (np.array([-0.5, 0.9]), "unit"),
         (np.array([0.02, 0.1, 3.0]), "linear"),
         (np.array([0.0, 120.0, 255.0]), "uint8"),
+        (np.array([0.0, 120.0, 3000.0]), "amplitude"),
     ],
 )
 def test_units_are_told_by_dtype_and_statistics(values, units):

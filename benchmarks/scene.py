@@ -1,0 +1,228 @@
+"""Whole scenes: MPix/s end to end, what is not the network, peak memory, and the obvious alternative beside it.
+
+    python benchmarks/scene.py [--model RUN] [--scene SCENE.tif] [--sizes 3072 6144 12288] [--tile N] [--overlap N]
+
+The network is the paper's U-Net (54.4 million weights, transposed convolutions) with random weights, or that of RUN.
+The scene is 3072 x 5120 pixels of 8 bits, drawn at random unless SCENE.tif is given; so are those of --sizes. Each case
+runs in a process of its own, after one window of warm-up. The alternative holds everything in memory: the whole scene,
+a loop over the same windows one after the other, sums of colours and weights in numpy, and a GeoTIFF written at once.
+
+- network: the network alone, on windows of the same number and shapes.
+- rest: reading, blending and writing, as far as the network does not hide them: total - network - COG.
+- COG: the copy to a cloud-optimised GeoTIFF with overviews. The alternative has none.
+- peak: the process's largest resident set; `idle` is what TensorFlow and the model take before the first window.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+from train_step import processor
+
+HEADER = "| way | precision | MPix | total s | network s | rest | COG s | MPix/s | peak MB |\n" + "|---" * 9 + "|"
+
+
+def draw_scene(path: Path, width: int, height: int) -> None:
+    """8-bit noise of several scales, tile by tile: memory stays flat here too."""
+    random = np.random.default_rng(0)
+    profile = {"driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": "uint8", "tiled": True}
+    transform = rasterio.transform.from_origin(500_000, 5_400_000, 10, 10)
+    with (
+        rasterio.Env(GDAL_CACHEMAX=2**24),
+        rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=transform) as file,
+    ):
+        for row in range(0, height, 512):
+            for column in range(0, width, 512):
+                window = Window(column, row, min(512, width - column), min(512, height - row))
+                coarse = np.kron(random.normal(110, 40, (8, 8)), np.ones((64, 64)))
+                pixels = np.clip(coarse * random.gamma(4, 0.25, (512, 512)), 1, 255).astype("uint8")
+                file.write(pixels[: window.height, : window.width], 1, window=window)
+
+
+def load(model: str | None):
+    import sar_keras
+
+    if model:
+        return sar_keras.load_model(model)
+    return sar_keras.UNetGenerator(upsampling="transpose")
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]]) -> float:
+    """Of the network alone, on windows of these (first, size) along rows and columns."""
+    from sar_keras import scenes
+
+    network = scenes._network(model, precision, False)
+    random = np.random.default_rng(0)
+    windows = {
+        (height, width): random.uniform(-1, 1, (1, height, width, 1)).astype("float32")
+        for _, height in positions[0]
+        for _, width in positions[1]
+    }
+    started = time.perf_counter()
+    for _, height in positions[0]:
+        for _, width in positions[1]:
+            network(windows[height, width]).numpy()
+    return time.perf_counter() - started
+
+
+def in_memory(model, precision: str, scene: Path, destination: Path, positions) -> None:
+    """The obvious alternative."""
+    from sar_keras import scenes
+
+    network = scenes._network(model, precision, False)
+    with rasterio.open(scene) as file:
+        values, profile = file.read(1).astype("float32") / 127.5 - 1, file.profile
+    height, width = values.shape
+    margin = -positions[0][0][0]
+    beyond = [sum(spans[-1]) - size for spans, size in zip(positions, values.shape, strict=True)]
+    values = np.pad(values, ((margin, beyond[0]), (margin, beyond[1])), "reflect")
+    colours, weights = np.zeros((*values.shape, 3), "float32"), np.zeros((*values.shape, 1), "float32")
+    for row, rows in positions[0]:
+        for column, columns in positions[1]:
+            window = np.s_[row + margin : row + margin + rows, column + margin : column + margin + columns]
+            ramps = [np.minimum(np.minimum(np.arange(size), np.arange(size)[::-1]) + 1, 64) for size in (rows, columns)]
+            weight = np.outer(*ramps)[..., None].astype("float32")
+            colours[window] += network(values[window][None, ..., None])[0].numpy() * weight
+            weights[window] += weight
+    colours = ((colours / weights + 1) * 127.5).clip(0, 255).round().astype("uint8")
+    profile.update(count=3, compress="deflate")
+    with rasterio.open(destination, "w", **profile) as file:
+        file.write(np.moveaxis(colours[margin : margin + height, margin : margin + width], -1, 0))
+
+
+def measure(arguments) -> dict:
+    """One case; run in a process of its own."""
+    import sar_keras
+    from sar_keras import rasters, scenes
+
+    model, scene = load(arguments.model), arguments.scene
+    options = {"precision": arguments.precision, "tile": arguments.tile, "overlap": arguments.overlap}
+    with tempfile.TemporaryDirectory() as folder:
+        destination = Path(folder) / "colour.tif"
+        with rasterio.open(scene) as file:
+            height, width = file.shape
+        idle = peak()
+        warm_up = (0, 0, min(width, arguments.tile), min(height, arguments.tile))
+        sar_keras.colorize_scene(model, scene, destination, window=warm_up, **options)
+        patch = model.input_shape[1]
+        positions = [scenes.tile_positions(size, arguments.tile, arguments.overlap, patch) for size in (height, width)]
+        started = time.perf_counter()
+        if arguments.case == "colorize_scene":
+            sar_keras.colorize_scene(model, scene, destination, **options)
+        else:
+            in_memory(model, arguments.precision, scene, destination, positions)
+        total, highest = time.perf_counter() - started, peak()
+        copy = 0.0
+        if arguments.case == "colorize_scene":
+            started = time.perf_counter()
+            rasters.copy_to_cog(destination, Path(folder) / "copy.tif")
+            copy = time.perf_counter() - started
+        return {
+            "pixels": height * width / 1e6,
+            "total": total,
+            "network": network_seconds(model, arguments.precision, positions),
+            "copy": copy,
+            "peak": highest,
+            "idle": idle,
+        }
+
+
+def mean_error(arguments) -> dict:
+    """Of bfloat16 against float32, in grey levels of 0..255."""
+    import sar_keras
+
+    model = load(arguments.model)
+    with tempfile.TemporaryDirectory() as folder:
+        colours = []
+        for precision in ("float32", "bfloat16"):
+            path = Path(folder) / f"{precision}.tif"
+            sar_keras.colorize_scene(model, arguments.scene, path, precision=precision)
+            with rasterio.open(path) as file:
+                colours.append(file.read().astype("int16"))
+        difference = np.abs(colours[0] - colours[1])
+        return {"mean": float(difference.mean()), "p99": float(np.percentile(difference, 99))}
+
+
+def in_a_process(arguments, case: str, scene: Path, precision: str = "float32") -> dict:
+    command = [sys.executable, __file__, "--case", case, "--scene", scene, "--precision", precision]
+    command += ["--tile", arguments.tile, "--overlap", arguments.overlap]
+    command += ["--model", arguments.model] if arguments.model else []
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(result.stderr)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def print_row(way: str, precision: str, found: dict) -> None:
+    rest = found["total"] - found["network"] - found["copy"]
+    print(
+        f"| {way} | {precision} | {found['pixels']:.1f} | {found['total']:.1f} | {found['network']:.1f} "
+        f"| {rest / found['network']:.1%} | {found['copy']:.2f} | {found['pixels'] / found['total']:.2f} "
+        f"| {found['peak']:.0f} |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--scene", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[3072, 6144, 12288])
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--overlap", type=int, default=128)
+    parser.add_argument("--precision", default="bfloat16", help="of the cases by size")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        found = mean_error(arguments) if arguments.case == "mean_error" else measure(arguments)
+        print(json.dumps(found))
+        return
+
+    name = arguments.model or "the paper's U-Net, random weights"
+    print(f"{processor()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    print(f"{name}; windows of {arguments.tile} pixels, overlap {arguments.overlap}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        scene = arguments.scene
+        if scene is None:
+            scene = Path(folder) / "scene.tif"
+            draw_scene(scene, 3072, 5120)
+        print(HEADER)
+        for precision in ("bfloat16", "float32"):
+            for way in ("colorize_scene", "in memory"):
+                print_row(way, precision, in_a_process(arguments, way, scene, precision))
+        error = in_a_process(arguments, "mean_error", scene)
+        print(
+            f"\nbfloat16 is off by {error['mean']:.3f} grey levels on average (99 %: {error['p99']:.0f}) from float32\n"
+        )
+
+        print(HEADER)
+        found = {}
+        for size in arguments.sizes:
+            scene = Path(folder) / f"{size}.tif"
+            draw_scene(scene, size, size)
+            found[size] = in_a_process(arguments, "colorize_scene", scene, arguments.precision)
+            print_row("colorize_scene", arguments.precision, found[size])
+        first, last = found[arguments.sizes[0]], found[arguments.sizes[-1]]
+        seconds = [case["total"] / case["pixels"] for case in (first, last)]
+        print(
+            f"\n{arguments.sizes[-1]} pixels a side need {last['peak'] - first['peak']:+.0f} MB and "
+            f"{seconds[1] / seconds[0] - 1:+.1%} time per MPix, compared with {arguments.sizes[0]}; "
+            f"before the first window {last['idle']:.0f} MB are in use"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,366 @@
+"""SAR scenes as GDAL reads them, and the GeoTIFFs that their colours are written to."""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from sar_keras import images  # noqa: F401  silences rasterio's warning of rasters without a georeference
+from sar_keras.errors import DataError, OutputError
+from sar_keras.sar import Scale, guess_units, warn_if_units_differ
+
+POLARISATIONS = ("VV", "VH", "HH", "HV")
+# Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
+CACHE = 64 * 2**20
+_LARGEST_CACHE = 512 * 2**20
+# No instrument measures so little, in whatever units: a nodata value that the file does not declare.
+_SENTINEL = -999.0
+# Zero is "no data" in digital numbers and linear power, but a single dark pixel may be zero as well: areas of at least
+# so many pixels a side count.
+_ZERO_AREA = 9
+_SAMPLES, _SAMPLE = 16, 64
+
+# GDAL's complaints become errors of ours; Python would print those that nobody handles.
+logging.getLogger("rasterio").addHandler(logging.NullHandler())
+
+
+class SarScene:
+    """A SAR raster that GDAL opens, as float32 in [-1, 1].
+
+    Which bands, which units and which values become -1 and 1 is decided once, from samples over the whole scene, so
+    that every window of it is scaled alike.
+
+    Args:
+        path: Anything that GDAL opens: GeoTIFF, COG, VRT, PNG ...
+        channels: How many bands the model takes.
+        scale: How the model's training data was scaled.
+        band: Number from 1, or polarisation, of the band to use. None: the first `channels` bands.
+        units: "auto", or one of `sar_keras.sar.UNITS`.
+        limits: Values that become -1 and 1, in `units` (decibel for "linear"). None: as the scale has them.
+
+    Attributes:
+        height, width: Pixels.
+        decision: A line for people: band, units, and what becomes -1 and 1.
+
+    Raises:
+        DataError: not a raster, no such band, complex values, nodata everywhere, or units that cannot be told.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        channels: int,
+        scale: Scale,
+        band: int | str | None = None,
+        units: str = "auto",
+        limits: tuple[float, float] | None = None,
+    ):
+        self.path = path
+        self.source = open_raster(path)
+        self.height, self.width = self.source.shape
+        try:
+            self.bands = _choose_bands(self.source, path, channels, band)
+            self._decide(scale, units, limits)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.source.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _decide(self, scale: Scale, units: str, limits: tuple[float, float] | None) -> None:
+        kinds = {self.source.dtypes[band - 1] for band in self.bands}
+        if any("complex" in kind for kind in kinds):
+            raise DataError(f"{self.path}: holds complex values (SLC); detect and calibrate it first")
+        self._scale = scale
+        self._scaling = [(self.source.scales[band - 1], self.source.offsets[band - 1]) for band in self.bands]
+        flags = [flag for band in self.bands for flag in self.source.mask_flag_enums[band - 1]]
+        self._has_mask = any(flag != MaskFlags.all_valid for flag in flags)
+        # GDAL takes an alpha band for a mask only where it holds integers.
+        self._alpha = [band for band, kind in enumerate(self.source.colorinterp, start=1) if kind == ColorInterp.alpha]
+        self._zero_is_nodata = False
+
+        values = self._sample()
+        units = guess_units(values, scale) if units == "auto" else units
+        if units == "db" and limits is None and np.median(values) < -100:
+            raise DataError(
+                f"{self.path}: values about {np.median(values):.4g} are no decibels; say what they are with --units "
+                "and --range"
+            )
+        warn_if_units_differ(units, scale, str(self.path))
+        self.units = units
+        self._zero_is_nodata = units in ("amplitude", "linear")
+        self.limits = tuple(float(limit) for limit in limits or scale.limits(units, values))
+        self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
+        name = _polarisation(self.source, self.path, self.bands[0])
+        bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}" + (f" ({name})" if name else "")
+        low, high = self.limits
+        self.decision = (
+            f"{self.path}: {bands}, {'linear power' if units == 'linear' else units} ({kinds.pop()}, "
+            f"{values.min():.4g} to {values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} "
+            "to -1..1"
+        )
+
+    def _sample(self) -> np.ndarray:
+        """Values (n,) with data, from windows spread over the scene; from all of it where it is small."""
+        if self.height * self.width <= 1024**2:
+            spread = [Window(0, 0, self.width, self.height)]
+        else:
+            rows, columns = (
+                np.unique(np.linspace(0, max(0, size - _SAMPLE), min(_SAMPLES, -(-size // _SAMPLE))).astype(int))
+                for size in (self.height, self.width)
+            )
+            spread = [Window(int(column), int(row), _SAMPLE, _SAMPLE) for row in rows for column in columns]
+        samples = [self._data(window) for window in spread]
+        values = np.concatenate(samples)
+        if values.size == 0:
+            blocks = (
+                Window(column, row, 1024, 1024)
+                for row in range(0, self.height, 1024)
+                for column in range(0, self.width, 1024)
+            )
+            values = next((found for found in map(self._data, blocks) if found.size), values)
+        if values.size == 0:
+            raise DataError(f"{self.path}: holds no data: every pixel is nodata, zero or not a number")
+        return values
+
+    def _data(self, window: Window) -> np.ndarray:
+        values, valid = self._read(window.intersection(Window(0, 0, self.width, self.height)))
+        values = values[valid]
+        return values.ravel() if values.dtype == np.uint8 else values[values != 0]
+
+    def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Values (h, w, channels) as stored, and where all of them are data (h, w), inside the scene."""
+        try:
+            values = self.source.read(self.bands, window=window)
+            valid = np.ones(values.shape[1:], bool)
+            if self._has_mask:
+                valid = self.source.read_masks(self.bands, window=window).all(0)
+            if self._alpha:
+                valid &= self.source.read(self._alpha, window=window).all(0)
+        except RasterioIOError as error:
+            raise DataError(f"{self.path}: cannot be read to its end, cut off or broken; copy it again") from error
+        if np.issubdtype(values.dtype, np.floating):
+            valid &= (np.isfinite(values) & (values > _SENTINEL)).all(0)
+        if any(scaling != (1.0, 0.0) for scaling in self._scaling):
+            factors, offsets = np.float32(self._scaling).T[..., None, None]
+            values = values * factors + offsets
+        if self._zero_is_nodata and (zero := (values == 0).all(0)).any():
+            valid &= ~maximum_filter(minimum_filter(zero, _ZERO_AREA), _ZERO_AREA)
+        return np.moveaxis(values, 0, -1), valid
+
+    def read(self, column: int, row: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """A window, which may reach beyond the scene: there it is mirrored.
+
+        Returns:
+            SAR (height, width, channels), float32 in [-1, 1], with the scene's median where there is no data; and
+            where there is data, bool (height, width).
+        """
+        rows, columns = _mirrored(row, height, self.height), _mirrored(column, width, self.width)
+        ring = _ZERO_AREA - 1 if self._zero_is_nodata else 0  # an area of zeros may reach into the window
+        left, top = max(columns.min() - ring, 0), max(rows.min() - ring, 0)
+        right, bottom = min(columns.max() + 1 + ring, self.width), min(rows.max() + 1 + ring, self.height)
+        values, valid = self._read(Window(left, top, right - left, bottom - top))
+        inside = np.ix_(rows - top, columns - left)
+        values, valid = values[inside], valid[inside]
+        values = np.where(valid[..., None], values, np.zeros((), values.dtype))
+        sar = self._scale.to_unit(values, self.units, self.limits).numpy()
+        sar[~valid] = self._neutral
+        return sar, valid
+
+    def thumbnail(self, window: Window, height: int, width: int) -> np.ndarray:
+        """The first band of a window at another size, (height, width), float32 in [-1, 1]; -1 without data."""
+        values = self.source.read(
+            self.bands[:1], window=window, out_shape=(1, height, width), masked=True, resampling=Resampling.average
+        )
+        factor, offset = self._scaling[0]
+        values = np.ma.filled(np.ma.masked_invalid(values.astype("float32") * factor + offset), np.nan)
+        return self._scale.to_unit(np.moveaxis(values, 0, -1), self.units, self.limits).numpy()[..., 0]
+
+    def cache_for(self, rows: int) -> int:
+        """Bytes that GDAL's cache needs so that no block is decoded twice while windows of `rows` rows go across."""
+        blocks = self.source.block_shapes[self.bands[0] - 1]
+        if blocks[1] < self.width:
+            return CACHE
+        depth = sum(np.dtype(kind).itemsize for kind in self.source.dtypes)
+        return int(np.clip(1.25 * (rows + blocks[0]) * self.width * depth, CACHE, _LARGEST_CACHE))
+
+
+def _mirrored(start: int, count: int, size: int) -> np.ndarray:
+    """Positions start, start + 1 ... along an axis of `size` pixels, reflected at its ends as often as it takes."""
+    period = max(2 * (size - 1), 1)
+    positions = np.arange(start, start + count) % period
+    return np.minimum(positions, period - positions) if size > 1 else np.zeros(count, int)
+
+
+def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
+    """Open whatever GDAL reads.
+
+    Raises:
+        DataError: no such file, or not a raster.
+    """
+    try:
+        return rasterio.open(path)
+    except RasterioIOError as error:
+        # The name need not be that of a file: GDAL knows /vsizip/..., NETCDF:file:variable ...
+        if not Path(path).exists():
+            raise DataError(f"{path}: no such file") from error
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
+        raise DataError(f"{path}: not a raster that GDAL can read; copy it again or remove it") from error
+
+
+def is_georeferenced(path: Path) -> bool:
+    """Whether GDAL opens the file and it says where on Earth it lies."""
+    try:
+        with rasterio.open(path) as source:
+            return bool(source.crs or source.gcps[0] or not source.transform.is_identity)
+    except RasterioIOError:
+        return False
+
+
+def _choose_bands(source: rasterio.DatasetReader, path, channels: int, band: int | str | None) -> list[int]:
+    there = [index for index, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha]
+    if not there:
+        inside = f"; it holds {', '.join(source.subdatasets)}" if source.subdatasets else ""
+        raise DataError(f"{path}: has no bands{inside}")
+    if band is None:
+        if len(there) < channels:
+            raise DataError(f"{path}: has {len(there)} band(s), the model takes {channels} (model.channels)")
+        return there[:channels]
+    if channels > 1:
+        raise DataError(f"the model takes {channels} bands together: leave --band out")
+    if str(band).isdigit():
+        if int(band) not in there:
+            raise DataError(f"{path}: has no band {band}; it has {len(there)}")
+        return [int(band)]
+    wanted = str(band).upper()
+    names = {index: _polarisation(source, path, index) for index in there}
+    for index, name in names.items():
+        if name == wanted:
+            return [index]
+    known = ", ".join(f"band {index}: {name}" for index, name in names.items() if name)
+    raise DataError(f"{path}: has no band named {wanted} ({known or 'its bands have no names'}); give --band a number")
+
+
+def _polarisation(source: rasterio.DatasetReader, path, band: int) -> str | None:
+    """What a band's description, or the name of a file with a single band, says."""
+    texts = [source.descriptions[band - 1] or ""] + [Path(path).stem] * (source.count == 1)
+    for text in texts:
+        named = re.findall(rf"(?<![A-Za-z])({'|'.join(POLARISATIONS)})(?![A-Za-z])", text, re.IGNORECASE)
+        if len({name.upper() for name in named}) == 1:
+            return named[0].upper()
+    return None
+
+
+def create(
+    path: Path, like: rasterio.DatasetReader, window: Window, count: int, tags: dict[str, str], step: float = 1.0
+) -> None:
+    """Create an empty uint8 GeoTIFF over a window of `like`, with its georeference; every pixel is masked out.
+
+    `step` is what one grey level stands for; GDAL knows it as the scale of the bands.
+    """
+    profile = {
+        "driver": "GTiff",
+        "width": window.width,
+        "height": window.height,
+        "count": count,
+        "dtype": "uint8",
+        "photometric": "RGB" if count == 3 else "MINISBLACK",
+        "interleave": "pixel",
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "sparse_ok": True,
+        "bigtiff": "IF_SAFER",
+        "crs": like.crs,
+    }
+    if not like.transform.is_identity:
+        profile["transform"] = like.window_transform(window)
+    with rasterio.open(path, "w", **profile) as file:
+        points, crs = like.gcps
+        if points:
+            file.gcps = [_shifted(point, window) for point in points], crs
+        kept = {name: value for name, value in like.tags().items() if name in ("AREA_OR_POINT", "TIFFTAG_DATETIME")}
+        file.update_tags(**kept, **tags)
+        if step != 1.0:
+            file.scales = (step,) * count
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            file.write_mask(np.zeros((1, 1), bool), window=Window(0, 0, 1, 1))
+
+
+def _shifted(point: GroundControlPoint, window: Window) -> GroundControlPoint:
+    return GroundControlPoint(
+        point.row - window.row_off, point.col - window.col_off, point.x, point.y, point.z, point.id, point.info
+    )
+
+
+def write(file: rasterio.io.DatasetWriter, column: int, row: int, pixels: np.ndarray, valid: np.ndarray) -> None:
+    """Write uint8 (h, w, bands), black and masked where not `valid` (h, w), at a position of a file in mode "r+"."""
+    window = Window(column, row, *valid.shape[::-1])
+    file.write(np.moveaxis(pixels * valid[..., None], -1, 0), window=window)
+    file.write_mask(valid, window=window)
+
+
+def copy_to_cog(source: Path, destination: Path) -> None:
+    """Copy a GeoTIFF to a cloud-optimised one: deflated, with overviews, BigTIFF where it may pass 4 GB."""
+    rasterio.shutil.copy(
+        source,
+        destination,
+        driver="COG",
+        compress="DEFLATE",
+        level=1,  # half the time of the default level, for 6 % more bytes
+        predictor="YES",
+        overview_resampling="AVERAGE",
+        bigtiff="IF_SAFER",
+        num_threads="ALL_CPUS",
+    )
+
+
+@contextlib.contextmanager
+def writing(destination: Path) -> Iterator[None]:
+    """Raise OutputError for what GDAL says of failed writes in this thread.
+
+    It is not enough to wait for exceptions: rasterio only logs it when the last blocks find no place on a full disk.
+    """
+    said, thread = [], threading.get_ident()
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            if record.thread == thread:
+                said.append(record.getMessage())
+
+    logger, listener = logging.getLogger("rasterio"), Listener(logging.ERROR)
+    logger.addHandler(listener)
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        if not said:
+            raise
+        failure = error
+    finally:
+        logger.removeHandler(listener)
+    if any("No space left" in line for line in said):
+        raise OutputError(f"{destination}: the disk is full: free some space, or write elsewhere (-o)") from failure
+    if failure:
+        raise OutputError(f"{destination}: cannot be written: {said[0]}") from failure

@@ -1,0 +1,561 @@
+"""Whole scenes of any size to georeferenced colours: windows through the network, blended, in flat memory.
+
+Three things happen at a time: a thread reads and scales the next windows, the network works on the present ones, and
+another thread blends and writes the last ones.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import sys
+import warnings
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+import rasterio
+import tensorflow as tf
+from rasterio.windows import Window
+
+import sar_keras
+from sar_keras import rasters
+from sar_keras.confidence import with_uncertainty
+from sar_keras.distribution import dtype_policy_for
+from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed
+from sar_keras.files import atomic
+from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
+from sar_keras.inference import load_model
+from sar_keras.networks import any_size, with_policy
+from sar_keras.sar import Scale
+
+# Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
+# doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
+TILE, OVERLAP = 1024, 128
+PRECISIONS = ("float32", "bfloat16")
+SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
+# What a grey level of the uncertainty's raster stands for: 255 is an expected error of half the whole range of colour.
+UNCERTAINTY_STEP = 0.5 / 255
+_THUMBNAIL = 1024  # pixels of a preview's longer side
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tile:
+    """A window of the network: where it lies in the output (its first pixels may lie outside), and its size."""
+
+    column: int
+    row: int
+    width: int
+    height: int
+
+
+def colorize_scene(
+    model: keras.Model | str | os.PathLike,
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    *,
+    band: int | str | None = None,
+    units: str = "auto",
+    limits: tuple[float, float] | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    batch: int = 1,
+    precision: str = "float32",
+    confidence: bool = False,
+    preview: str | os.PathLike | None = None,
+    resume: bool = False,
+    window: tuple[int, int, int, int] | None = None,
+    progress: Callable[[int], object] = lambda pixels: None,
+    log: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """Colorize a SAR scene of any size into a cloud-optimised GeoTIFF, in memory that does not grow with the scene.
+
+    The output has the scene's size, CRS, transform or ground control points; uint8 RGB, black and masked where the SAR
+    has no data. Its tags name the model and the input, and say that the colours are synthetic.
+
+    Args:
+        model: A model from `load_model`, or the path of one, which each process loads once.
+        source: Whatever GDAL opens, with or without a georeference.
+        destination: The GeoTIFF to write; replaced where it exists.
+        band: Number from 1, or polarisation ("VV", "VH"), of the band to use. None: the first.
+        units: "auto", or one of `sar_keras.sar.UNITS`.
+        limits: The values that become -1 and 1, in `units` (in decibel for "linear"). None: as the model was trained.
+        tile: Side of the windows that go through the network, in pixels; a multiple of the model's patch. None: 1024
+            or the nearest below.
+        overlap: Pixels that neighbouring windows share, at most half the tile; they are blended by a raised cosine.
+            None: 128, where the tile allows it.
+        batch: Windows a call of the network.
+        precision: "float32", or "bfloat16", which is faster where the processor has it.
+        confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
+            error on a scale of 0..1, see `sar_keras.confidence`. One uint8 band; its scale, 0.5 / 255, is in the file.
+        preview: A PNG of SAR, colours and, with `confidence`, the expected error (black: none).
+        resume: Keep what is finished when something fails, and go on from what an earlier run has finished.
+        window: (column, row, width, height) of the part to colorize. None: all.
+        progress: Called with the number of pixels done since the last call.
+        log: Called with lines for people.
+
+    Returns:
+        The destination.
+
+    Raises:
+        DataError: the scene cannot be read, lacks the band, holds no data; or an option that makes no sense.
+        OutputError: the destination is an input, or cannot be written.
+        ModelError: `model` is a path without a model, or does not know its error, see `sar_keras.confidence`.
+    """
+    if not isinstance(model, keras.Model):
+        model = _loaded(os.fspath(model))
+    destination = Path(destination)
+    patch = model.input_shape[1] or 256
+    tile = max(TILE // patch, 1) * patch if tile is None else tile
+    overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
+    _check_options(tile, overlap, batch, patch, precision, limits, destination, preview)
+    scale = getattr(model, "sar_scale", Scale())
+    with rasters.SarScene(source, model.input_shape[-1], scale, band, units, limits) as scene:
+        outputs = {"colours": destination}
+        if confidence:
+            outputs["confidence"] = destination.with_name(f"{destination.stem}_confidence.tif")
+        _check_not_an_input(scene, [*outputs.values(), *([Path(preview)] if preview else [])])
+        area = _area(scene, window)
+        tags, key = _provenance(model, scene, [tile, overlap, precision, confidence, *area.flatten()])
+        log(scene.decision)
+        partial = _Partial(destination, outputs, key)
+        if resume and partial.is_finished():
+            progress(int(area.width * area.height))
+            log(f"{destination}: is there already")
+        else:
+            rows = _tile_rows(area, tile, overlap, patch)
+            network = _network(model, precision, confidence)
+            with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
+                partial.open(scene, area, tags, resume, log)
+                _run(network, scene, area, rows, overlap, batch, partial, progress)
+                if not partial.seen:
+                    raise DataError(f"{source}: holds no data in this window: every pixel is nodata")
+                partial.publish()
+        if preview:
+            _write_preview(Path(preview), scene, area, outputs)
+    return destination
+
+
+def colorize_scenes(
+    model: keras.Model, jobs: list[tuple[Path, Path]], log: Callable[[str], object] = lambda line: None, **options
+) -> list[Path]:
+    """Colorize scenes, each (source, destination), one after the other; options as in `colorize_scene`.
+
+    Raises:
+        SomeFailed: some of several scenes could not be colorized; the others are written.
+        OutputError: a preview of several scenes.
+    """
+    if options.get("preview") and len(jobs) > 1:
+        raise OutputError(f"--preview shows one scene, here are {len(jobs)}; leave it out")
+    done, failures = [], []
+    for source, destination in jobs:
+        try:
+            done.append(colorize_scene(model, source, destination, log=log, **options))
+        except SarKerasError as error:
+            if len(jobs) == 1:
+                raise
+            failures.append(str(error))
+    if failures:
+        raise SomeFailed(
+            f"{len(failures)} of {len(jobs)} scenes failed, the others are done:\n  " + "\n  ".join(failures)
+        )
+    return done
+
+
+def find_scenes(inputs: list[Path], output: Path) -> list[tuple[Path, Path]] | None:
+    """What `sar-keras colorize` makes of its arguments: a list of (source, destination), or None for mere images.
+
+    It is about scenes where the output is a TIFF or an input has a georeference. A folder stands for the rasters in it,
+    PNG and JPEG apart.
+
+    Raises:
+        DataError: a folder without rasters.
+        OutputError: several scenes would become one, or the output is not a TIFF.
+    """
+    found = [(path, path.name) for path in inputs if not path.is_dir()]
+    for folder in inputs:
+        if folder.is_dir():
+            below = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+            # Not the colours of an earlier run, nor what a killed one has left.
+            below = [path for path in below if not path.name.startswith(".") and output not in path.parents]
+            found += [(path, path.relative_to(folder)) for path in below]
+    to_tiff = output.suffix.lower() in (".tif", ".tiff") and not output.is_dir()
+    if not to_tiff and not any(rasters.is_georeferenced(path) for path, _ in found):
+        return None
+    if not found:
+        raise DataError(f"{inputs[0]}: holds no scenes ({', '.join(SUFFIXES)})")
+    if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
+        if not to_tiff and output.suffix:
+            raise OutputError(f"{output}: the input is georeferenced: give -o a .tif (a picture: --preview)")
+        return [(inputs[0], output if to_tiff else output / Path(inputs[0].name).with_suffix(".tif"))]
+    if output.suffix and not output.is_dir():
+        raise OutputError(f"{output}: is a file; several scenes need a folder as -o")
+    jobs: dict[Path, Path] = {}
+    for path, below in found:
+        destination = (output / below).with_suffix(".tif")
+        if destination in jobs:
+            raise OutputError(f"{path} and {jobs[destination]} would both become {destination}; rename one")
+        jobs[destination] = path
+    return [(source, destination) for destination, source in jobs.items()]
+
+
+def count_pixels(jobs: list[tuple[Path, Path]], window: tuple[int, int, int, int] | None = None) -> int:
+    """Pixels of all scenes that can be opened, for a progress bar."""
+    total = 0
+    for source, _ in jobs:
+        with contextlib.suppress(SarKerasError, OSError), rasters.open_raster(source) as raster:
+            total += window[2] * window[3] if window else raster.width * raster.height
+    return total
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: str) -> keras.Model:
+    return load_model(path)
+
+
+def _check_options(tile, overlap, batch, patch, precision, limits, destination, preview) -> None:
+    if tile < patch or tile % patch:
+        raise DataError(f"--tile {tile}: must be a multiple of {patch}, the model's patch")
+    if not 0 <= overlap <= tile // 2:
+        raise DataError(f"--overlap {overlap}: must not be more than half of --tile {tile}")
+    if batch < 1:
+        raise DataError(f"--batch {batch}: must be at least 1")
+    if precision not in PRECISIONS:
+        raise DataError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}")
+    if limits and not limits[0] < limits[1]:
+        raise DataError(f"--range {limits[0]:g} {limits[1]:g}: the first must be below the second")
+    if destination.suffix.lower() not in (".tif", ".tiff"):
+        raise OutputError(f"{destination}: a scene's colours are a GeoTIFF; use .tif")
+    if preview:
+        check_writable_suffix(Path(preview))
+
+
+def _check_not_an_input(scene: rasters.SarScene, outputs: list[Path]) -> None:
+    inputs = [Path(path) for path in (scene.path, *scene.source.files) if Path(path).exists()]
+    for output in outputs:
+        if output.exists() and any(output.samefile(path) for path in inputs):
+            raise OutputError(f"{output}: would replace its own input; give another -o")
+
+
+def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> Window:
+    column, row, width, height = window or (0, 0, scene.width, scene.height)
+    if min(column, row) < 0 or min(width, height) < 1 or column + width > scene.width or row + height > scene.height:
+        raise DataError(
+            f"--window {column} {row} {width} {height}: not inside {scene.path}, which has {scene.width} x "
+            f"{scene.height} pixels"
+        )
+    return Window(column, row, width, height)
+
+
+def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> tuple[dict[str, str], str]:
+    """The output's tags, and a key that is the same only where the same colours would come out."""
+    path = getattr(model, "saved_as", None)
+    if path:
+        path = Path(path)
+        name = path.absolute().parent.name if path.name == "generator.keras" else path.stem
+        with path.open("rb") as file:
+            model_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        name, weights = model.name, hashlib.sha256()
+        for weight in model.get_weights():
+            weights.update(np.ascontiguousarray(weight).tobytes())
+        model_hash = weights.hexdigest()
+    low, high = scene.limits
+    tags = {
+        "TIFFTAG_SOFTWARE": f"sar_keras {sar_keras.__version__}",
+        "TIFFTAG_IMAGEDESCRIPTION": "Synthetic colours, guessed from SAR by a neural network; not a measurement",
+        "SYNTHETIC": "YES",
+        "SAR_KERAS_MODEL": name,
+        "SAR_KERAS_MODEL_SHA256": model_hash,
+        "SAR_KERAS_INPUT": f"{Path(scene.path).name}, band {', '.join(map(str, scene.bands))}",
+        "SAR_KERAS_SCALE": f"{scene.units}, {low:g} to {high:g} became -1 to 1",
+    }
+    files = [os.stat(file) for file in scene.source.files if os.path.exists(file)]
+    state = [(file.st_size, file.st_mtime_ns) for file in files]
+    key = hashlib.sha256(json.dumps([tags, state, options]).encode()).hexdigest()
+    return {**tags, "SAR_KERAS_KEY": key}, key
+
+
+@functools.lru_cache(maxsize=2)
+def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
+    """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, (N, H, W, 3 or 4)."""
+    per_image = (keras.layers.GroupNormalization, keras.layers.LayerNormalization)
+    if any(isinstance(layer, per_image) for layer in model.layers):
+        warnings.warn(
+            "the model normalises each window by itself (instance or group normalisation): neighbouring windows may "
+            "differ in brightness; larger ones (--tile) differ less",
+            stacklevel=3,
+        )
+    computing = model
+    if precision != "float32":
+        computing = with_policy(model, dtype_policy_for(precision))
+        computing.expected_error = getattr(model, "expected_error", None)
+    inner = with_uncertainty(computing) if confidence else any_size(computing)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)])
+    def run(sar):
+        return tf.concat(inner(sar), -1) if confidence else inner(sar, training=False)
+
+    run.inner = inner  # Keeps the layers alive, which a tf.function does not.
+    return run
+
+
+def tile_positions(length: int, tile: int, overlap: int, patch: int) -> list[tuple[int, int]]:
+    """(first pixel, size) of the windows along one side of a scene.
+
+    They begin and end half an overlap outside, where the scene is mirrored, to keep the frame that padded convolutions
+    draw out of the picture. The last is only as large as it must be. What fits into one patch is one, without a margin,
+    as in training.
+    """
+    if length <= patch:
+        return [(0, patch)]
+    margin, start, positions = overlap // 2, -(overlap // 2), []
+    while not positions or sum(positions[-1]) < length + margin:
+        size = min(tile, -(-(length + margin - start) // patch) * patch)
+        positions.append((start, size))
+        start += tile - overlap
+    return positions
+
+
+def _tile_rows(area: Window, tile: int, overlap: int, patch: int) -> list[list[_Tile]]:
+    columns = tile_positions(int(area.width), tile, overlap, patch)
+    rows = tile_positions(int(area.height), tile, overlap, patch)
+    return [[_Tile(column, row, width, height) for column, width in columns] for row, height in rows]
+
+
+class _Blend:
+    """Joins windows, row by row and from left to right, with raised-cosine weights, and keeps the overlaps only.
+
+    The weights of two windows add up to one everywhere, so that nothing needs to be divided in the end.
+    """
+
+    def __init__(self, overlap: int):
+        self.overlap = overlap
+        self.rising = (0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1))).astype("float32")
+        self.right: np.ndarray | None = None  # (height, overlap, bands): what the window on the left gives to the next
+        self.below: np.ndarray | None = None  # (overlap, width, bands): what the row above gives to the next
+        self._next_below: list[np.ndarray] = []
+        self._column = 0  # where the next window's finished part begins
+
+    def add(self, values: np.ndarray, last_column: bool, last_row: bool) -> np.ndarray:
+        """Take a window (h, w, bands), which is changed, and give back its finished part, the upper left."""
+        shared, rising = self.overlap, self.rising
+        if self.right is not None:
+            values[:, :shared] = values[:, :shared] * rising[:, None] + self.right
+        self.right = None
+        if not last_column:
+            width = values.shape[1] - shared
+            self.right = values[:, width:] * rising[::-1, None]
+            values = values[:, :width]
+        if self.below is not None:
+            above = self.below[:, self._column : self._column + values.shape[1]]
+            values[:shared] = values[:shared] * rising[:, None, None] + above
+        height = values.shape[0] - (0 if last_row else shared)
+        self._next_below.append(values[height:] * rising[: values.shape[0] - height][::-1, None, None])
+        self._column += values.shape[1]
+        if last_column:
+            self.below, self._next_below, self._column = np.concatenate(self._next_below, axis=1), [], 0
+        return values[:height]
+
+
+class _Partial:
+    """Unfinished outputs beside the destination, under hidden names, and how far they are."""
+
+    def __init__(self, destination: Path, outputs: dict[str, Path], key: str):
+        self.outputs, self.key = outputs, key
+        self.files = {name: _hidden(path, ".tif") for name, path in outputs.items()}
+        self.journal = _hidden(destination, ".npz")
+        self.rows = 0  # of windows that are finished
+        self.seen = False  # whether any pixel had data
+        self.below: np.ndarray | None = None
+        self.bands = 2 + len(outputs)
+        self._open: dict[str, rasterio.io.DatasetWriter] = {}
+
+    def is_finished(self) -> bool:
+        """Whether the outputs themselves are there, from the same input, model and options."""
+        for path in self.outputs.values():
+            if not path.is_file():
+                return False
+            with contextlib.suppress(DataError), rasters.open_raster(path) as raster:
+                if raster.tags().get("SAR_KERAS_KEY") == self.key:
+                    continue
+            return False
+        return True
+
+    def open(self, scene: rasters.SarScene, area: Window, tags: dict[str, str], resume: bool, log) -> None:
+        if resume and self._restore(log):
+            return
+        self.journal.unlink(missing_ok=True)
+        for name, path in self.files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            path.touch()  # tells of a forbidden place in Python's words rather than GDAL's
+            with rasters.writing(self.outputs[name]):
+                if name == "colours":
+                    rasters.create(path, scene.source, area, 3, tags)
+                else:
+                    meaning = "Expected absolute error of the synthetic colours, on a scale of 0 to 1"
+                    tags = {**tags, "TIFFTAG_IMAGEDESCRIPTION": meaning}
+                    rasters.create(path, scene.source, area, 1, tags, UNCERTAINTY_STEP)
+
+    def _restore(self, log) -> bool:
+        try:
+            with np.load(self.journal) as journal:
+                if str(journal["key"]) != self.key:
+                    log(f"{self.outputs['colours']}: begins anew, the input, the model or the options have changed")
+                    return False
+                self.rows, self.seen, self.below = int(journal["rows"]), bool(journal["seen"]), journal["below"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return False
+        return all(path.is_file() for path in self.files.values())
+
+    def write(self, column: int, row: int, values: np.ndarray, valid: np.ndarray) -> None:
+        """Write finished colours in [-1, 1], and uncertainty where there is a fourth band, (h, w, 3 or 4)."""
+        self.seen = self.seen or bool(valid.any())
+        with rasters.writing(self.outputs["colours"]):
+            for name, path in self.files.items():
+                if name not in self._open:
+                    self._open[name] = rasterio.open(path, "r+")
+                if name == "colours":
+                    pixels = to_uint8(values[..., :3])
+                else:
+                    pixels = np.clip(np.rint(values[..., 3:] / UNCERTAINTY_STEP), 0, 255).astype(np.uint8)
+                rasters.write(self._open[name], column, row, pixels, valid)
+
+    def finish_row(self, below: np.ndarray) -> None:
+        """Note that one more row of windows is on disk; `below` is what it leaves to the next."""
+        self.close()
+        self.rows += 1
+        self.below = below
+        with atomic(self.journal) as temporary:
+            np.savez(temporary, key=self.key, rows=self.rows, seen=self.seen, below=below)
+
+    def close(self) -> None:
+        with rasters.writing(self.outputs["colours"]):
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def publish(self) -> None:
+        """Copy everything to cloud-optimised GeoTIFFs and rename them into place together."""
+        with contextlib.ExitStack() as stack:
+            for name, path in self.outputs.items():
+                temporary = stack.enter_context(atomic(path))
+                with rasters.writing(path):
+                    rasters.copy_to_cog(self.files[name], temporary)
+
+    @contextlib.contextmanager
+    def kept(self, resume: bool) -> Iterator[None]:
+        """Remove the unfinished files in the end, unless they are wanted for going on."""
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(OutputError):
+                self.close()
+            if isinstance(error, KeyboardInterrupt):
+                print("\nto go on from the finished windows: the same command with --resume", file=sys.stderr)
+            elif not resume:
+                self._remove()
+            raise
+        self._remove()
+
+    def _remove(self) -> None:
+        for path in (self.journal, *self.files.values()):
+            path.unlink(missing_ok=True)
+
+
+def _hidden(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.stem}.partial{suffix}")
+
+
+def _run(network, scene, area: Window, rows: list[list[_Tile]], overlap: int, batch: int, partial, progress):
+    """Bring the rows of windows that are not finished yet through the network and into the partial file."""
+    blend = _Blend(overlap)
+    blend.below = partial.below
+    last_row = rows[-1][0].row
+    last_column = rows[0][-1].column
+
+    def read(places):
+        return [
+            (place, *scene.read(area.col_off + place.column, area.row_off + place.row, place.width, place.height))
+            for place in places
+        ]
+
+    def compute(windows):
+        chosen = [index for index, (_, _, valid) in enumerate(windows) if valid.any()]
+        if not chosen:
+            return windows, {}
+        values = network(np.stack([windows[index][1] for index in chosen])).numpy()
+        return windows, dict(zip(chosen, values, strict=True))
+
+    def write(computed):
+        windows, values = computed
+        pixels = 0
+        for index, (place, _, valid) in enumerate(windows):
+            ends_row = place.column == last_column
+            new = values.get(index)
+            if new is None:
+                new = np.zeros((place.height, place.width, partial.bands), "float32")
+            finished = blend.add(new, ends_row, place.row == last_row)
+            top, left = max(-place.row, 0), max(-place.column, 0)
+            bottom = min(finished.shape[0], int(area.height) - place.row)
+            right = min(finished.shape[1], int(area.width) - place.column)
+            inside = slice(top, bottom), slice(left, right)
+            if valid[inside].any():
+                partial.write(place.column + left, place.row + top, finished[inside], valid[inside])
+            pixels += max(bottom - top, 0) * max(right - left, 0)
+            if ends_row:
+                partial.finish_row(blend.below)
+        return pixels
+
+    if partial.rows:
+        top = rows[partial.rows][0].row if partial.rows < len(rows) else int(area.height)
+        progress(top * int(area.width))
+    groups = [group for row in rows[partial.rows :] for group in _groups(row, batch)]
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        computed = map(compute, _ahead(reader, read, groups))
+        for pixels in _ahead(writer, write, computed):
+            progress(pixels)
+
+
+def _groups(row: list[_Tile], size: int) -> list[list[_Tile]]:
+    """Neighbours of the same shape, at most `size` together: the network takes them at once."""
+    groups: list[list[_Tile]] = []
+    for tile in row:
+        if groups and len(groups[-1]) < size and groups[-1][0].width == tile.width:
+            groups[-1].append(tile)
+        else:
+            groups.append([tile])
+    return groups
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 2) -> Iterator:
+    """`map` in a thread that is at most `depth` items ahead of whoever takes the results."""
+    pending: deque = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > depth:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: dict[str, Path]) -> None:
+    """SAR | colours | expected error, from the outputs' overviews."""
+    shrink = max(1.0, max(area.width, area.height) / _THUMBNAIL)
+    height, width = (max(1, round(size / shrink)) for size in (area.height, area.width))
+    panels = {"SAR": np.repeat(to_uint8(scene.thumbnail(area, height, width))[..., None], 3, -1)}
+    for name, output in outputs.items():
+        with rasters.open_raster(output) as raster:
+            pixels = np.moveaxis(raster.read(out_shape=(raster.count, height, width)), 0, -1)
+        if name == "confidence":
+            white = max(1.0, np.percentile(pixels, 99))
+            pixels = np.repeat(np.clip(pixels * (255 / white), 0, 255).astype(np.uint8), 3, -1)
+            name = f"expected error (white: {white * UNCERTAINTY_STEP:.2g})"
+        panels[name] = pixels
+    write_image(path, captioned(np.hstack(list(panels.values())), list(panels)))
