@@ -42,8 +42,11 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     from sar_keras.sar import add_speckle
 
     config = load_config(run / "config.yaml")
-    found = find_pairs(config.data.root or run / "data", size=config.data.image_size).pairs
-    pairs = [pair for pair in split_pairs(found, str(run / "split.csv")) if pair.split == split]
+    root, layout = config.data.root, config.data.layout
+    if layout == "synthetic":
+        root, layout = run / "data", "terrain"
+    pairs = split_pairs(find_pairs(root, layout, size=config.data.image_size).pairs, str(run / "split.csv"))
+    pairs = [pair for pair in pairs if pair.split == split]
     images = pipeline.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
     images = dataclasses.replace(images, sar_scale=generator.sar_scale)
     features = sar_keras.VGG16Features()

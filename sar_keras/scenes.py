@@ -285,8 +285,7 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
 @functools.lru_cache(maxsize=2)
 def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
     """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, (N, H, W, 3 or 4)."""
-    per_image = (keras.layers.GroupNormalization, keras.layers.LayerNormalization)
-    if any(isinstance(layer, per_image) for layer in model.layers):
+    if any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers):
         warnings.warn(
             "the model normalises each window by itself (instance or group normalisation): neighbouring windows may "
             "differ in brightness; larger ones (--tile) differ less",
