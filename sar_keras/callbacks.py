@@ -78,6 +78,32 @@ class WarmUp(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
 
 
+class Decay(keras.callbacks.Callback):
+    """Lets learning rates fall linearly to zero over the last part of a phase.
+
+    How far the phase is counts in steps or in minutes of its limits, whichever is further.
+
+    Args:
+        share: The part of the phase, 0..1.
+        rates: Optimizers, each with its learning rate before the fall.
+        steps: Of the whole phase.
+        minutes: Limit of the phase, or None.
+        progress: See `StopAfter`; "minutes" counts up as the phase goes on.
+    """
+
+    def __init__(self, share: float, rates: list[tuple], steps: int, minutes: float | None, progress: dict):
+        super().__init__()
+        self.share, self.rates, self.steps, self.minutes, self.progress = share, rates, steps, minutes, progress
+
+    def on_train_batch_begin(self, batch, logs=None):
+        done = self.model.optimizer.iterations.numpy() / self.steps
+        if self.minutes:
+            done = max(done, float(self.progress["minutes"].numpy()) / self.minutes)
+        factor = float(np.clip((1 - done) / self.share, 0, 1))
+        for optimizer, rate in self.rates:
+            optimizer.learning_rate = rate * factor
+
+
 class AverageWeights(keras.callbacks.Callback):
     """Moves `model.averaged` towards the generator after each step: an exponential moving average of all its weights.
 
@@ -126,11 +152,11 @@ class StopAfter(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._spent += (training_clock() - self._started) / 60
+        self.progress["minutes"].assign(self._spent)
         if self.minutes and self._spent >= self.minutes:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        self.progress["minutes"].assign(self._spent)
         logs["minutes"] = self.minutes_before + self._spent
         logs["step"] = _step(self.model)
 

@@ -112,6 +112,7 @@ class TrainConfig(_Section):
     minutes: float | None = Field(None, gt=0)
     steps_per_epoch: int | None = Field(None, ge=1)
     batch_size: int = Field(4, ge=1)
+    decay: float = Field(0.0, ge=0, le=1)
     average: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)

@@ -124,6 +124,25 @@ def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
         raise ConfigError(f"optimizer.{which}: not an optimizer that Keras can make: {reason}") from error
 
 
+def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimizers.Optimizer, float]]:
+    """The optimizers of a model, each with the learning rate that the configuration gives it.
+
+    Raises:
+        ConfigError: a schedule, which `train.decay` would overrule.
+    """
+    rates = []
+    for which, own in (("generator", model.optimizer), ("discriminator", model.discriminator_optimizer)):
+        if own is None:
+            continue
+        described = getattr(config.optimizer, which).config.get("learning_rate")
+        if isinstance(described, dict):
+            raise ConfigError(
+                f"train.decay: optimizer.{which} has a schedule of its own; give it a number, or no decay"
+            )
+        rates.append((own, float(optimizer(config, which).learning_rate.numpy())))
+    return rates
+
+
 def dropout_seeds(network: keras.Model) -> list:
     """The states of the random generators in dropout, which a checkpoint of a Keras 3 model leaves out."""
     weights = {id(weight) for weight in network.weights}

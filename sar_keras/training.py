@@ -125,6 +125,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     if not resume:
         write_split(pairs, run / "split.csv", config.data.root or run / "data")
 
+    steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
     with strategy.scope():
         model = systems.build_model(config, policy)
         phases = [_Phase(model, train.epochs, train.minutes)]
@@ -135,6 +136,11 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             for phase in phases:
                 share = phase.epochs / (train.epochs + config.refinement.epochs)
                 phase.minutes = train.minutes and train.minutes * share
+        decay = None
+        if train.decay:
+            total = train.epochs * steps
+            rates = systems.learning_rates(config, model)
+            decay = callbacks.Decay(train.decay, rates, total, phases[0].minutes, phases[0].progress)
         # Of the whole state, all but the position in the data, which follows from the number of steps.
         checkpoint = tf.train.Checkpoint(
             dropout_seeds=systems.dropout_seeds(model.generator),
@@ -149,7 +155,6 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
 
-    steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
     _print_opening(config, run, pairs, indices, strategy, policy, model, steps, done)
     datasets = {
         split: pipeline.evaluation_dataset(images, chosen, train.batch_size)
@@ -194,6 +199,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             shuffle=False,
             callbacks=[
                 *([callbacks.WarmUp(config.loss.warm_up)] if config.loss.warm_up and not index else []),
+                *([decay] if decay and not index else []),
                 *([callbacks.AverageWeights(train.average)] if phase.model.averaged else []),
                 callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),

@@ -179,3 +179,25 @@ def test_scenes_train_resume_and_evaluate_on_the_same_windows(command, tmp_path)
     assert code == 0 and f"{len(rows)} pairs of 2 scenes" in out and "epoch 3/3" in out
     code, out, _ = command("evaluate", run, "--by", "scene")
     assert code == 0 and "9 test images of 1 scenes" in out and "\nsouth" in out
+
+
+def test_learning_rates_fall_to_zero_over_the_end_of_a_run(pairs_folder, tmp_path):
+    import tensorflow as tf
+
+    from sar_keras.callbacks import Decay
+
+    changes = [f"data.root={pairs_folder}", "train.decay=0.5", "train.epochs=4", "train.steps_per_epoch=1"]
+    seen = []
+    before = Decay.on_train_batch_begin
+
+    def watch(self, batch, logs=None):
+        before(self, batch, logs)
+        seen.append([float(optimizer.learning_rate.numpy()) for optimizer, _ in self.rates])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Decay, "on_train_batch_begin", watch)
+        sar_keras.fit(sar_keras.load_config("default", [*TINY, *changes]), tmp_path / "run")
+    np.testing.assert_allclose(seen, np.outer([1, 1, 1, 0.5], [2e-4, 2e-4]), rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"train\.decay"):
+        sar_keras.fit(sar_keras.load_config("quick", [*TINY, "train.decay=0.5"]), tmp_path / "other")
+    assert tf.train.latest_checkpoint(str(tmp_path / "run" / "checkpoints"))

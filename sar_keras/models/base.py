@@ -18,6 +18,7 @@ class Colorizer(keras.Model):
     """
 
     averaged: keras.Model | None = None
+    discriminator_optimizer: keras.optimizers.Optimizer | None = None
     steps_before = 0
     # While True, a system with a discriminator trains without it.
     warming_up = False
