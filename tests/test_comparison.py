@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import TINY
+from helpers import TINY, read_rows
 from PIL import Image
 
 import sar_keras
@@ -45,6 +45,20 @@ def test_a_second_call_adds_to_the_first_on_the_same_split(compared):
     text = (compared.output / "benchmark.md").read_text()
     assert f"{again['metrics']['psnr']['mean']:.4g}" in text and "SAR as grey" in text
     assert str(compared.output) not in text + json.dumps(report)
+
+
+def test_a_refinement_has_its_share_of_the_same_number_of_steps(compared):
+    assert compared("pix2pix_dae", "--steps", "12").exit_code == 0
+    history = read_rows(compared.output / "pix2pix_dae" / "history.csv")
+    assert [bool(row["mse"]) for row in history] == [False] * 10 + [True] * 2
+    report = json.loads((compared.output / "benchmark.json").read_text())
+    assert {row["model"]: row["steps"] for row in report["results"]}["pix2pix_dae"] == 12
+
+
+def test_other_terms_in_the_same_folder_are_refused(compared):
+    result = compared("pix2pix_lab", "--steps", "4", "--set", "train.seed=5")
+    assert result.exit_code == 2 and "train.seed: pix2pix_lab has 5" in result.stderr
+    assert not (compared.output / "pix2pix_lab").exists()
 
 
 def test_the_picture_shows_sar_each_system_and_truth(compared, pairs_folder):
