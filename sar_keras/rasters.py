@@ -24,7 +24,7 @@ from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
-CACHE = 64 * 2**20
+CACHE = 32 * 2**20
 _LARGEST_CACHE = 512 * 2**20
 # No instrument measures so little, in whatever units: a nodata value that the file does not declare.
 _SENTINEL = -999.0
