@@ -284,7 +284,10 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
 
 @functools.lru_cache(maxsize=2)
 def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
-    """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, (N, H, W, 3 or 4)."""
+    """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, as the outputs hold them.
+
+    (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
+    """
     if any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers):
         warnings.warn(
             "the model normalises each window by itself (instance or group normalisation): neighbouring windows may "
@@ -299,7 +302,11 @@ def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)])
     def run(sar):
-        return tf.concat(inner(sar), -1) if confidence else inner(sar, training=False)
+        optical, uncertainty = inner(sar) if confidence else (inner(sar, training=False), None)
+        levels = (optical + 1.0) * 127.5
+        if confidence:
+            levels = tf.concat([levels, uncertainty / UNCERTAINTY_STEP], -1)
+        return tf.clip_by_value(levels, 0.0, 255.0)
 
     run.inner = inner  # Keeps the layers alive, which a tf.function does not.
     return run
@@ -415,17 +422,15 @@ class _Partial:
         return all(path.is_file() for path in self.files.values())
 
     def write(self, column: int, row: int, values: np.ndarray, valid: np.ndarray) -> None:
-        """Write finished colours in [-1, 1], and uncertainty where there is a fourth band, (h, w, 3 or 4)."""
+        """Write finished grey levels of 0..255, (h, w, 3 or 4): colours, and uncertainty as a fourth band."""
         self.seen = self.seen or bool(valid.any())
+        pixels = (values + np.float32(0.5)).astype(np.uint8)
         with rasters.writing(self.outputs["colours"]):
             for name, path in self.files.items():
                 if name not in self._open:
                     self._open[name] = rasterio.open(path, "r+")
-                if name == "colours":
-                    pixels = to_uint8(values[..., :3])
-                else:
-                    pixels = np.clip(np.rint(values[..., 3:] / UNCERTAINTY_STEP), 0, 255).astype(np.uint8)
-                rasters.write(self._open[name], column, row, pixels, valid)
+                bands = pixels[..., :3] if name == "colours" else pixels[..., 3:]
+                rasters.write(self._open[name], column, row, bands, valid)
 
     def finish_row(self, below: np.ndarray) -> None:
         """Note that one more row of windows is on disk; `below` is what it leaves to the next."""
