@@ -48,7 +48,9 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     pairs = split_pairs(find_pairs(root, layout, size=config.data.image_size).pairs, str(run / "split.csv"))
     pairs = [pair for pair in pairs if pair.split == split]
     images = pipeline.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
-    images = dataclasses.replace(images, sar_scale=generator.sar_scale)
+    images = dataclasses.replace(
+        images, sar_scale=generator.sar_scale, optical_scale=generator.optical_scale or images.optical_scale
+    )
     features = sar_keras.VGG16Features()
     found = {"as it is": [], "4 looks": [], "2 looks": [], "1 look": []}
     steepness = []

@@ -4,8 +4,9 @@
 
 The network is the paper's U-Net (54.4 million weights, transposed convolutions) with random weights, or that of RUN.
 The scene is 3072 x 5120 pixels of 8 bits, drawn at random unless SCENE.tif is given; so are those of --sizes. Each case
-runs in a process of its own, after one window of warm-up. The alternative holds everything in memory: the whole scene,
-a loop over the same windows one after the other, sums of colours and weights in numpy, and a GeoTIFF written at once.
+runs in a process of its own, after one window of each shape as a warm-up. The alternative holds everything in memory:
+the whole scene, a loop over the same windows one after the other, sums of colours and weights in numpy, and a GeoTIFF
+written at once.
 
 - network: the network alone, on windows of the same number and shapes.
 - rest: reading, blending and writing, as far as the network does not hide them: total - network - COG.
@@ -115,10 +116,10 @@ def measure(arguments) -> dict:
         with rasterio.open(scene) as file:
             height, width = file.shape
         idle = peak()
-        warm_up = (0, 0, min(width, arguments.tile), min(height, arguments.tile))
-        sar_keras.colorize_scene(model, scene, destination, window=warm_up, **options)
         patch = model.input_shape[1]
         positions = [scenes.tile_positions(size, arguments.tile, arguments.overlap, patch) for size in (height, width)]
+        # The first window of each shape is slower: oneDNN prepares for it.
+        network_seconds(model, arguments.precision, [sorted(set(spans[-2:])) for spans in positions])
         started = time.perf_counter()
         if arguments.case == "colorize_scene":
             sar_keras.colorize_scene(model, scene, destination, **options)

@@ -54,8 +54,9 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         # The last step's losses were taken before its update.
-        if not all(np.isfinite(weight).all() for weight in self.model.generator.get_weights()):
-            self._stop("the generator's weights")
+        for name, part in self.model.state.items():
+            if isinstance(part, keras.Model) and not all(np.isfinite(weight).all() for weight in part.get_weights()):
+                self._stop(f"the {name}'s weights")
 
     def _stop(self, what: str) -> None:
         raise TrainingDiverged(
@@ -201,7 +202,7 @@ class SaveRun(keras.callbacks.Callback):
         manager: Keeps the checkpoints.
         progress: "epochs" of it counts the finished epochs of this phase of the run.
         generator: A float32 twin of the generator that trains, to be saved.
-        scale: Of the SAR input, saved with the generator.
+        scales: Of the SAR and the optical images, saved with the generator.
         history: Rows of earlier sittings, one dict an epoch; extended here.
     """
 
@@ -211,18 +212,18 @@ class SaveRun(keras.callbacks.Callback):
         manager: tf.train.CheckpointManager,
         progress: dict[str, tf.Variable],
         generator: keras.Model,
-        scale: Scale,
+        scales: tuple[Scale, Scale],
         history: list[dict],
     ):
         super().__init__()
         self.run, self.manager, self.progress = run, manager, progress
-        self.generator, self.scale, self.history = generator, scale, history
+        self.generator, self.scales, self.history = generator, scales, history
 
     def on_epoch_end(self, epoch, logs=None):
         self.progress["epochs"].assign_add(1)
         self.manager.save()
         self.generator.set_weights(self.model.final_generator.get_weights())
-        save_model(self.generator, self.run / "generator.keras", self.scale)
+        save_model(self.generator, self.run / "generator.keras", *self.scales)
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         write_history(self.history, self.run / "history.csv")
 

@@ -75,8 +75,8 @@ def main() -> None:
 def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
     """Train a colorizer.
 
-    CONFIG is a preset (quick, default, paper, pix2pix, l1; quick if left out) or a YAML file. `quick` draws procedural
-    scenes to train on; give the others your pairs with --data.
+    CONFIG is a preset (quick if left out; the README lists them) or a YAML file. `quick` draws procedural scenes to
+    train on; give the others your pairs with --data.
     """
     from sar_keras.config import load_config, new_run, override
 
@@ -296,6 +296,8 @@ def audit(split_file: Path) -> None:
     from sar_keras.data.splits import read_split
 
     report = audit_split(read_split(split_file))
+    if not report.held_out:
+        raise DataError(f"{split_file}: no held-out patch has a name that tells its scene; nothing can be checked")
     for name, found in report.held_out.items():
         click.echo(
             f"{name}: {found.total} patches, {found.same_scene} ({found.same_scene / found.total:.1%}) share a scene "

@@ -29,7 +29,10 @@ def rgb_to_lab(rgb: tf.Tensor) -> tf.Tensor:
 
 
 def lab_to_rgb(lab: tf.Tensor) -> tf.Tensor:
-    """The inverse of `rgb_to_lab`; colours that sRGB cannot show are clipped to [-1, 1]."""
+    """The inverse of `rgb_to_lab`; colours that sRGB cannot show are clipped to [-1, 1].
+
+    The gradient passes the clipping, so that a colour outside can be learnt back.
+    """
     lightness, a, b = tf.unstack(lab, axis=-1)
     y = (lightness + 16) / 116
     root = tf.stack([y + a / 500, y, y - b / 200], -1)
@@ -40,7 +43,8 @@ def lab_to_rgb(lab: tf.Tensor) -> tf.Tensor:
     )
     linear = tf.einsum("...c,xc->...x", xyz, to_rgb)
     bright = 1.055 * tf.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
-    return 2 * tf.clip_by_value(tf.where(linear > 0.0031308, bright, 12.92 * linear), 0.0, 1.0) - 1
+    rgb = 2 * tf.where(linear > 0.0031308, bright, 12.92 * linear) - 1
+    return rgb + tf.stop_gradient(tf.clip_by_value(rgb, -1.0, 1.0) - rgb)
 
 
 def chroma(rgb: tf.Tensor) -> tf.Tensor:

@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw
 
 import sar_keras
 from sar_keras.callbacks import read_history
-from sar_keras.config import Config, load_config, override
+from sar_keras.config import Config, keys, load_config, override
 from sar_keras.data import pipeline
 from sar_keras.data.pairs import Pair, find_pairs
-from sar_keras.data.splits import split_pairs, write_split
-from sar_keras.distribution import describe, dtype_policy_for
-from sar_keras.errors import ConfigError, OutputError
+from sar_keras.data.splits import audit, read_split, split_pairs, write_split
+from sar_keras.distribution import describe, dtype_policy_for, strategy_for
+from sar_keras.errors import ConfigError, ModelError, OutputError, TrainingDiverged
 from sar_keras.evaluation import TITLES, evaluate
 from sar_keras.files import atomic
 from sar_keras.images import to_uint8, write_image
@@ -30,8 +30,9 @@ PRESETS = (
     "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong",
 )  # fmt: skip
 _PATCHES = 6  # test patches in the picture
-_EPOCHS_OF_STEPS = 10  # a run of a number of steps is validated so often
-_NO_LIMIT = 1_000_000
+# A run of a number of steps is validated so often; a sixth of a run with a refinement belongs to that.
+_EPOCHS_OF_STEPS = 12
+_NO_LIMIT = 1_200_000
 
 
 def benchmark(
@@ -65,7 +66,10 @@ def benchmark(
     if (minutes is None) == (steps is None):
         raise ConfigError("give either minutes or steps")
     configs = {Path(preset).stem: _config(preset, data, minutes, steps, overrides) for preset in presets}
+    if len(configs) < len(presets):
+        raise ConfigError("two presets have the same name, which is that of their run")
     first = next(iter(configs.values()))
+    _check_that_they_compare(output, configs)
     split_file = _split(output, first)
     for name, config in configs.items():
         run = output / name
@@ -74,7 +78,11 @@ def benchmark(
             continue
         print(f"\n== {name}", flush=True)
         resume = (run / "config.yaml").is_file()
-        fit(override(config, [f"data.split={json.dumps(str(split_file))}"]), run, resume)
+        try:
+            fit(override(config, [f"data.split={json.dumps(str(split_file))}"]), run, resume)
+        except TrainingDiverged as error:
+            print(f"{name}: left out, it diverged: {error}", flush=True)
+            continue
         report = evaluate(run, split="test")
         with atomic(run / "evaluation.json") as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
@@ -83,14 +91,31 @@ def benchmark(
 
 
 def _config(preset: str, data, minutes, steps, overrides) -> Config:
+    config = load_config(preset)
     source = ["data.layout=synthetic"]
     if data:
         source = [f"data.root={json.dumps(str(Path(data).absolute()))}", "data.layout=auto", "data.limit=null"]
-    length = [f"train.minutes={minutes}", f"train.epochs={_NO_LIMIT}"]
+    epochs, length = _NO_LIMIT, [f"train.minutes={minutes}"]
     if steps:
-        per_epoch = max(1, steps // _EPOCHS_OF_STEPS)
-        length = [f"train.epochs={-(-steps // per_epoch)}", f"train.steps_per_epoch={per_epoch}"]
-    return load_config(preset, [*source, *length, *overrides])
+        per_epoch = -(-steps // _EPOCHS_OF_STEPS)
+        epochs, length = -(-steps // per_epoch), [f"train.steps_per_epoch={per_epoch}"]
+    refinement = max(1, epochs // 6) if config.refinement.epochs else 0
+    length += [f"train.epochs={epochs - refinement}", f"refinement.epochs={refinement}"]
+    return override(config, [*source, *length, *overrides])
+
+
+def _check_that_they_compare(output: Path, configs: dict[str, Config]) -> None:
+    """One comparison has one set of data, one image size and one seed; also with the runs that are there already."""
+    there = {path.parent.name: load_config(path) for path in output.glob("*/config.yaml")}
+    everyone = list((there | configs).items())
+    for key in ("data.root", "data.image_size", "data.resize", "model.channels", "train.seed"):
+        values = {name: keys(config)[key] for name, config in everyone}
+        odd = next((name for name in values if values[name] != values[everyone[0][0]]), None)
+        if odd:
+            raise ConfigError(
+                f"{key}: {odd} has {values[odd]}, {everyone[0][0]} has {values[everyone[0][0]]}; these do not compare: "
+                "give another -o"
+            )
 
 
 def _split(output: Path, config: Config) -> Path:
@@ -122,6 +147,8 @@ def _pairs(output: Path, config: Config) -> list[Pair]:
 def write_report(output: Path) -> Path:
     """Write benchmark.md, benchmark.json, patches.png and curves.png from the finished runs in a folder."""
     runs = sorted((path.parent for path in output.glob("*/evaluation.json")), key=_rank)
+    if not runs:
+        raise ModelError(f"{output}: no system has finished")
     about, results = _about(runs[0]), [_result(run) for run in runs]
     _draw_patches(output / "patches.png", runs)
     _draw_curves(output / "curves.png", runs)
@@ -142,7 +169,8 @@ def _about(run: Path) -> dict:
     return {
         "data": config.data.root.name if config.data.root else "procedural scenes",
         "seed": config.train.seed,
-        "device": describe(tf.distribute.get_strategy(), dtype_policy_for(config.train.precision)),
+        "leaks": audit(read_split(run.parent / "split.csv")).leaks,
+        "device": describe(strategy_for(config.train.strategy), dtype_policy_for(config.train.precision)),
         "machine": f"{os.cpu_count()} cores, {_processor()}",
         "software": f"sar_keras {sar_keras.__version__}, TensorFlow {tf.__version__}, Keras {keras.__version__}",
         "date": str(datetime.date.today()),
@@ -170,10 +198,11 @@ def _result(run: Path) -> dict:
 def _markdown(about: dict, results: list[dict]) -> str:
     names = list(results[0]["metrics"])
     titles = [TITLES[name][0] + (" ↑" if TITLES[name][1] else " ↓") for name in names]
+    verdict = "which LEAKS: `sar-keras data audit` tells how" if about["leaks"] else "not seen in training"
     lines = [
         f"# Benchmark on {about['data']}",
         "",
-        f"{results[0]['n']} test images of {results[0]['scenes']} scenes that no system has trained on (split.csv), "
+        f"{results[0]['n']} test images of {results[0]['scenes'] or 'unknown'} scenes (split.csv, {verdict}), "
         f"seed {about['seed']}; {about['device']}, {about['machine']}; {about['software']}; {about['date']}. Means "
         "over images; intervals are in benchmark.json. Minutes are those of the training steps alone, on a CPU in "
         "processor time over all cores.",
@@ -219,7 +248,9 @@ def _draw_patches(path: Path, runs: list[Path]) -> None:
     columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}
     for run in runs:
         generator = load_model(run)
-        images = dataclasses.replace(images, sar_scale=generator.sar_scale)
+        images = dataclasses.replace(
+            images, sar_scale=generator.sar_scale, optical_scale=generator.optical_scale or images.optical_scale
+        )
         sar, _ = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
         columns[run.name] = generator.predict(sar, batch_size=1, verbose=0)
     columns["truth"] = optical

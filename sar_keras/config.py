@@ -22,6 +22,9 @@ _PRESETS = next(
 )
 
 
+_NOT_CYCLEGAN = ("l2", "ssim", "feature_matching")
+
+
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -129,6 +132,19 @@ class Config(_Section):
     optimizer: OptimizersConfig = OptimizersConfig()
     train: TrainConfig = TrainConfig()
 
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self):
+        if self.model.system == "cyclegan":
+            unused = {"model.scales": self.model.scales > 1, "loss.warm_up": self.loss.warm_up}
+            unused |= {f"loss.{name}": getattr(self.loss, name) for name in _NOT_CYCLEGAN}
+            for key, used in unused.items():
+                if used:
+                    raise ValueError(f"{key} has no meaning for model.system=cyclegan; leave it out")
+        smallest = 32 * 2 ** (self.model.scales - 1)
+        if self.data.image_size < smallest:
+            raise ValueError(f"data.image_size must be at least {smallest} for model.scales={self.model.scales}")
+        return self
+
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML; `load_config(path)` gives it back."""
         with atomic(path) as temporary:
@@ -227,6 +243,8 @@ def _validated(tree: dict, source: str) -> Config:
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{source}: unknown key {key}{_nearest(key)}") from error
         reason = first["msg"].removeprefix("Value error, ")
+        if not key:  # of several keys together
+            raise ConfigError(f"{source}: {reason}") from error
         raise ConfigError(f"{source}: {key}: {reason}, got {first['input']!r}") from error
 
 

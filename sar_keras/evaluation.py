@@ -116,7 +116,7 @@ def evaluate(
         "n": len(chosen),
         "scenes": len({pair.place for pair in chosen if pair.scene is not None}),
         "model": str(path),
-        "trained_on_vgg": bool(config and config.loss.perceptual),
+        "trained_on_vgg": bool(config and config.loss.perceptual and config.model.system != "cyclegan"),
         "metrics": _intervals(per_image["model"]),
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
         "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
@@ -185,8 +185,10 @@ def _load(pairs: list[Pair], generator: keras.Model, config) -> pipeline.Images:
     _, size, _, channels = generator.input_shape
     resize = bool(config and config.data.resize)
     images = pipeline.load(pairs, size, channels, resize, progress_bar("reading", "pair", len(pairs)))
-    # The model's scale, not that of the pairs at hand.
-    return dataclasses.replace(images, sar_scale=generator.sar_scale)
+    # The model's scales, not those of the pairs at hand.
+    return dataclasses.replace(
+        images, sar_scale=generator.sar_scale, optical_scale=generator.optical_scale or images.optical_scale
+    )
 
 
 def _mean_colour(images: pipeline.Images) -> np.ndarray:

@@ -24,10 +24,18 @@ _METADATA = "sar_keras.json"
 
 
 def save_model(
-    generator: keras.Model, path: str | os.PathLike, scale: Scale, expected_error: ExpectedError | None = None
+    generator: keras.Model,
+    path: str | os.PathLike,
+    sar_scale: Scale,
+    optical_scale: Scale | None = None,
+    expected_error: ExpectedError | None = None,
 ) -> None:
-    """Save a float32 generator as `.keras`, with the scale of its SAR input and its expected error inside the file."""
-    metadata = {"sar_scale": vars(scale), "expected_error": expected_error and vars(expected_error)}
+    """Save a float32 generator as `.keras`, with the scales of its data and its expected error inside the file."""
+    metadata = {
+        "sar_scale": vars(sar_scale),
+        "optical_scale": optical_scale and vars(optical_scale),
+        "expected_error": expected_error and vars(expected_error),
+    }
     with atomic(path) as temporary:
         generator.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -40,7 +48,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
     Returns:
         A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
         (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1],
-        `expected_error` how far its colours may be off (None where that is not known), `saved_as` which file it is.
+        `optical_scale` the same of the optical images that it was trained on (or None), `expected_error` how far its
+        colours may be off (or None), `saved_as` which file it is.
 
     Raises:
         ModelError: neither a run that has saved a generator nor a readable `.keras` file.
@@ -62,6 +71,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
         generator.saved_as = str(path)
+        optical_scale = metadata.get("optical_scale")
+        generator.optical_scale = optical_scale and Scale(**optical_scale)
         expected_error = metadata.get("expected_error")
         generator.expected_error = expected_error and ExpectedError(**expected_error)
     except PermissionError:

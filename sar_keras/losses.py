@@ -20,7 +20,10 @@ def mean_verdict(logits: list[tf.Tensor]) -> tf.Tensor:
 
 
 def feature_matching(real: list[tf.Tensor], generated: list[tf.Tensor]) -> tf.Tensor:
-    """L1 distance of a discriminator's hidden activations, the mean over its levels (pix2pixHD, equation 4)."""
+    """L1 distance of a discriminator's hidden activations, after equation 4 of pix2pixHD.
+
+    The mean over levels and scales, where the paper has their sum.
+    """
     return _mean(
         tf.abs(tf.cast(g, tf.float32) - tf.stop_gradient(tf.cast(r, tf.float32)))
         for r, g in zip(real, generated, strict=True)

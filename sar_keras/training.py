@@ -34,8 +34,8 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     Args:
         config: A `Config`, the name of a preset, or the path of a YAML file.
         run: The run directory; must not hold anything yet unless `resume`. None: runs/<preset>-<date>-<time>.
-        resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for a greater
-            `train.epochs`.
+        resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for
+            greater `train.epochs`, `train.minutes` or `refinement.epochs`, and another `data.root`.
 
     Raises:
         ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
@@ -85,6 +85,8 @@ def _as_resumed(run: Path, config: Config) -> Config:
     for key, value in keys(config).items():
         if key in ("train.epochs", "refinement.epochs") and value < saved[key]:
             raise ConfigError(f"{key}: {value} is less than the run's {saved[key]}; it may only be raised")
+        if key == "refinement.epochs" and value and not saved[key]:
+            raise ConfigError("refinement.epochs: the run was begun without a refinement; start a new one")
         # "auto" stands for what it meant when the run began.
         if key not in _MAY_CHANGE and value not in (saved[key], "auto"):
             raise ConfigError(
@@ -120,11 +122,6 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     if not indices["train"]:
         raise DataError("the split leaves no training pairs")
 
-    run.mkdir(parents=True, exist_ok=True)
-    config.save(run / "config.yaml")
-    if not resume:
-        write_split(pairs, run / "split.csv", config.data.root or run / "data")
-
     steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
     with strategy.scope():
         model = systems.build_model(config, policy)
@@ -151,7 +148,13 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
     if len(phases) > 1 and phases[1].epochs_done and not phases[0].finished:
-        raise ConfigError("train.epochs: the run's refinement has begun; only refinement.epochs may be raised now")
+        raise ConfigError(
+            "the run's refinement has begun: train.epochs and train.minutes must stay; refinement.epochs may be raised"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    config.save(run / "config.yaml")
+    if not resume:
+        write_split(pairs, run / "split.csv", config.data.root or run / "data")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
 
@@ -166,15 +169,19 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         for split in ("train", "validation")
         if indices[split]
     }
+    scales = images.sar_scale, images.optical_scale
     if all(phase.finished for phase in phases):
-        print(f"nothing to do: the run has had its {done} epochs; raise them with --set train.epochs=N")
+        last = phases[-1]
+        key = "train.minutes" if last.epochs_done < last.epochs else "train.epochs"
+        key = "refinement.epochs" if len(phases) > 1 else key
+        print(f"nothing to do: the run has had its {done} epochs; to go on raise {key} with --set")
     for index, phase in enumerate(phases):
         last = index == len(phases) - 1
         twin = systems.build_saved_generator(config) if last else systems.build_generator(config)
         if phase.finished:
             if last:
                 twin.set_weights(phase.model.final_generator.get_weights())
-                save_model(twin, run / "generator.keras", images.sar_scale)
+                save_model(twin, run / "generator.keras", *scales)
             continue
         if index:
             print("refinement: the autoencoder behind the generator", flush=True)
@@ -203,7 +210,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                 *([callbacks.AverageWeights(train.average)] if phase.model.averaged else []),
                 callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),
-                callbacks.SaveRun(run, manager, phase.progress, twin, images.sar_scale, history),
+                callbacks.SaveRun(run, manager, phase.progress, twin, scales, history),
                 callbacks.Progress(),
                 callbacks.TensorBoardScalars(run / "logs"),
                 callbacks.SampleGrids(run, samples),
@@ -211,7 +218,8 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         )
     if "validation" in datasets:
         held_out = progress_bar("learning its errors", "batch")(datasets["validation"])
-        save_model(twin, run / "generator.keras", images.sar_scale, fit_expected_error(twin, held_out))
+        expected_error = fit_expected_error(twin, held_out)
+        save_model(twin, run / "generator.keras", *scales, expected_error)
     if history:
         callbacks.plot_history(history, run / "history.png")
     _print_closing(run, phases[-1].model, images, indices["train"], datasets)
@@ -301,7 +309,7 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, 
     print(f"model   {network}, {model.generator.count_params() / 1e6:.1f} million weights; loss {' + '.join(terms)}")
     print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")
     if done:
-        print(f"resumed after epoch {done}, step {done * steps}")
+        print(f"resumed after epoch {done}, step {int(model.optimizer.iterations.numpy())}")
     print(flush=True)
 
 

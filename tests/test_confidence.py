@@ -45,7 +45,7 @@ def test_colours_that_were_not_seen_count_as_the_nearest():
 def test_it_travels_with_the_models_file(tmp_path, random):
     generator = copies_three_bands()
     expected = fit_expected_error(generator, batches(random, 1))
-    save_model(generator, tmp_path / "with.keras", Scale(), expected)
+    save_model(generator, tmp_path / "with.keras", Scale(), expected_error=expected)
     assert load_model(tmp_path / "with.keras").expected_error == expected
     save_model(generator, tmp_path / "without.keras", Scale())
     with pytest.raises(ModelError, match="does not know its error"):

@@ -79,3 +79,15 @@ def test_bad_files_name_the_file(tmp_path, text):
 def test_unknown_preset_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean paper"):
         load_config("papr")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("model.scales=2", "model.scales"), ("loss.warm_up=5", "loss.warm_up"), ("loss.l2=1", "loss.l2")],
+)
+def test_what_a_system_cannot_use_is_refused(override, message):
+    with pytest.raises(ConfigError, match=f"{message} has no meaning") as caught:
+        load_config("cyclegan", [override])
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ConfigError, match="image_size must be at least 64"):
+        load_config("strong", ["data.image_size=32"])

@@ -43,7 +43,7 @@ def model_file(tmp_path_factory):
     generator.set_weights([weights * 4 if weights.ndim == 4 else weights for weights in generator.get_weights()])
     path = tmp_path_factory.mktemp("models") / "strong.keras"
     error = ExpectedError([0.2, 0.05, 0.03, -0.08, 0, 0, 0, 0, 0, 0], [-1, -1, -1], [1, 1, 1])
-    save_model(generator, path, Scale(), error)
+    save_model(generator, path, Scale(), expected_error=error)
     return path
 
 

@@ -147,11 +147,11 @@ class CycleGAN(Colorizer):
 class ImagePool:
     """Keeps generated images; of those handed in, half come back as they are, half are exchanged for older ones.
 
-    Until it is full it only collects.
+    Until it is full it only collects. Each replica has a pool of its own, of which a checkpoint keeps the first.
+    Batches of a replica must not be larger than the pool.
     """
 
     def __init__(self, size: int, shape: tuple[int, int, int], seed: int):
-        # Each replica has a pool of its own.
         self.images = tf.Variable(
             tf.zeros((size, *shape)),
             trainable=False,
@@ -176,5 +176,6 @@ class ImagePool:
         exchanged = tf.logical_and(full, tf.random.stateless_uniform([count], seed) < 0.5)
         # A slot whose image stays is written again as it is.
         keep = tf.logical_and(full, tf.logical_not(exchanged))[:, None, None, None]
-        self.images.scatter_nd_update(slots[:, None], tf.where(keep, old, images))
+        # Not scatter_nd_update: a variable that each replica has for itself does not know it.
+        self.images.assign(tf.tensor_scatter_nd_update(self.images, slots[:, None], tf.where(keep, old, images)))
         return tf.where(exchanged[:, None, None, None], old, images)

@@ -22,7 +22,7 @@ def PatchDiscriminator(
     Each of the 30 x 30 logits of a 256 x 256 view sees 70 x 70 pixels; there is no sigmoid.
 
     Args:
-        input_shape: Height, width and channels of the view; at least 32 x 32.
+        input_shape: Height, width and channels of the view; at least 32 x 32, doubled for each scale above one.
         filters: Width of the first level; it doubles three times.
         normalization: "batch", "instance", "group", "layer" or "none".
         scales: Above 1, so many such networks look at the view at 1, 1/2, 1/4 of its resolution, and the model gives a
@@ -47,7 +47,13 @@ def _judge(x, filters: int, normalization: str, dtype, name: str):
         else:
             stride, padding = 2, "same"
         x = keras.layers.Conv2D(
-            channels, 4, stride, padding, use_bias=level == 0, kernel_initializer=initial_weights(), dtype=dtype
+            channels,
+            4,
+            stride,
+            padding,
+            use_bias=level == 0 or normalization == "none",
+            kernel_initializer=initial_weights(),
+            dtype=dtype,
         )(x)
         if level > 0:
             x = normalize(x, normalization, dtype)

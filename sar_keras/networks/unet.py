@@ -65,7 +65,13 @@ def UNetGenerator(
         # The innermost level is a single pixel at 256 x 256: an instance normalisation would erase it.
         bare = level in (0, depth - 1)
         x = keras.layers.Conv2D(
-            channels, 4, 2, "same", use_bias=bare, kernel_initializer=initial_weights(), dtype=dtype
+            channels,
+            4,
+            2,
+            "same",
+            use_bias=bare or normalization == "none",
+            kernel_initializer=initial_weights(),
+            dtype=dtype,
         )(x)
         if not bare:
             x = normalize(x, normalization, dtype)
