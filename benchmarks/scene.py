@@ -98,7 +98,7 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
             weight = np.outer(*ramps)[..., None].astype("float32")
             colours[window] += network(values[window][None, ..., None])[0].numpy() * weight
             weights[window] += weight
-    colours = ((colours / weights + 1) * 127.5).clip(0, 255).round().astype("uint8")
+    colours = (colours / weights).round().astype("uint8")
     profile.update(count=3, compress="deflate")
     with rasterio.open(destination, "w", **profile) as file:
         file.write(np.moveaxis(colours[margin : margin + height, margin : margin + width], -1, 0))

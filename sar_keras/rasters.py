@@ -24,7 +24,7 @@ from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
-CACHE = 64 * 2**20
+CACHE = 32 * 2**20
 _LARGEST_CACHE = 512 * 2**20
 # No instrument measures so little, in whatever units: a nodata value that the file does not declare.
 _SENTINEL = -999.0
@@ -180,11 +180,14 @@ class SarScene:
         left, top = max(columns.min() - ring, 0), max(rows.min() - ring, 0)
         right, bottom = min(columns.max() + 1 + ring, self.width), min(rows.max() + 1 + ring, self.height)
         values, valid = self._read(Window(left, top, right - left, bottom - top))
-        inside = np.ix_(rows - top, columns - left)
-        values, valid = values[inside], valid[inside]
-        values = np.where(valid[..., None], values, np.zeros((), values.dtype))
+        if ring or valid.shape != (height, width):  # else it lies inside the scene
+            inside = np.ix_(rows - top, columns - left)
+            values, valid = values[inside], valid[inside]
+        if not valid.all():
+            values = np.where(valid[..., None], values, np.zeros((), values.dtype))
         sar = self._scale.to_unit(values, self.units, self.limits).numpy()
-        sar[~valid] = self._neutral
+        if not valid.all():
+            sar[~valid] = self._neutral
         return sar, valid
 
     def thumbnail(self, window: Window, height: int, width: int) -> np.ndarray:
@@ -317,7 +320,9 @@ def _shifted(point: GroundControlPoint, window: Window) -> GroundControlPoint:
 def write(file: rasterio.io.DatasetWriter, column: int, row: int, pixels: np.ndarray, valid: np.ndarray) -> None:
     """Write uint8 (h, w, bands), black and masked where not `valid` (h, w), at a position of a file in mode "r+"."""
     window = Window(column, row, *valid.shape[::-1])
-    file.write(np.moveaxis(pixels * valid[..., None], -1, 0), window=window)
+    if not valid.all():
+        pixels = pixels * valid[..., None]
+    file.write(np.moveaxis(pixels, -1, 0), window=window)
     file.write_mask(valid, window=window)
 
 

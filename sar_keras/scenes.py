@@ -284,7 +284,10 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
 
 @functools.lru_cache(maxsize=2)
 def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
-    """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, (N, H, W, 3 or 4)."""
+    """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, as the outputs hold them.
+
+    (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
+    """
     if any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers):
         warnings.warn(
             "the model normalises each window by itself (instance or group normalisation): neighbouring windows may "
@@ -299,7 +302,11 @@ def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)])
     def run(sar):
-        return tf.concat(inner(sar), -1) if confidence else inner(sar, training=False)
+        optical, uncertainty = inner(sar) if confidence else (inner(sar, training=False), None)
+        levels = (optical + 1.0) * 127.5
+        if confidence:
+            levels = tf.concat([levels, uncertainty / UNCERTAINTY_STEP], -1)
+        return tf.clip_by_value(levels, 0.0, 255.0)
 
     run.inner = inner  # Keeps the layers alive, which a tf.function does not.
     return run
@@ -334,16 +341,17 @@ class _Blend:
     The weights of two windows add up to one everywhere, so that nothing needs to be divided in the end.
     """
 
-    def __init__(self, overlap: int):
+    def __init__(self, overlap: int, below: np.ndarray):
         self.overlap = overlap
         self.rising = (0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1))).astype("float32")
         self.right: np.ndarray | None = None  # (height, overlap, bands): what the window on the left gives to the next
-        self.below: np.ndarray | None = None  # (overlap, width, bands): what the row above gives to the next
-        self._next_below: list[np.ndarray] = []
-        self._column = 0  # where the next window's finished part begins
+        self.below = below  # (overlap, width, bands): what the rows above give to the next; changed in place
 
-    def add(self, values: np.ndarray, last_column: bool, last_row: bool) -> np.ndarray:
-        """Take a window (h, w, bands), which is changed, and give back its finished part, the upper left."""
+    def add(self, values: np.ndarray, column: int, first_row: bool, last_row: bool, last_column: bool) -> np.ndarray:
+        """Take the next window (h, w, bands), which is changed, and give back its finished part, the upper left.
+
+        `column` counts from the left border of the first window.
+        """
         shared, rising = self.overlap, self.rising
         if self.right is not None:
             values[:, :shared] = values[:, :shared] * rising[:, None] + self.right
@@ -352,15 +360,14 @@ class _Blend:
             width = values.shape[1] - shared
             self.right = values[:, width:] * rising[::-1, None]
             values = values[:, :width]
-        if self.below is not None:
-            above = self.below[:, self._column : self._column + values.shape[1]]
-            values[:shared] = values[:shared] * rising[:, None, None] + above
-        height = values.shape[0] - (0 if last_row else shared)
-        self._next_below.append(values[height:] * rising[: values.shape[0] - height][::-1, None, None])
-        self._column += values.shape[1]
-        if last_column:
-            self.below, self._next_below, self._column = np.concatenate(self._next_below, axis=1), [], 0
-        return values[:height]
+        between = self.below[:, column : column + values.shape[1]]
+        if not first_row:
+            values[:shared] = values[:shared] * rising[:, None, None] + between
+        if not last_row:
+            height = values.shape[0] - shared
+            between[:] = values[height:] * rising[::-1, None, None]
+            values = values[:height]
+        return values
 
 
 class _Partial:
@@ -415,17 +422,15 @@ class _Partial:
         return all(path.is_file() for path in self.files.values())
 
     def write(self, column: int, row: int, values: np.ndarray, valid: np.ndarray) -> None:
-        """Write finished colours in [-1, 1], and uncertainty where there is a fourth band, (h, w, 3 or 4)."""
+        """Write finished grey levels of 0..255, (h, w, 3 or 4): colours, and uncertainty as a fourth band."""
         self.seen = self.seen or bool(valid.any())
+        pixels = (values + np.float32(0.5)).astype(np.uint8)
         with rasters.writing(self.outputs["colours"]):
             for name, path in self.files.items():
                 if name not in self._open:
                     self._open[name] = rasterio.open(path, "r+")
-                if name == "colours":
-                    pixels = to_uint8(values[..., :3])
-                else:
-                    pixels = np.clip(np.rint(values[..., 3:] / UNCERTAINTY_STEP), 0, 255).astype(np.uint8)
-                rasters.write(self._open[name], column, row, pixels, valid)
+                bands = pixels[..., :3] if name == "colours" else pixels[..., 3:]
+                rasters.write(self._open[name], column, row, bands, valid)
 
     def finish_row(self, below: np.ndarray) -> None:
         """Note that one more row of windows is on disk; `below` is what it leaves to the next."""
@@ -474,10 +479,11 @@ def _hidden(path: Path, suffix: str) -> Path:
 
 def _run(network, scene, area: Window, rows: list[list[_Tile]], overlap: int, batch: int, partial, progress):
     """Bring the rows of windows that are not finished yet through the network and into the partial file."""
-    blend = _Blend(overlap)
-    blend.below = partial.below
-    last_row = rows[-1][0].row
-    last_column = rows[0][-1].column
+    first, last = rows[0][0], rows[-1][-1]
+    below = partial.below
+    if below is None:
+        below = np.zeros((overlap, last.column + last.width - first.column, partial.bands), "float32")
+    blend = _Blend(overlap, below)
 
     def read(places):
         return [
@@ -496,11 +502,12 @@ def _run(network, scene, area: Window, rows: list[list[_Tile]], overlap: int, ba
         windows, values = computed
         pixels = 0
         for index, (place, _, valid) in enumerate(windows):
-            ends_row = place.column == last_column
+            ends_row = place.column == last.column
             new = values.get(index)
             if new is None:
                 new = np.zeros((place.height, place.width, partial.bands), "float32")
-            finished = blend.add(new, ends_row, place.row == last_row)
+            rows_at_edge = place.row == first.row, place.row == last.row
+            finished = blend.add(new, place.column - first.column, *rows_at_edge, ends_row)
             top, left = max(-place.row, 0), max(-place.column, 0)
             bottom = min(finished.shape[0], int(area.height) - place.row)
             right = min(finished.shape[1], int(area.width) - place.column)
