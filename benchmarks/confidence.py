@@ -10,7 +10,6 @@ uses the first line (`sar_keras/confidence.py`); the last but one tells how far 
 """
 
 import argparse
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -19,14 +18,12 @@ import numpy as np
 import sar_keras
 
 
-def split_pairs_of(run: Path, split: str, size: int) -> list:
+def split_pairs_of(run: Path, split: str) -> list:
     from sar_keras.config import load_config
-    from sar_keras.data.pairs import find_pairs
     from sar_keras.data.splits import split_pairs
+    from sar_keras.evaluation import run_pairs
 
-    data = load_config(run / "config.yaml").data
-    root, layout = (run / "data", "terrain") if data.layout == "synthetic" else (data.root, data.layout)
-    pairs = split_pairs(find_pairs(root, layout, size=size).pairs, str(run / "split.csv"))
+    pairs = split_pairs(run_pairs(run, load_config(run / "config.yaml").data), str(run / "split.csv"))
     return [pair for pair in pairs if pair.split == split]
 
 
@@ -68,9 +65,9 @@ def outputs_on(run: Path, model, split: str, passes: int) -> dict[str, np.ndarra
     from sar_keras.data import pipeline
     from sar_keras.terminal import progress_bar
 
-    pairs = split_pairs_of(run, split, model.input_shape[1])
+    pairs = split_pairs_of(run, split)
     images = pipeline.load(pairs, model.input_shape[1], model.input_shape[-1])
-    images = dataclasses.replace(images, sar_scale=model.sar_scale)
+    images = images.scaled_as(model)
     dropout_model = with_dropout(model)
     plain, dropout = tf.function(model), tf.function(dropout_model)
     found: dict[str, list] = {"sar": [], "colour": [], "error": [], "turns": [], "dropout": []}

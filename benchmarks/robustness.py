@@ -6,7 +6,6 @@ Speckle of 4, 2 and 1 equivalent looks is added to the SAR patches, see `sar_ker
 tenth of the patches whose optical image has the steepest gradients, without added speckle.
 """
 
-import dataclasses
 from pathlib import Path
 
 import click
@@ -37,20 +36,15 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
 
     from sar_keras import losses, metrics
     from sar_keras.data import pipeline
-    from sar_keras.data.pairs import find_pairs
     from sar_keras.data.splits import split_pairs
+    from sar_keras.evaluation import run_pairs
     from sar_keras.sar import add_speckle
 
     config = load_config(run / "config.yaml")
-    root, layout = config.data.root, config.data.layout
-    if layout == "synthetic":
-        root, layout = run / "data", "terrain"
-    pairs = split_pairs(find_pairs(root, layout, size=config.data.image_size).pairs, str(run / "split.csv"))
+    pairs = split_pairs(run_pairs(run, config.data), str(run / "split.csv"))
     pairs = [pair for pair in pairs if pair.split == split]
     images = pipeline.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
-    images = dataclasses.replace(
-        images, sar_scale=generator.sar_scale, optical_scale=generator.optical_scale or images.optical_scale
-    )
+    images = images.scaled_as(generator)
     features = sar_keras.VGG16Features()
     found = {"as it is": [], "4 looks": [], "2 looks": [], "1 look": []}
     steepness = []

@@ -1,6 +1,5 @@
 """Trains several presets under equal terms on one split, and writes the comparison: tables, pictures, curves."""
 
-import dataclasses
 import datetime
 import json
 import os
@@ -10,21 +9,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw
 
 import sar_keras
 from sar_keras.callbacks import read_history
 from sar_keras.config import Config, keys, load_config, override
 from sar_keras.data import pipeline
-from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.distribution import describe, dtype_policy_for, strategy_for
 from sar_keras.errors import ConfigError, ModelError, OutputError, TrainingDiverged
-from sar_keras.evaluation import TITLES, evaluate
+from sar_keras.evaluation import TITLES, evaluate, run_pairs
 from sar_keras.files import atomic
-from sar_keras.images import to_uint8, write_image
+from sar_keras.images import captioned, to_uint8, write_image
 from sar_keras.inference import load_model
-from sar_keras.training import fit
+from sar_keras.training import evenly, fit
 
 PRESETS = (
     "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong",
@@ -71,6 +68,7 @@ def benchmark(
     first = next(iter(configs.values()))
     _check_that_they_compare(output, configs)
     split_file = _split(output, first)
+    report = None
     for name, config in configs.items():
         run = output / name
         if (run / "evaluation.json").is_file():
@@ -83,11 +81,10 @@ def benchmark(
         except TrainingDiverged as error:
             print(f"{name}: left out, it diverged: {error}", flush=True)
             continue
-        report = evaluate(run, split="test")
         with atomic(run / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n")
-        write_report(output)
-    return write_report(output)
+            temporary.write_text(json.dumps(evaluate(run, split="test"), indent=2) + "\n")
+        report = write_report(output)
+    return report or write_report(output)
 
 
 def _config(preset: str, data, minutes, steps, overrides) -> Config:
@@ -132,16 +129,9 @@ def _split(output: Path, config: Config) -> Path:
             synthetic.write_pairs(
                 output / "data", data.limit or 240, config.train.seed, data.image_size, progress_bar("drawing", "scene")
             )
-        pairs = split_pairs(_pairs(output, config), data.split, data.ratios, config.train.seed)
+        pairs = split_pairs(run_pairs(output, data), data.split, data.ratios, config.train.seed)
         write_split(pairs, path, data.root or output / "data")
     return path
-
-
-def _pairs(output: Path, config: Config) -> list[Pair]:
-    root, layout = config.data.root, config.data.layout
-    if layout == "synthetic":
-        root, layout = output / "data", "terrain"
-    return find_pairs(root, layout, size=config.data.image_size).pairs
 
 
 def write_report(output: Path) -> Path:
@@ -241,24 +231,19 @@ def _figures(result: dict, names: list[str]) -> list[str]:
 def _draw_patches(path: Path, runs: list[Path]) -> None:
     """The same test patches, a row each, across systems: SAR | each system | truth."""
     config = load_config(runs[0] / "config.yaml")
-    pairs = [pair for pair in split_pairs(_pairs(path.parent, config), config.data.split) if pair.split == "test"]
-    chosen = [pairs[index] for index in np.linspace(0, len(pairs) - 1, min(_PATCHES, len(pairs))).round().astype(int)]
+    pairs = split_pairs(run_pairs(path.parent, config.data), config.data.split)
+    chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
     images = pipeline.load(chosen, config.data.image_size, config.model.channels, config.data.resize)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
     columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}
     for run in runs:
         generator = load_model(run)
-        images = dataclasses.replace(
-            images, sar_scale=generator.sar_scale, optical_scale=generator.optical_scale or images.optical_scale
-        )
+        images = images.scaled_as(generator)
         sar, _ = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
         columns[run.name] = generator.predict(sar, batch_size=1, verbose=0)
     columns["truth"] = optical
     grid = np.hstack([np.vstack(to_uint8(column)) for column in columns.values()])
-    caption = Image.new("RGB", (grid.shape[1], 16), "white")
-    for index, name in enumerate(columns):
-        ImageDraw.Draw(caption).text((index * config.data.image_size + 4, 2), name, "black")
-    write_image(path, np.vstack([np.asarray(caption), grid]))
+    write_image(path, captioned(grid, list(columns)))
 
 
 def _draw_curves(path: Path, runs: list[Path]) -> None:

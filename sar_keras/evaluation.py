@@ -1,6 +1,6 @@
 """How good a trained model is, on pairs it has or has not seen, beside trivial baselines."""
 
-import dataclasses
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras import metrics
-from sar_keras.config import load_config
+from sar_keras.config import DataConfig, load_config
 from sar_keras.data import pipeline
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import split_pairs
@@ -80,7 +80,7 @@ def evaluate(
 
     images = _load(chosen, generator, config)
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
-    mean_colour = _mean_colour(images if split == "train" else _load(training, generator, config))
+    mean_colour = pipeline.mean_colour(images if split == "train" else _load(training, generator, config))
     features = VGG16Features() if protocol == "standard" else None
     ranked = generator.expected_error and protocol == "standard"
     errors: list[tuple[np.ndarray, np.ndarray]] = []
@@ -160,17 +160,22 @@ def table(report: dict, by: str | None = None) -> str:
     return "\n".join(lines)
 
 
+def run_pairs(run: Path, data: DataConfig, progress: Callable[[Iterable], Iterable] = iter) -> list[Pair]:
+    """The pairs that a run's configuration names, without their splits; procedural ones lie in the run's folder."""
+    root, layout = data.root, data.layout
+    if layout == "synthetic":
+        root, layout = run / "data", "terrain"
+    return find_pairs(root, layout, size=data.image_size, progress=progress).pairs
+
+
 def _pairs(path: Path, config, data, size: int) -> list[Pair]:
     own_split = path / "split.csv"
-    scenes = {"size": size, "progress": progress_bar("looking at", "scene")}
+    progress = progress_bar("looking at", "scene")
     if data is None:
         if config is None:
             raise ModelError(f"{path}: a bare .keras file knows no data; give some with --data")
-        root, layout = config.data.root, config.data.layout
-        if layout == "synthetic":
-            root, layout = path / "data", "terrain"
-        return split_pairs(find_pairs(root, layout, **scenes).pairs, str(own_split))
-    pairs = find_pairs(data, **scenes).pairs
+        return split_pairs(run_pairs(path, config.data, progress), str(own_split))
+    pairs = find_pairs(data, size=size, progress=progress).pairs
     if own_split.is_file():
         try:
             return split_pairs(pairs, str(own_split))
@@ -185,15 +190,7 @@ def _load(pairs: list[Pair], generator: keras.Model, config) -> pipeline.Images:
     _, size, _, channels = generator.input_shape
     resize = bool(config and config.data.resize)
     images = pipeline.load(pairs, size, channels, resize, progress_bar("reading", "pair", len(pairs)))
-    # The model's scales, not those of the pairs at hand.
-    return dataclasses.replace(
-        images, sar_scale=generator.sar_scale, optical_scale=generator.optical_scale or images.optical_scale
-    )
-
-
-def _mean_colour(images: pipeline.Images) -> np.ndarray:
-    batches = pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1)
-    return np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
+    return images.scaled_as(generator)
 
 
 def _to_fraction(images: tf.Tensor) -> np.ndarray:

@@ -169,10 +169,26 @@ def colorize_files(
         check_writable_suffix(destination)
         if source.resolve() == destination.resolve():
             raise OutputError(f"{destination}: would replace its own input; give another -o")
+    return do_all(
+        jobs, lambda source, destination: write_image(destination, colorize(model, source)), "images", progress
+    )
+
+
+def do_all(
+    jobs: list[tuple[Path, Path]],
+    work: Callable[[Path, Path], object],
+    kind: str,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> list[Path]:
+    """Do `work(source, destination)` for each job, whichever of several fail, and return the destinations.
+
+    Raises:
+        SomeFailed: some of several failed; it names them. A single one raises its own error.
+    """
     done, failures = [], []
     for source, destination in progress(jobs):
         try:
-            write_image(destination, colorize(model, source))
+            work(source, destination)
             done.append(destination)
         except SarKerasError as error:
             if len(jobs) == 1:
@@ -180,27 +196,39 @@ def colorize_files(
             failures.append(str(error))
     if failures:
         raise SomeFailed(
-            f"{len(failures)} of {len(jobs)} images failed, the others are done:\n  " + "\n  ".join(failures)
+            f"{len(failures)} of {len(jobs)} {kind} failed, the others are done:\n  " + "\n  ".join(failures)
         )
     return done
+
+
+def destinations(found: Iterable[tuple[Path, Path]], output: Path, suffix: str) -> list[tuple[Path, Path]]:
+    """(source, destination) for each (source, its place below the folder `output`).
+
+    Raises:
+        OutputError: two sources would become one file.
+    """
+    jobs: dict[Path, Path] = {}
+    for source, below in found:
+        destination = (output / below).with_suffix(suffix)
+        if destination in jobs:
+            raise OutputError(f"{source} and {jobs[destination]} would both become {destination}; rename one")
+        jobs[destination] = source
+    return [(source, destination) for destination, source in jobs.items()]
 
 
 def _outputs_for(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
     if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
         return [(inputs[0], output)]
-    jobs: dict[Path, Path] = {}
+    found: list[tuple[Path, Path]] = []
     for source in inputs:
-        found = [source]
-        if source.is_dir():
-            found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
-            if not found:
-                raise DataError(f"{source}: holds no images ({', '.join(SUFFIXES)})")
-        for path in found:
-            below = path.relative_to(source) if source.is_dir() else Path(path.name)
-            destination = (output / below).with_suffix(".png")
-            if destination in jobs:
-                raise OutputError(f"{path} and {jobs[destination]} would both become {destination}; rename one")
-            jobs[destination] = path
+        if not source.is_dir():
+            found.append((source, Path(source.name)))
+            continue
+        images = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not images:
+            raise DataError(f"{source}: holds no images ({', '.join(SUFFIXES)})")
+        found += [(path, path.relative_to(source)) for path in images]
+    jobs = destinations(found, output, ".png")
     if output.is_file():
         raise OutputError(f"{output}: is a file; several inputs need a folder as -o")
-    return [(source, destination) for destination, source in jobs.items()]
+    return jobs

@@ -28,10 +28,10 @@ import sar_keras
 from sar_keras import rasters
 from sar_keras.confidence import with_uncertainty
 from sar_keras.distribution import dtype_policy_for
-from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed
+from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import atomic
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
-from sar_keras.inference import load_model
+from sar_keras.inference import destinations, do_all, load_model
 from sar_keras.networks import any_size, with_policy
 from sar_keras.sar import Scale
 
@@ -153,19 +153,7 @@ def colorize_scenes(
     """
     if options.get("preview") and len(jobs) > 1:
         raise OutputError(f"--preview shows one scene, here are {len(jobs)}; leave it out")
-    done, failures = [], []
-    for source, destination in jobs:
-        try:
-            done.append(colorize_scene(model, source, destination, log=log, **options))
-        except SarKerasError as error:
-            if len(jobs) == 1:
-                raise
-            failures.append(str(error))
-    if failures:
-        raise SomeFailed(
-            f"{len(failures)} of {len(jobs)} scenes failed, the others are done:\n  " + "\n  ".join(failures)
-        )
-    return done
+    return do_all(jobs, functools.partial(colorize_scene, model, log=log, **options), "scenes")
 
 
 def find_scenes(inputs: list[Path], output: Path) -> list[tuple[Path, Path]] | None:
@@ -196,13 +184,7 @@ def find_scenes(inputs: list[Path], output: Path) -> list[tuple[Path, Path]] | N
         return [(inputs[0], output if to_tiff else output / Path(inputs[0].name).with_suffix(".tif"))]
     if output.suffix and not output.is_dir():
         raise OutputError(f"{output}: is a file; several scenes need a folder as -o")
-    jobs: dict[Path, Path] = {}
-    for path, below in found:
-        destination = (output / below).with_suffix(".tif")
-        if destination in jobs:
-            raise OutputError(f"{path} and {jobs[destination]} would both become {destination}; rename one")
-        jobs[destination] = path
-    return [(source, destination) for destination, source in jobs.items()]
+    return destinations(found, output, ".tif")
 
 
 def count_pixels(jobs: list[tuple[Path, Path]], window: tuple[int, int, int, int] | None = None) -> int:

@@ -125,7 +125,7 @@ def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
 
 
 def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimizers.Optimizer, float]]:
-    """The optimizers of a model, each with the learning rate that the configuration gives it.
+    """The optimizers of a model that has not trained yet, each with its learning rate.
 
     Raises:
         ConfigError: a schedule, which `train.decay` would overrule.
@@ -139,7 +139,7 @@ def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimiz
             raise ConfigError(
                 f"train.decay: optimizer.{which} has a schedule of its own; give it a number, or no decay"
             )
-        rates.append((own, float(optimizer(config, which).learning_rate.numpy())))
+        rates.append((own, float(own.learning_rate.numpy())))
     return rates
 
 

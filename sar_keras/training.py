@@ -133,11 +133,15 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             for phase in phases:
                 share = phase.epochs / (train.epochs + config.refinement.epochs)
                 phase.minutes = train.minutes and train.minutes * share
-        decay = None
+        if config.loss.warm_up:
+            phases[0].callbacks.append(callbacks.WarmUp(config.loss.warm_up))
         if train.decay:
-            total = train.epochs * steps
-            rates = systems.learning_rates(config, model)
-            decay = callbacks.Decay(train.decay, rates, total, phases[0].minutes, phases[0].progress)
+            rates, total = systems.learning_rates(config, model), train.epochs * steps
+            phases[0].callbacks.append(
+                callbacks.Decay(train.decay, rates, total, phases[0].minutes, phases[0].progress)
+            )
+        if train.average:
+            phases[0].callbacks.append(callbacks.AverageWeights(train.average))
         # Of the whole state, all but the position in the data, which follows from the number of steps.
         checkpoint = tf.train.Checkpoint(
             dropout_seeds=systems.dropout_seeds(model.generator),
@@ -165,7 +169,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         if chosen
     }
     samples = {
-        split: next(iter(pipeline.evaluation_dataset(images, _evenly(indices[split], _SAMPLES), _SAMPLES)))
+        split: next(iter(pipeline.evaluation_dataset(images, evenly(indices[split], _SAMPLES), _SAMPLES)))
         for split in ("train", "validation")
         if indices[split]
     }
@@ -179,9 +183,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         last = index == len(phases) - 1
         twin = systems.build_saved_generator(config) if last else systems.build_generator(config)
         if phase.finished:
-            if last:
-                twin.set_weights(phase.model.final_generator.get_weights())
-                save_model(twin, run / "generator.keras", *scales)
+            twin.set_weights(phase.model.final_generator.get_weights())
             continue
         if index:
             print("refinement: the autoencoder behind the generator", flush=True)
@@ -205,9 +207,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             verbose=0,
             shuffle=False,
             callbacks=[
-                *([callbacks.WarmUp(config.loss.warm_up)] if config.loss.warm_up and not index else []),
-                *([decay] if decay and not index else []),
-                *([callbacks.AverageWeights(train.average)] if phase.model.averaged else []),
+                *phase.callbacks,
                 callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),
                 callbacks.SaveRun(run, manager, phase.progress, twin, scales, history),
@@ -216,10 +216,10 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                 callbacks.SampleGrids(run, samples),
             ],
         )
+    expected_error = None
     if "validation" in datasets:
-        held_out = progress_bar("learning its errors", "batch")(datasets["validation"])
-        expected_error = fit_expected_error(twin, held_out)
-        save_model(twin, run / "generator.keras", *scales, expected_error)
+        expected_error = fit_expected_error(twin, progress_bar("learning its errors", "batch")(datasets["validation"]))
+    save_model(twin, run / "generator.keras", *scales, expected_error)
     if history:
         callbacks.plot_history(history, run / "history.png")
     _print_closing(run, phases[-1].model, images, indices["train"], datasets)
@@ -230,12 +230,14 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
 class _Phase:
     """One of the trainings of a run: of the generator, then of a refinement where there is one.
 
-    `minutes` is its limit in training time, or None. `progress` is saved with the weights.
+    `minutes` is its limit in training time, or None. `callbacks` are those that the other has not. `progress` is saved
+    with the weights.
     """
 
     model: Colorizer
     epochs: int
     minutes: float | None
+    callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     progress: dict[str, tf.Variable] = dataclasses.field(
         default_factory=lambda: {
             "epochs": tf.Variable(0, dtype=tf.int64),
@@ -287,14 +289,14 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 f"{run / 'split.csv'}: lists {listed} pairs, {len(pairs)} of them are in {root}; restore them"
             )
         return pairs
-    chosen = _evenly(found.pairs, data.limit or len(found.pairs))
+    chosen = evenly(found.pairs, data.limit or len(found.pairs))
     pairs = split_pairs(chosen, data.split, data.ratios, config.train.seed)
     if any(pair.window for pair in pairs):
         print(f"gap     {len(chosen) - len(pairs)} of {len(chosen)} windows lie between the splits and are left out")
     return pairs
 
 
-def _evenly(items: list, count: int) -> list:
+def evenly(items: list, count: int) -> list:
     """At most `count` items, spread over the list."""
     return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
 
@@ -315,8 +317,7 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, 
 
 def _print_closing(run: Path, model, images, train_indices: list[int], datasets: dict) -> None:
     if "test" in datasets:
-        batches = pipeline.evaluation_dataset(images, _evenly(train_indices, 500), 1)
-        mean_colour = np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
+        mean_colour = pipeline.mean_colour(images, evenly(train_indices, 500))
         scores, baseline = [], []
         for sar, truth in progress_bar("testing", "batch")(datasets["test"]):
             scores.append(metrics.psnr(truth, model(sar, training=False)))

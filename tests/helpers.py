@@ -18,6 +18,20 @@ TINY = [
 ]
 
 
+def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None:
+    """Of a network whose height and width are multiples of 8: `sar` is (2, 32, 32, 1)."""
+    import keras
+
+    from sar_keras.networks import any_size
+
+    optical = generator.predict(sar, verbose=0)
+    assert optical.shape == (2, 32, 32, 3) and np.abs(optical).max() <= 1
+    generator.save(path)
+    again = keras.saving.load_model(path, safe_mode=True)
+    np.testing.assert_allclose(again.predict(sar, verbose=0), optical, atol=1e-6)
+    assert any_size(again)(np.zeros((1, 40, 64, 1), "float32")).shape == (1, 40, 64, 3)
+
+
 def read_rows(path: Path) -> list[dict]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -56,6 +56,11 @@ class Images:
         sar, optical = tf.numpy_function(self._read_files, [index], [tf.float32, tf.float32], stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
 
+    def scaled_as(self, generator) -> "Images":
+        """The same images with the scales that a model from `load_model` was trained with, as far as it knows them."""
+        optical_scale = generator.optical_scale or self.optical_scale
+        return dataclasses.replace(self, sar_scale=generator.sar_scale, optical_scale=optical_scale)
+
     def _to_unit(self, sar, optical) -> tuple[tf.Tensor, tf.Tensor]:
         return self.sar_scale.to_unit(sar, self.sar_units), self.optical_scale.to_unit(
             optical, self.optical_scale.units
@@ -207,6 +212,12 @@ def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> t
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     dataset = dataset.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _without_sharding(dataset.batch(batch_size)).prefetch(tf.data.AUTOTUNE)
+
+
+def mean_colour(images: Images, indices: list[int] | None = None) -> np.ndarray:
+    """The mean colour (3,), in [-1, 1], of the optical images at `indices`, or of all."""
+    batches = evaluation_dataset(images, list(range(len(images.pairs))) if indices is None else indices, 1)
+    return np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
 
 
 def _patch(sar, optical, images: Images, seed, augment: bool) -> tuple[tf.Tensor, tf.Tensor]:
