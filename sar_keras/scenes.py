@@ -32,7 +32,7 @@ from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import atomic
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
 from sar_keras.inference import destinations, do_all, load_model
-from sar_keras.networks import any_size, with_policy
+from sar_keras.networks import any_size, for_inference
 from sar_keras.sar import Scale
 
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
@@ -276,10 +276,8 @@ def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
             "differ in brightness; larger ones (--tile) differ less",
             stacklevel=3,
         )
-    computing = model
-    if precision != "float32":
-        computing = with_policy(model, dtype_policy_for(precision))
-        computing.expected_error = getattr(model, "expected_error", None)
+    computing = for_inference(model, dtype_policy_for(precision))
+    computing.expected_error = getattr(model, "expected_error", None)
     inner = with_uncertainty(computing) if confidence else any_size(computing)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from sar_keras.networks import any_size
+from sar_keras.networks import any_size, for_inference
 from sar_keras.networks.unet import UNetGenerator
 
 
@@ -50,6 +50,21 @@ def test_same_weights_for_other_sizes(random):
     np.testing.assert_array_equal(wide(sar), generator(sar))
     generator.weights[0].assign(generator.weights[0] * 2)
     np.testing.assert_array_equal(wide(sar), generator(sar))
+
+
+@pytest.mark.parametrize("upsampling", ["resize", "transpose"])
+def test_for_inference_computes_the_same_without_batch_normalisation(upsampling, random):
+    generator = UNetGenerator((64, 64, 1), 4, upsampling=upsampling)
+    for weight in generator.weights:
+        weight.assign(
+            random.uniform(0.5, 1.5, weight.shape) if weight.ndim == 1 else random.normal(0, 0.1, weight.shape)
+        )
+    fast = for_inference(generator)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fast.layers)
+    sar = random.uniform(-1, 1, (2, 64, 64, 1)).astype("float32")
+    optical = generator.predict(sar, verbose=0)
+    assert optical.std() > 0.05
+    np.testing.assert_allclose(fast.predict(sar, verbose=0), optical, atol=1e-5)
 
 
 def test_output_is_float32_under_bfloat16():

@@ -1,0 +1,48 @@
+"""What each addition to `strong` brings, which view of the discriminator is better, and what speckle in training does.
+
+    python benchmarks/ablation.py --data DIR --minutes 5 -o ablation [--only without_warm_up ...] [--set KEY=VALUE ...]
+
+Trains variants of presets under equal minutes on one split, and writes the report of `sar-keras benchmark` for them.
+Goes on where it stopped.
+"""
+
+from pathlib import Path
+
+import click
+
+import sar_keras
+from sar_keras.config import load_config, override
+
+# Name to the preset and what differs from it.
+VARIANTS = {
+    "strong_all": ("strong", []),
+    "without_multi_scale": ("strong", ["model.scales=1"]),
+    "without_feature_matching": ("strong", ["loss.feature_matching=0"]),
+    "without_warm_up": ("strong", ["loss.warm_up=0"]),
+    "without_average": ("strong", ["train.average=0"]),
+    "without_discriminator": ("strong", ["loss.adversarial=0", "loss.feature_matching=0", "loss.warm_up=0"]),
+    "with_speckle": ("strong", ["data.speckle=true"]),
+    "default_luma": ("default", ["model.view=luma"]),
+    "default_rgb": ("default", ["model.view=rgb"]),
+}
+
+
+@click.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--minutes", default=5.0, show_default=True)
+@click.option("-o", "--output", default=Path("ablation"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
+def main(data: Path, minutes: float, output: Path, only: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    configs = output / "configs"
+    configs.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in only or VARIANTS:
+        preset, changes = VARIANTS[name]
+        paths.append(configs / f"{name}.yaml")
+        override(load_config(preset), changes).save(paths[-1])
+    print(sar_keras.benchmark(output, tuple(map(str, paths)), data, minutes, overrides=overrides))
+
+
+if __name__ == "__main__":
+    main()
