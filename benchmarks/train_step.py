@@ -10,6 +10,7 @@ JSON line with `images_per_s` and take `{train|infer} --batch N [--bf16] [--chan
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -53,12 +54,6 @@ def in_a_process(command: list) -> float:
     return json.loads(result.stdout.splitlines()[-1])["images_per_s"]
 
 
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", type=Path, default=DEFAULT_PEER)
@@ -71,11 +66,15 @@ def main() -> None:
         print(json.dumps({"images_per_s": rate}))
         return
 
+    from sar_keras.comparison import processor
+
     has_peer = (
         arguments.peer.is_file()
         and not subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode
     )
-    print(f"{processor()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, images/s, median\n")
+    print(
+        f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, images/s, median\n"
+    )
     print(f"| work | batch | precision | sar_keras | {'PyTorch' if has_peer else 'PyTorch (not installed)'} |")
     print("|---|---|---|---|---|")
     for kind, batch, low in CASES:

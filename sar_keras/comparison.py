@@ -161,13 +161,13 @@ def _about(run: Path) -> dict:
         "seed": config.train.seed,
         "leaks": audit(read_split(run.parent / "split.csv")).leaks,
         "device": describe(strategy_for(config.train.strategy), dtype_policy_for(config.train.precision)),
-        "machine": f"{os.cpu_count()} cores, {_processor()}",
+        "machine": f"{os.cpu_count()} cores, {processor()}",
         "software": f"sar_keras {sar_keras.__version__}, TensorFlow {tf.__version__}, Keras {keras.__version__}",
         "date": str(datetime.date.today()),
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,0 +1,174 @@
+"""How near training and inference come to the machine's limit, where the rest goes, and what a large GPU should do.
+
+    python benchmarks/roofline.py [--steps 5]
+
+Measures the rate of matrix products and the memory bandwidth of this machine, counts the floating point operations of
+each graph as TensorFlow runs it (what no output needs is left out), and divides.
+"""
+
+import collections
+import glob
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import click
+import numpy as np
+
+import sar_keras
+from sar_keras.config import load_config
+
+sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
+import tensorflow as tf  # noqa: E402
+
+from sar_keras import systems  # noqa: E402
+from sar_keras.comparison import processor  # noqa: E402
+from sar_keras.networks import any_size, for_inference  # noqa: E402
+
+# Dense bfloat16 matrix products, from the vendor's data sheets, TFLOP/s.
+GPUS = {"A100 (312 TFLOP/s)": 312, "H100 SXM (989 TFLOP/s)": 989}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+KINDS = {
+    "Conv2DBackpropInput": "convolutions, gradient of their input",
+    "Conv2DBackpropFilter": "convolutions, gradient of their weights",
+    "Conv2D": "convolutions",
+    "MatMul": "matrix products",
+}
+
+
+@click.command()
+@click.option("--steps", default=5, show_default=True)
+def main(steps: int) -> None:
+    print(
+        f"{os.cpu_count()} x {processor()}, TensorFlow {tf.__version__}, Python {platform.python_version()}, {time.strftime('%F')}\n"
+    )
+    peaks = {precision: matrix_rate(precision) for precision in POLICIES}
+    for precision, rate in peaks.items():
+        print(f"matrix products, {precision}: {rate:.0f} GFLOP/s")
+    print(f"memory: {bandwidth():.0f} GB/s\n")
+    print("| work | precision | batch | GFLOP an image | images/s | GFLOP/s | of the matrix products' rate |")
+    print("|---|---|---|---|---|---|---|")
+    shares, profiles = {}, {}
+    for name, precision, batch, build in works():
+        function, arguments = build(POLICIES[precision], batch)
+        operations = gflop(function, arguments) / batch
+        seconds = median_seconds(lambda run=function, given=arguments: run(*given), steps)
+        rate = operations * batch / seconds
+        share = rate / peaks[precision]
+        print(
+            f"| {name} | {precision} | {batch} | {operations:.1f} | {batch / seconds:.2f} | {rate:.0f} | {share:.0%} |",
+            flush=True,
+        )
+        if precision == "bfloat16":
+            shares[name] = operations, share
+            profiles[name] = profile(function, arguments)
+    print("\nWhere processor time goes, in bfloat16:\n")
+    for work, kinds in profiles.items():
+        print(f"- {work}: " + ", ".join(f"{kind} {part:.0%}" for kind, part in kinds.items()))
+    print("\nProjection, not measured: images/s on a GPU that reaches the same share of its peak in bfloat16\n")
+    print("| work | " + " | ".join(GPUS) + " |")
+    print("|---" * (1 + len(GPUS)) + "|")
+    for name, (operations, share) in shares.items():
+        rates = [f"{tera * 1000 * share / operations:.0f}" for tera in GPUS.values()]
+        print(f"| {name} | " + " | ".join(rates) + " |")
+
+
+def works() -> list[tuple[str, str, int, Callable]]:
+    """(name, precision, batch, function of policy and batch that gives a function and its arguments)."""
+    return [
+        ("training step of `paper`", "float32", 4, training("paper")),
+        ("training step of `paper`", "bfloat16", 4, training("paper")),
+        ("training step of `strong`", "bfloat16", 8, training("strong")),
+        ("inference, `paper`", "float32", 4, inference("paper")),
+        ("inference, `paper`", "bfloat16", 4, inference("paper")),
+        ("inference, `strong`", "bfloat16", 4, inference("strong")),
+    ]
+
+
+def training(preset: str) -> Callable:
+    def build(policy: str, batch: int):
+        model = systems.build_model(load_config(preset), policy)
+        model.stop_training = False
+        return tf.function(lambda sar, optical: model.train_step((sar, optical))), _images(batch, 1, 3)
+
+    return build
+
+
+def inference(preset: str) -> Callable:
+    def build(policy: str, batch: int):
+        network = any_size(for_inference(systems.build_generator(load_config(preset)), policy))
+        return tf.function(lambda sar: network(sar, training=False)), _images(batch, 1)
+
+    return build
+
+
+def _images(batch: int, *channels: int) -> list[tf.Tensor]:
+    random = np.random.default_rng(0)
+    return [tf.constant(random.uniform(-1, 1, (batch, 256, 256, count)), tf.float32) for count in channels]
+
+
+def median_seconds(run: Callable, steps: int) -> float:
+    for _ in range(2):
+        run()
+    seconds = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        tf.nest.flatten(run())[0].numpy()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def matrix_rate(precision: str, size: int = 4096) -> float:
+    """GFLOP/s of a matrix product, the best of several."""
+    a, b = (tf.cast(tf.random.normal((size, size)), precision) for _ in range(2))
+    product = tf.function(lambda: tf.matmul(a, b)[0, 0])
+    return max(2 * size**3 / median_seconds(product, 1) / 1e9 for _ in range(8))
+
+
+def bandwidth(size: int = 2**26) -> float:
+    """GB/s of a sum of two arrays much larger than the caches: two reads and a write."""
+    a, b = (tf.random.normal((size,)) for _ in range(2))
+    add = tf.function(lambda: a + b)
+    return max(3 * 4 * size / median_seconds(add, 1) / 1e9 for _ in range(8))
+
+
+def gflop(function, arguments: list[tf.Tensor]) -> float:
+    """Operations of one call, two to a multiplication with an addition."""
+    graph = function.get_concrete_function(*arguments).graph
+    kept = [tensor.op.name for tensor in graph.outputs] + [operation.name for operation in graph.control_outputs]
+    pruned = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(add_shapes=True), kept)
+    with tf.Graph().as_default() as alone:
+        tf.import_graph_def(pruned, name="")
+    options = tf.compat.v1.profiler.ProfileOptionBuilder(tf.compat.v1.profiler.ProfileOptionBuilder.float_operation())
+    return tf.compat.v1.profiler.profile(alone, options=options.with_empty_output().build()).total_float_ops / 1e9
+
+
+def profile(function, arguments: list[tf.Tensor], calls: int = 3) -> dict[str, float]:
+    """Kind of operation to its share of all operations' time."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
+            for _ in range(calls):
+                tf.nest.flatten(function(*arguments))[0].numpy()
+        space = xplane_pb2.XSpace()
+        with open(glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)[0], "rb") as file:
+            space.ParseFromString(file.read())
+    spent = collections.Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                # Operations are called name:Type, among events such as Executor::Process.
+                _, _, kind = plane.event_metadata[event.metadata_id].name.partition(":")
+                if kind.isidentifier() and "inference" not in kind:
+                    known = next((title for part, title in KINDS.items() if part in kind), "the rest")
+                    spent[known] += event.duration_ps
+    total = sum(spent.values())
+    return {kind: picoseconds / total for kind, picoseconds in spent.most_common()}
+
+
+if __name__ == "__main__":
+    main()
