@@ -42,9 +42,8 @@ KINDS = {
 @click.command()
 @click.option("--steps", default=5, show_default=True)
 def main(steps: int) -> None:
-    print(
-        f"{os.cpu_count()} x {processor()}, TensorFlow {tf.__version__}, Python {platform.python_version()}, {time.strftime('%F')}\n"
-    )
+    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
+    print(f"{machine}, TensorFlow {tf.__version__}, {time.strftime('%F')}\n")
     peaks = {precision: matrix_rate(precision) for precision in POLICIES}
     for precision, rate in peaks.items():
         print(f"matrix products, {precision}: {rate:.0f} GFLOP/s")

@@ -72,9 +72,8 @@ def main() -> None:
         arguments.peer.is_file()
         and not subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode
     )
-    print(
-        f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}, images/s, median\n"
-    )
+    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
+    print(f"{machine}, {time.strftime('%Y-%m-%d')}, images/s, median\n")
     print(f"| work | batch | precision | sar_keras | {'PyTorch' if has_peer else 'PyTorch (not installed)'} |")
     print("|---|---|---|---|---|")
     for kind, batch, low in CASES:
