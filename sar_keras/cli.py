@@ -1,8 +1,11 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
+import contextlib
 import errno
 import shutil
+import signal
 import sys
+import threading
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import click
 
 import sar_keras
-from sar_keras.errors import DataError, OutputError, SarKerasError
+from sar_keras.errors import DataError, OutputError, SarKerasError, Stopped, is_disk_full
 
 _PATH = click.Path(path_type=Path, readable=False)
 
@@ -24,16 +27,34 @@ class _Group(click.Group):
                 # Images need no place on Earth.
                 warnings.filterwarnings("ignore", "Dataset has no geotransform")
                 warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
-                return super().invoke(context)
+                with _termination():
+                    return super().invoke(context)
         except SarKerasError as error:
             _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("stopped", 130)
+        except KeyboardInterrupt as error:
+            _fail(str(error) or "stopped", 130)
         except Exception as error:
             line = _environment_error(error)
             if line is None:
                 raise
             _fail(line, 2)
+
+
+@contextlib.contextmanager
+def _termination():
+    """Let SIGTERM clean up as Ctrl-C does, instead of ending the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        raise Stopped("stopped")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(line: str, exit_code: int) -> None:
@@ -43,9 +64,8 @@ def _fail(line: str, exit_code: int) -> None:
 
 def _environment_error(error: Exception) -> str | None:
     """The line for a full disk or a forbidden place, whichever library met it; None for what is a bug."""
-    text = " ".join(str(error).split())
     number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text or "errno = 28" in text:
+    if is_disk_full(error):
         return "the disk is full: free some space, or write elsewhere (--out, -o)"
     if isinstance(error, PermissionError) or number == errno.EROFS:
         return f"{_visible(error.filename)}: no permission to read or write there"
@@ -71,7 +91,7 @@ def main() -> None:
 @click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
 @click.option("--out", type=_PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last finished epoch.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
 def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
     """Train a colorizer.
 

@@ -114,12 +114,29 @@ class TrainConfig(_Section):
     epochs: int = Field(100, ge=1)
     minutes: float | None = Field(None, gt=0)
     steps_per_epoch: int | None = Field(None, ge=1)
+    checkpoint_every: str = "10 minutes"
+    keep: int = Field(2, ge=1)
+    best: Literal["psnr", "l1"] = "psnr"
     batch_size: int = Field(4, ge=1)
     decay: float = Field(0.0, ge=0, le=1)
     average: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
     strategy: Literal["auto", "one", "mirrored"] = "auto"
+
+    @pydantic.field_validator("checkpoint_every")
+    @classmethod
+    def _an_interval(cls, text):
+        interval(text)
+        return text
+
+
+def interval(text: str) -> tuple[float, str]:
+    """Read "1 epoch", "500 steps" or "10 minutes" as a number and "epoch", "step" or "minute"."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) (epoch|step|minute)s?", text)
+    if not match or not float(match[1]):
+        raise ValueError('must be such as "1 epoch", "500 steps" or "10 minutes"')
+    return float(match[1]), match[2]
 
 
 class Config(_Section):

@@ -8,6 +8,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import rasterio.windows
@@ -181,12 +182,7 @@ def training_dataset(
     chosen, count = tf.constant(indices, tf.int64), len(indices)
 
     def load_pair(position, stream):
-        # Of a seed, index_shuffle uses the lower bits only, so that the streams must differ there.
-        once_through = position // count if stream == 0 else -1 - position // count
-        index = tf.random.experimental.index_shuffle(
-            position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
-        )
-        sar, optical = images.read(chosen[index])
+        sar, optical = images.read(chosen[_shuffled(position, count, seed, stream)])
         # Another stream than the order's, one number a position.
         own = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
         sar, optical = _patch(sar, optical, images, own, augment)
@@ -200,6 +196,27 @@ def training_dataset(
     positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
     dataset = positions.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _without_sharding(dataset.batch(batch_size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffled(position: tf.Tensor, count: int, seed: int, stream: int) -> tf.Tensor:
+    """Which of `count` items stands at a position of an endless sequence of passes; each pass has its own order."""
+    # Of a seed, index_shuffle uses the lower bits only, so that the streams must differ there.
+    once_through = position // count if stream == 0 else -1 - position // count
+    return tf.random.experimental.index_shuffle(
+        position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
+    )
+
+
+def files_of_step(
+    images: Images, indices: list[int], batch_size: int, seed: int, step: int, paired: bool = True
+) -> list[Path]:
+    """The files that step `step`, from 0, of a `training_dataset` with these arguments reads."""
+    positions = tf.range(step * batch_size, (step + 1) * batch_size, dtype=tf.int64)
+    sar, optical = (
+        [images.pairs[indices[int(_shuffled(position, len(indices), seed, stream))]] for position in positions]
+        for stream in (0, 0 if paired else 1)
+    )
+    return [path for a, b in zip(sar, optical, strict=True) for path in (a.sar, b.optical)]
 
 
 def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> tf.data.Dataset:
