@@ -251,15 +251,48 @@ def data() -> None:
     """Look at training data, or make some."""
 
 
+_ALLOW_OUTSIDE = click.option(
+    "--allow-outside", is_flag=True, help="Let a manifest name images that do not lie below its own folder."
+)
+
+
 @data.command()
 @click.argument("folder", type=_PATH, metavar="DIR")
 @_SIZE
-def scan(folder: Path, size: int) -> None:
+@_ALLOW_OUTSIDE
+def check(folder: Path, size: int, allow_outside: bool) -> None:
+    """Read every pair in DIR and report what is wrong: exit code 0 if nothing is, else 1.
+
+    Broken, blank, duplicate, mis-sized and misaligned images, values that are no numbers, and images without a partner.
+    The shift between the images of a pair is searched for in a sample; it is seen where it is that of a whole scene, or
+    very clear.
+    """
+    from sar_keras.data.check import check as check_pairs
+    from sar_keras.terminal import progress_bar
+
+    def progress(pairs, total):
+        return progress_bar("checking", "pair", total)(pairs)
+
+    pairs, findings = check_pairs(folder, size, allow_outside=allow_outside, progress=progress)
+    for finding in findings:
+        click.echo(f"{finding.kind}: {finding.text}")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(finding.kind for finding in findings).items())
+    click.echo(f"{pairs} pairs: {kinds or 'nothing found'}")
+    if findings:
+        sys.exit(1)
+
+
+@data.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@_SIZE
+@_ALLOW_OUTSIDE
+def scan(folder: Path, size: int, allow_outside: bool) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
     from sar_keras.data.pairs import find_pairs
     from sar_keras.terminal import progress_bar
 
-    found = find_pairs(folder, size=size, progress=progress_bar("looking at", "scene"))
+    progress = progress_bar("looking at", "scene")
+    found = find_pairs(folder, size=size, progress=progress, allow_outside=allow_outside)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
     scene_width = max(12, *(len(scene) for _, _, scene in rows))
@@ -279,9 +312,18 @@ def scan(folder: Path, size: int) -> None:
 @click.option("-o", "--output", required=True, type=_PATH, metavar="FILE.csv")
 @click.option("--by", type=click.Choice(["scene", "blocks", "random", "sen12-v2"]), default="scene", show_default=True)
 @_SIZE
+@_ALLOW_OUTSIDE
 @click.option("--ratios", nargs=3, type=click.FloatRange(0), default=(0.8, 0.1, 0.1), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def split(folder: Path, output: Path, by: str, size: int, ratios: tuple[float, float, float], seed: int) -> None:
+def split(
+    folder: Path,
+    output: Path,
+    by: str,
+    size: int,
+    allow_outside: bool,
+    ratios: tuple[float, float, float],
+    seed: int,
+) -> None:
     """Split the pairs of DIR, a folder or a CSV manifest, into train, validation and test.
 
     Whole scenes are kept together; the windows of GeoTIFF scenes also by blocks, with a gap between the splits.
@@ -296,7 +338,8 @@ def split(folder: Path, output: Path, by: str, size: int, ratios: tuple[float, f
         raise DataError("--ratios: the share of train must be above 0")
     if output.exists():
         raise OutputError(f"{output}: exists already; give another -o")
-    found = find_pairs(folder, must_exist=False, size=size, progress=progress_bar("looking at", "scene")).pairs
+    progress = progress_bar("looking at", "scene")
+    found = find_pairs(folder, must_exist=False, size=size, progress=progress, allow_outside=allow_outside).pairs
     pairs = split_pairs(found, by, ratios, seed)
     write_split(pairs, output, folder.parent if folder.is_file() else folder)
     shares = Counter(pair.split for pair in pairs)

@@ -37,6 +37,8 @@ class DataConfig(_Section):
     split: str = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     limit: int | None = Field(None, ge=2)
+    on_error: Literal["stop", "skip"] = "stop"
+    allow_outside: bool = False
     augment: bool = True
     speckle: bool = False
 

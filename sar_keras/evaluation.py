@@ -166,7 +166,7 @@ def run_pairs(run: Path, data: DataConfig, progress: Callable[[Iterable], Iterab
     root, layout = data.root, data.layout
     if layout == "synthetic":
         root, layout = run / "data", "terrain"
-    return find_pairs(root, layout, size=data.image_size, progress=progress).pairs
+    return find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside).pairs
 
 
 def _pairs(run: Path, config, data, size: int) -> list[Pair]:
@@ -176,7 +176,8 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
         if config is None:
             raise ModelError(f"{run}: is no run directory: its .keras files know no data; give some with --data")
         return split_pairs(run_pairs(run, config.data, progress), str(own_split))
-    pairs = find_pairs(data, size=size, progress=progress).pairs
+    allow_outside = bool(config and config.data.allow_outside)
+    pairs = find_pairs(data, size=size, progress=progress, allow_outside=allow_outside).pairs
     if own_split.is_file():
         try:
             return split_pairs(pairs, str(own_split))

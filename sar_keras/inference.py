@@ -150,6 +150,11 @@ def colorize(model: keras.Model, image, units: str = "auto") -> np.ndarray:
     scale = getattr(model, "sar_scale", Scale())
     units = guess_units(values, scale) if units == "auto" else units
     warn_if_units_differ(units, scale, name)
+    missing = ~np.isfinite(values)
+    if missing.all():
+        raise DataError(f"{name} holds no data: no value is a number")
+    if missing.any():  # as in scenes
+        values = np.where(missing, np.median(values[~missing]), values)
     if not hasattr(model, "colorizer"):
         model.colorizer = colorizer(model)
     return model.colorizer(scale.to_unit(values, units)).numpy()

@@ -28,7 +28,7 @@ from sar_keras.terminal import progress_bar
 # Keys that a resumed run may have changed.
 _MAY_CHANGE = (
     "train.epochs", "train.minutes", "refinement.epochs", "train.checkpoint_every", "train.keep", "train.best",
-    "data.root",
+    "data.root", "data.on_error", "data.allow_outside",
 )  # fmt: skip
 _SAMPLES = 4  # pairs in a sample grid
 
@@ -129,7 +129,9 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         config.model.channels,
         config.data.resize,
         progress=progress_bar("reading", "pair", len(pairs)),
+        on_error=config.data.on_error,
     )
+    pairs = images.pairs
     indices = {
         split: [index for index, pair in enumerate(pairs) if pair.split == split]
         for split in ("train", "validation", "test")
@@ -333,7 +335,8 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 image_size=data.image_size,
                 progress=progress_bar("drawing", "scene"),
             )
-    found = find_pairs(root, layout, size=data.image_size, progress=progress_bar("looking at", "scene"))
+    progress = progress_bar("looking at", "scene")
+    found = find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
     if found.unpaired:
         first, many = found.unpaired[0], len(found.unpaired)
         raise DataError(
