@@ -179,6 +179,29 @@ _Loader.add_implicit_resolver(
 )
 
 
+# Values in a configuration's file. Aliases could make millions of them out of a few lines.
+_MOST_VALUES = 10_000
+
+
+def _load_yaml(text: str):
+    """Safe YAML of a size that a configuration has; raises yaml.YAMLError or ValueError."""
+    try:
+        tree = yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    pending, count = [tree], 0
+    while pending:
+        value = pending.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError(f"holds more than {_MOST_VALUES} values")
+        if isinstance(value, dict):
+            pending += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            pending += value
+    return tree
+
+
 def presets() -> list[str]:
     return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
 
@@ -198,7 +221,7 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
                 "for a file of your own give its path, ending in .yaml"
             )
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+        tree = _load_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.__class__.__name__}); give a preset or a YAML file"
@@ -238,7 +261,7 @@ def _with_overrides(tree: dict, overrides) -> dict:
         if not equals or not key:
             raise ConfigError(f"--set {text}: must be KEY=VALUE, such as train.epochs=2")
         try:
-            value = yaml.load(value, _Loader)
+            value = _load_yaml(value)
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"--set {text}: the value is not YAML") from error
         *sections, last = key.split(".")

@@ -18,7 +18,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from sar_keras import images  # noqa: F401  silences rasterio's warning of rasters without a georeference
+from sar_keras import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.errors import DataError, OutputError
 from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
@@ -222,7 +222,7 @@ def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
         DataError: no such file, or not a raster.
     """
     try:
-        return rasterio.open(path)
+        source = rasterio.open(path)
     except RasterioIOError as error:
         # The name need not be that of a file: GDAL knows /vsizip/..., NETCDF:file:variable ...
         if not Path(path).exists():
@@ -230,6 +230,12 @@ def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
         if not os.access(path, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
         raise DataError(f"{path}: not a raster that GDAL can read; copy it again or remove it") from error
+    try:
+        images.refuse_bomb_blocks(path, source)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def is_georeferenced(path: Path) -> bool:

@@ -179,6 +179,6 @@ def _shifted_scenes(pairs: list[Pair], seen: list[_Seen]) -> list[Finding]:
         row, column, certainty = shift_of(np.mean(matches, axis=0))
         if len(matches) >= _FEWEST and certainty > _SURE and np.hypot(row, column) > 2:
             name = " ".join(filter(None, (season, scene))) or "pairs of unknown scenes"
-            text = f"{name}: the optical images fit better moved by {column:+d} columns, {row:+d} rows ({len(matches)} pairs)"
-            findings.append(Finding("misaligned", text))
+            text = f"the optical images fit better moved by {column:+d} columns, {row:+d} rows"
+            findings.append(Finding("misaligned", f"{name}: {text} ({len(matches)} pairs)"))
     return findings

@@ -27,7 +27,7 @@ _FOLDERS = (("s1", "s2"), ("sar", "optical"), ("sar", "rgb"), ("sar", "opt"), ("
 # What the names of the two scenes of a pair differ in: the sensor, and which of its bands.
 _SCENE_SIDES = {"s1": "sar", "sar": "sar", "s2": "optical", "optical": "optical", "opt": "optical", "rgb": "optical"}
 _SCENE_BANDS = ("vv", "vh", "hh", "hv", "rgb")
-_SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d+)$")
+_SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def pair_from_names(sar: Path, optical: Path, terrain: str | None = None) -> Pai
     """A pair with the season, scene and patch that the name of its SAR image tells, if it is a SEN1-2 name."""
     name = _SEN12_NAME.match(sar.stem)
     if not name:
-        patch = re.search(r"_p(\d+)$", sar.stem)
+        patch = re.search(r"_p(\d{1,18})$", sar.stem)
         return Pair(sar, optical, terrain, patch=int(patch[1]) if patch else None)
     return Pair(sar, optical, terrain, name["season"], name["scene"], int(name["patch"]))
 

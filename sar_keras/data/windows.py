@@ -10,6 +10,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.transform import xy
 
 from sar_keras.errors import DataError
+from sar_keras.images import refuse_bomb_blocks
 
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
@@ -45,6 +46,8 @@ def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
             rasterio.open(sar, driver="GTiff") as sar_scene,
             rasterio.open(optical, driver="GTiff") as optical_scene,
         ):
+            for path, scene in ((sar, sar_scene), (optical, optical_scene)):
+                refuse_bomb_blocks(path, scene)
             _check(sar_scene, optical_scene, sar, optical, size)
             columns, rows = sar_scene.width // size, sar_scene.height // size
             # Power and digital numbers are never zero, but an 8-bit image of calm water is.

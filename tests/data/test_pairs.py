@@ -1,5 +1,6 @@
 import csv
 
+import numpy as np
 import pytest
 from helpers import write_scenes
 

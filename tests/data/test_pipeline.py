@@ -268,6 +268,6 @@ def test_the_files_of_a_step_are_those_that_it_reads(hundred):
     for paired in (True, False):
         step = training_dataset(images, indices, 8, seed=3, augment=False, first_step=5, paired=paired)
         ((sar, optical),) = take(step, 1)
-        shown = [int(round(float(image[0, 0, 0] + 1) * 127.5)) for both in zip(sar, optical) for image in both]
+        shown = [round(float(image[0, 0, 0] + 1) * 127.5) for both in zip(sar, optical, strict=True) for image in both]
         files = files_of_step(images, indices, 8, 3, 5, paired)
         assert [int(path.stem) for path in files] == shown
