@@ -1,6 +1,8 @@
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -152,10 +154,7 @@ def test_intervals(tmp_path, tiny_run):
             sar_keras.load_config("quick", [f"train.checkpoint_every={text}"])
     config = sar_keras.load_config("quick", [*TINY, "train.checkpoint_every=2 steps", "train.keep=9"])
     run = sar_keras.fit(config, tmp_path / "run")
-    # The last step of an epoch waits for what belongs to its end.
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
-        f"step-{step:08d}" for step in (2, 3, 5, 6)
-    ]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [f"step-{step:08d}" for step in (2, 4, 6)]
     check_equal(run, tiny_run)
 
 
@@ -164,3 +163,30 @@ def test_the_best_epoch_is_kept():
     assert callbacks.best_epoch(history, "psnr") == 2
     assert callbacks.best_epoch([{"epoch": 1, "val_l1": 0.2}, {"epoch": 2, "val_l1": 0.1}], "l1") == 2
     assert callbacks.best_epoch([{"epoch": 1}], "psnr") is None
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(command, small_disk, tiny_run, monkeypatch):
+    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    run, filler = small_disk / "run", small_disk / "filler"
+    after = callbacks.Progress.on_train_batch_end
+
+    def fill_after_four_steps(self, batch, logs=None):
+        after(self, batch, logs)
+        if int(self.model.optimizer.iterations) == 4:
+            with filler.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)) == 4096:
+                    pass
+
+    def fill(self, batch, logs=None):
+        with contextlib.suppress(OSError):
+            fill_after_four_steps(self, batch, logs)
+
+    monkeypatch.setattr(callbacks.Progress, "on_train_batch_end", fill)
+    code, _, err = command("fit", "--out", run, *SET, "--set", "train.checkpoint_every=1 steps")
+    assert code == 2 and "disk is full" in one_line(err) and f"--out {run} --resume" in err
+    monkeypatch.undo()
+    filler.unlink()
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000002", "step-00000003"]
+    code, out, _ = command("fit", "--out", run, "--resume")
+    assert code == 0 and out.startswith("resumed after epoch 1, step 3\n")
+    check_equal(tiny_run, run)
