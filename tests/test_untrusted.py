@@ -6,6 +6,7 @@
 import io
 import json
 import os
+import shutil
 import zipfile
 
 import keras
@@ -53,7 +54,7 @@ def test_a_model_with_code_in_it_is_refused(tmp_path):
     ran = str(tmp_path / "ran")
     layer = keras.layers.Lambda(lambda x: [os.mkdir(ran), x][1], output_shape=(64, 64, 3))
     keras.Model(image, layer(image)).save(tmp_path / "evil.keras")
-    os.rmdir(ran)
+    shutil.rmtree(ran, ignore_errors=True)
     with pytest.raises(ModelError, match=r"evil\.keras"):
         sar_keras.load_model(tmp_path / "evil.keras")
     assert not os.path.exists(ran)
@@ -88,10 +89,8 @@ def test_decompression_bombs_are_refused_by_a_limit_that_can_be_moved(tmp_path, 
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "sparse_ok": True}
     with rasterio.open(tiff, "w", width=64, height=64, **profile):
         pass
-    with rasterio.open(block, "w", width=20_000, height=20_000, blockysize=20_000, compress="deflate", **profile):
-        pass
-    with pytest.raises(DataError, match="20000 x 20000 pixels"):
-        read_image(block, 1, rasterio.windows.Window(0, 0, 8, 8))  # all of it must be unpacked for that
+    with rasterio.open(block, "w", width=512, height=512, blockysize=512, compress="deflate", **profile) as file:
+        file.write(np.ones((1, 512, 512), np.uint8))
     huge = bytearray(png.read_bytes())
     huge[16:24] = (60_000).to_bytes(4, "big") * 2
     (tmp_path / "huge.png").write_bytes(huge)
@@ -102,6 +101,8 @@ def test_decompression_bombs_are_refused_by_a_limit_that_can_be_moved(tmp_path, 
             with pytest.raises(DataError, match=f"{path.name}.*(pixels|readable).*{MAX_PIXELS if limit else ''}"):
                 read_image(path, 1)
     monkeypatch.setenv(MAX_PIXELS, str(64 * 64))
+    with pytest.raises(DataError, match="512 x 512 pixels"):
+        read_image(block, 1, rasterio.windows.Window(0, 0, 8, 8))  # all of it must be unpacked for that
     assert read_image(png, 1).shape == read_image(tiff, 1).shape == (64, 64, 1)
     monkeypatch.setenv(MAX_PIXELS, "many")
     with pytest.raises(ConfigError, match=MAX_PIXELS):
