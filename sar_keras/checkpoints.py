@@ -60,7 +60,7 @@ class Checkpoints:
         """The newest intact checkpoint, or None where there has been none yet; broken ones are removed with a warning.
 
         Raises:
-            OutputError: there are checkpoints, but none is intact.
+            OutputError: there are checkpoints, but none is intact, or they are an earlier version's.
         """
         broken = []
         found = None
@@ -69,7 +69,7 @@ class Checkpoints:
                 found = path, Position(**json.loads((path / _POSITION).read_text()))
                 break
             broken.append(path)
-        if broken and not found:
+        if not found and any(self.folder.glob("[!.]*")):
             raise OutputError(f"{self.folder}: no checkpoint is intact; begin again with another --out")
         for path in broken:
             warnings.warn(f"{path}: torn or changed since it was written; taking the one before", stacklevel=2)

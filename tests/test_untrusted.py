@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -93,12 +94,13 @@ def test_decompression_bombs_are_refused_by_a_limit_that_can_be_moved(tmp_path, 
         file.write(np.ones((1, 512, 512), np.uint8))
     huge = bytearray(png.read_bytes())
     huge[16:24] = (60_000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
     (tmp_path / "huge.png").write_bytes(huge)
     for limit in (None, 64 * 64 - 1):
         if limit:
             monkeypatch.setenv(MAX_PIXELS, str(limit))
         for path in (tmp_path / "huge.png", *([png, tiff] if limit else [])):
-            with pytest.raises(DataError, match=f"{path.name}.*(pixels|readable).*{MAX_PIXELS if limit else ''}"):
+            with pytest.raises(DataError, match=f"{path.name}.*pixels.*{MAX_PIXELS}"):
                 read_image(path, 1)
     monkeypatch.setenv(MAX_PIXELS, str(64 * 64))
     with pytest.raises(DataError, match="512 x 512 pixels"):
