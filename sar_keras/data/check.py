@@ -39,8 +39,10 @@ _SURE, _SURE_ALONE = 4.5, 6.0
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that is wrong: "broken", "mis-sized", "blank", "no numbers", "other type", "duplicate", "misaligned"
-    or "no partner"; and a line that says where."""
+    """Something that is wrong, and a line that says where.
+
+    `kind` is "broken", "mis-sized", "blank", "no numbers", "other type", "duplicate", "misaligned" or "no partner".
+    """
 
     kind: str
     text: str
