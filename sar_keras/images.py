@@ -58,6 +58,11 @@ def refuse_bomb_blocks(path, source: rasterio.DatasetReader) -> None:
         refuse_bomb(path, width, height, source.count)
 
 
+def is_gdals(error: Exception) -> bool:
+    """Whether rasterio raised it, whose errors are of several families, some of them private; or tags are no text."""
+    return type(error).__module__.startswith("rasterio") or isinstance(error, UnicodeDecodeError)
+
+
 def read_image(path: str | os.PathLike, count: int, window: Window | None = None) -> np.ndarray:
     """Read the first `count` bands of a PNG, JPEG or TIFF, or fewer where it has fewer: (H, W, bands), dtype as stored.
 

@@ -6,11 +6,10 @@ import numpy as np
 import rasterio
 import rasterio.warp
 import rasterio.windows
-from rasterio.errors import RasterioIOError
 from rasterio.transform import xy
 
 from sar_keras.errors import DataError
-from sar_keras.images import refuse_bomb_blocks
+from sar_keras.images import is_gdals, refuse_bomb_blocks
 
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
@@ -54,7 +53,9 @@ def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
             missing = _missing(sar_scene, columns, rows, size, zero_is_missing=sar_scene.dtypes[0] != "uint8")
             missing |= _missing(optical_scene, columns, rows, size, zero_is_missing=True)
             boxes = _boxes(sar_scene, columns, rows, size)
-    except RasterioIOError as error:
+    except Exception as error:
+        if not is_gdals(error):
+            raise
         raise DataError(f"{sar} and {optical.name}: cannot be read as GeoTIFF ({error})") from error
     share = missing.reshape(rows, _SAMPLES, columns, _SAMPLES).mean((1, 3))
     windows = [
