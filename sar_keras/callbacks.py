@@ -1,8 +1,12 @@
 """What a run shows and writes while it trains."""
 
+import contextlib
 import csv
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -10,8 +14,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from sar_keras.checkpoints import Checkpoints, Position
+from sar_keras.config import interval
 from sar_keras.distribution import training_clock
-from sar_keras.errors import TrainingDiverged
+from sar_keras.errors import Stopped, TrainingDiverged
 from sar_keras.files import atomic
 from sar_keras.images import sample_grid, write_image
 from sar_keras.inference import save_model
@@ -44,25 +50,24 @@ def _step(model) -> int:
     return model.steps_before + int(model.optimizer.iterations.numpy())
 
 
-class StopWhenNotFinite(keras.callbacks.Callback):
-    """Stops the run before a loss that is not a number, or infinite, can reach a checkpoint."""
+# The end of the message of a run that diverged.
+LOWER = (
+    "the last checkpoint stays as it is. A lower learning rate (optimizer.generator.config.learning_rate) or "
+    "train.precision=float32 usually helps"
+)
 
-    def on_train_batch_end(self, batch, logs=None):
-        broken = [name for name, value in logs.items() if not np.isfinite(value)]
-        if broken:
-            self._stop(", ".join(broken))
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Stops the run before weights that are not finite are used further: of finite gradients an optimizer made them."""
 
     def on_epoch_end(self, epoch, logs=None):
-        # The last step's losses were taken before its update.
-        for name, part in self.model.state.items():
-            if isinstance(part, keras.Model) and not all(np.isfinite(weight).all() for weight in part.get_weights()):
-                self._stop(f"the {name}'s weights")
+        check_finite(self.model)
 
-    def _stop(self, what: str) -> None:
-        raise TrainingDiverged(
-            f"{what} not finite at step {_step(self.model)}; nothing of this epoch is kept. "
-            "A lower learning rate (optimizer.generator.config.learning_rate) or train.precision=float32 usually helps"
-        )
+
+def check_finite(model) -> None:
+    for name, part in model.state.items():
+        if isinstance(part, keras.Model) and not all(np.isfinite(weight).all() for weight in part.get_weights()):
+            raise TrainingDiverged(f"the {name}'s weights are not finite after step {_step(model)}; {LOWER}")
 
 
 class WarmUp(keras.callbacks.Callback):
@@ -163,13 +168,20 @@ class StopAfter(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A progress bar an epoch with every term on a terminal, and one line an epoch everywhere."""
+    """A progress bar an epoch with every term on a terminal, and one line an epoch everywhere.
+
+    `epochs` are those of the run.
+    """
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.perf_counter()
         self._bar = tqdm(
             total=self.params["steps"],
-            desc=f"epoch {epoch + 1}/{self.params['epochs']}",
+            desc=f"epoch {epoch + 1}/{self.epochs}",
             unit="step",
             leave=False,
             dynamic_ncols=True,
@@ -185,7 +197,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self._started
         self._bar.close()
-        print(f"epoch {epoch + 1}/{self.params['epochs']}  {seconds:.0f} s  {_terms(logs)}", flush=True)
+        print(f"epoch {epoch + 1}/{self.epochs}  {seconds:.0f} s  {_terms(logs)}", flush=True)
 
 
 def _terms(logs: dict) -> str:
@@ -195,37 +207,117 @@ def _terms(logs: dict) -> str:
 
 
 class SaveRun(keras.callbacks.Callback):
-    """After each epoch writes a checkpoint, the float32 generator and history.csv, in this order.
+    """After each epoch writes history.csv, the float32 generator, and the best one; checkpoints when they are due.
+
+    The last of the callbacks: what a checkpoint is about is on disk before the checkpoint is, so that a run that is
+    killed between them writes it again.
 
     Args:
         run: The run directory.
-        manager: Keeps the checkpoints.
-        progress: "epochs" of it counts the finished epochs of this phase of the run.
+        checkpoints: Where they go.
+        state: What a checkpoint holds.
+        every: See `train.checkpoint_every`.
+        steps: Of an epoch.
+        progress: Position of this phase of the run: "epochs" finished, and "steps" into the one under way.
+        epochs_before, epochs: Of earlier phases, and of the run until this phase ends.
         generator: A float32 twin of the generator that trains, to be saved.
         scales: Of the SAR and the optical images, saved with the generator.
         history: Rows of earlier sittings, one dict an epoch; extended here.
+        best: See `train.best`.
+        signals: What `noting_signals` yields.
     """
 
     def __init__(
         self,
         run: Path,
-        manager: tf.train.CheckpointManager,
+        checkpoints: Checkpoints,
+        state: tf.train.Checkpoint,
+        every: str,
+        steps: int,
         progress: dict[str, tf.Variable],
+        epochs_before: int,
+        epochs: int,
         generator: keras.Model,
         scales: tuple[Scale, Scale],
         history: list[dict],
+        best: str,
+        signals: list[int],
     ):
         super().__init__()
-        self.run, self.manager, self.progress = run, manager, progress
-        self.generator, self.scales, self.history = generator, scales, history
+        self.run, self.checkpoints, self.state, self.steps = run, checkpoints, state, steps
+        self.progress, self.epochs_before, self.epochs = progress, epochs_before, epochs
+        self.generator, self.scales, self.history, self.best = generator, scales, history, best
+        self.signals = signals
+        self._every, self._unit = interval(every)
+        self._since = {"epoch": 0, "step": 0}
+        self._saved_at = time.monotonic()
+
+    def on_train_begin(self, logs=None):
+        # Keras sets them to zero when the epoch begins; this one goes on.
+        self._means = [variable.numpy() for variable in self.model.running_means()]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.progress["steps"].numpy():
+            for variable, value in zip(self.model.running_means(), self._means, strict=True):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress["steps"].assign_add(1)
+        self._since["step"] += 1
+        if self.progress["steps"].numpy() < self.steps and not self.model.stop_training:
+            self._save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
         self.progress["epochs"].assign_add(1)
-        self.manager.save()
-        self.generator.set_weights(self.model.final_generator.get_weights())
-        save_model(self.generator, self.run / "generator.keras", *self.scales)
+        self.progress["steps"].assign(0)
+        self._since["epoch"] += 1
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         write_history(self.history, self.run / "history.csv")
+        self.generator.set_weights(self.model.final_generator.get_weights())
+        save_model(self.generator, self.run / "generator.keras", *self.scales)
+        if best_epoch(self.history, self.best) == epoch + 1:
+            save_model(self.generator, self.run / "generator_best.keras", *self.scales)
+        self._save_if_due(finished=epoch + 1 == self.epochs or self.model.stop_training)
+
+    def _save_if_due(self, finished: bool = False) -> None:
+        since = self._since | {"minute": (time.monotonic() - self._saved_at) / 60}
+        if not (finished or self.signals or since[self._unit] >= self._every):
+            return
+        check_finite(self.model)
+        epochs, steps = (int(self.progress[name].numpy()) for name in ("epochs", "steps"))
+        position = Position(self.epochs_before + epochs, steps, _step(self.model))
+        self.checkpoints.save(self.state, position)
+        self._since, self._saved_at = {"epoch": 0, "step": 0}, time.monotonic()
+        if self.signals:
+            line = f"stopped {position}; saved. To go on: sar-keras fit --out {self.run} --resume"
+            raise KeyboardInterrupt(line) if self.signals[0] == signal.SIGINT else Stopped(line)
+
+
+@contextlib.contextmanager
+def noting_signals() -> Iterator[list[int]]:
+    """Yield a list that SIGTERM and Ctrl-C are added to in place of what they do else; a second one stops at once."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+
+    def note(number, frame):
+        if noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def best_epoch(history: list[dict], figure: str) -> int | None:
+    """The epoch of the best validation figure, "psnr" or "l1", the first of equals; None without validation."""
+    values = {row["epoch"]: row[f"val_{figure}"] for row in history if f"val_{figure}" in row}
+    return (max if figure == "psnr" else min)(values, key=values.get) if values else None
 
 
 def write_history(history: list[dict], path: Path) -> None:
@@ -252,11 +344,8 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
     def __init__(self, logs: Path):
         super().__init__()
-        self.folder = logs
-
-    def on_train_begin(self, logs=None):
-        self._train = tf.summary.create_file_writer(str(self.folder / "train"))
-        self._validation = tf.summary.create_file_writer(str(self.folder / "validation"))
+        self._train = tf.summary.create_file_writer(str(logs / "train"))
+        self._validation = tf.summary.create_file_writer(str(logs / "validation"))
 
     def on_train_batch_end(self, batch, logs=None):
         step = _step(self.model)
@@ -268,14 +357,27 @@ class TensorBoardScalars(keras.callbacks.Callback):
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         self._write(self._train, {name: value for name, value in logs.items() if not name.startswith("val_")}, step)
         self._write(self._validation, validation, step)
-        self._train.flush()
-        self._validation.flush()
 
     @staticmethod
     def _write(writer, values: dict, step: int) -> None:
         with writer.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
+        # A checkpoint may follow, behind which nothing is written again.
+        writer.flush()
+
+
+def forget_events_after(step: int, logs: Path) -> None:
+    """Remove what TensorBoard would show twice when a run goes on from `step`; and a last event that is cut off."""
+    for path in logs.rglob("events.*"):
+        kept = []
+        with contextlib.suppress(tf.errors.DataLossError):
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                if tf.compat.v1.Event.FromString(record).step <= step:
+                    kept.append(record)
+        with atomic(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+            for record in kept:
+                writer.write(record)
 
 
 class SampleGrids(keras.callbacks.Callback):
@@ -284,20 +386,20 @@ class SampleGrids(keras.callbacks.Callback):
     Args:
         run: The run directory.
         samples: Name ("train", "validation") to a batch (sar, optical).
+        epochs: Of the run.
     """
 
-    def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]]):
+    def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]], epochs: int):
         super().__init__()
-        self.folder, self.samples = run, samples
+        self.folder, self.samples, self.epochs = run, samples, epochs
+        self._writer = tf.summary.create_file_writer(str(run / "logs" / "samples"))
 
     def on_train_begin(self, logs=None):
-        self._writer = tf.summary.create_file_writer(str(self.folder / "logs" / "samples"))
         self._generate = tf.function(lambda sar: self.model(sar, training=False))
 
     def on_epoch_end(self, epoch, logs=None):
-        epochs = self.params["epochs"]
-        last = epoch + 1 == epochs or self.model.stop_training
-        if (epoch + 1) % max(1, epochs // _GRIDS_A_RUN) and not last:
+        last = epoch + 1 == self.epochs or self.model.stop_training
+        if (epoch + 1) % max(1, self.epochs // _GRIDS_A_RUN) and not last:
             return
         step = _step(self.model)
         for name, (sar, optical) in self.samples.items():

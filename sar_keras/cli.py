@@ -1,8 +1,11 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
+import contextlib
 import errno
 import shutil
+import signal
 import sys
+import threading
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import click
 
 import sar_keras
-from sar_keras.errors import DataError, OutputError, SarKerasError
+from sar_keras.errors import DataError, OutputError, SarKerasError, Stopped, is_disk_full
 
 _PATH = click.Path(path_type=Path, readable=False)
 
@@ -24,16 +27,34 @@ class _Group(click.Group):
                 # Images need no place on Earth.
                 warnings.filterwarnings("ignore", "Dataset has no geotransform")
                 warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
-                return super().invoke(context)
+                with _termination():
+                    return super().invoke(context)
         except SarKerasError as error:
             _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("stopped", 130)
+        except KeyboardInterrupt as error:
+            _fail(str(error) or "stopped", 130)
         except Exception as error:
             line = _environment_error(error)
             if line is None:
                 raise
             _fail(line, 2)
+
+
+@contextlib.contextmanager
+def _termination():
+    """Let SIGTERM clean up as Ctrl-C does, instead of ending the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        raise Stopped("stopped")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(line: str, exit_code: int) -> None:
@@ -43,9 +64,8 @@ def _fail(line: str, exit_code: int) -> None:
 
 def _environment_error(error: Exception) -> str | None:
     """The line for a full disk or a forbidden place, whichever library met it; None for what is a bug."""
-    text = " ".join(str(error).split())
     number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text or "errno = 28" in text:
+    if is_disk_full(error):
         return "the disk is full: free some space, or write elsewhere (--out, -o)"
     if isinstance(error, PermissionError) or number == errno.EROFS:
         return f"{_visible(error.filename)}: no permission to read or write there"
@@ -71,7 +91,7 @@ def main() -> None:
 @click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
 @click.option("--out", type=_PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last finished epoch.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
 def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
     """Train a colorizer.
 
@@ -231,15 +251,48 @@ def data() -> None:
     """Look at training data, or make some."""
 
 
+_ALLOW_OUTSIDE = click.option(
+    "--allow-outside", is_flag=True, help="Let a manifest name images that do not lie below its own folder."
+)
+
+
 @data.command()
 @click.argument("folder", type=_PATH, metavar="DIR")
 @_SIZE
-def scan(folder: Path, size: int) -> None:
+@_ALLOW_OUTSIDE
+def check(folder: Path, size: int, allow_outside: bool) -> None:
+    """Read every pair in DIR and report what is wrong: exit code 0 if nothing is, else 1.
+
+    Broken, blank, duplicate, mis-sized and misaligned images, values that are no numbers, and images without a partner.
+    The shift between the images of a pair is searched for in a sample; it is seen where it is that of a whole scene, or
+    very clear.
+    """
+    from sar_keras.data.check import check as check_pairs
+    from sar_keras.terminal import progress_bar
+
+    def progress(pairs, total):
+        return progress_bar("checking", "pair", total)(pairs)
+
+    pairs, findings = check_pairs(folder, size, allow_outside=allow_outside, progress=progress)
+    for finding in findings:
+        click.echo(f"{finding.kind}: {finding.text}")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(finding.kind for finding in findings).items())
+    click.echo(f"{pairs} pairs: {kinds or 'nothing found'}")
+    if findings:
+        sys.exit(1)
+
+
+@data.command()
+@click.argument("folder", type=_PATH, metavar="DIR")
+@_SIZE
+@_ALLOW_OUTSIDE
+def scan(folder: Path, size: int, allow_outside: bool) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
     from sar_keras.data.pairs import find_pairs
     from sar_keras.terminal import progress_bar
 
-    found = find_pairs(folder, size=size, progress=progress_bar("looking at", "scene"))
+    progress = progress_bar("looking at", "scene")
+    found = find_pairs(folder, size=size, progress=progress, allow_outside=allow_outside)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
     scene_width = max(12, *(len(scene) for _, _, scene in rows))
@@ -259,9 +312,18 @@ def scan(folder: Path, size: int) -> None:
 @click.option("-o", "--output", required=True, type=_PATH, metavar="FILE.csv")
 @click.option("--by", type=click.Choice(["scene", "blocks", "random", "sen12-v2"]), default="scene", show_default=True)
 @_SIZE
+@_ALLOW_OUTSIDE
 @click.option("--ratios", nargs=3, type=click.FloatRange(0), default=(0.8, 0.1, 0.1), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def split(folder: Path, output: Path, by: str, size: int, ratios: tuple[float, float, float], seed: int) -> None:
+def split(
+    folder: Path,
+    output: Path,
+    by: str,
+    size: int,
+    allow_outside: bool,
+    ratios: tuple[float, float, float],
+    seed: int,
+) -> None:
     """Split the pairs of DIR, a folder or a CSV manifest, into train, validation and test.
 
     Whole scenes are kept together; the windows of GeoTIFF scenes also by blocks, with a gap between the splits.
@@ -276,7 +338,8 @@ def split(folder: Path, output: Path, by: str, size: int, ratios: tuple[float, f
         raise DataError("--ratios: the share of train must be above 0")
     if output.exists():
         raise OutputError(f"{output}: exists already; give another -o")
-    found = find_pairs(folder, must_exist=False, size=size, progress=progress_bar("looking at", "scene")).pairs
+    progress = progress_bar("looking at", "scene")
+    found = find_pairs(folder, must_exist=False, size=size, progress=progress, allow_outside=allow_outside).pairs
     pairs = split_pairs(found, by, ratios, seed)
     write_split(pairs, output, folder.parent if folder.is_file() else folder)
     shares = Counter(pair.split for pair in pairs)

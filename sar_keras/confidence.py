@@ -38,6 +38,14 @@ class ExpectedError:
     low: list[float]
     high: list[float]
 
+    def __post_init__(self):
+        # It may come out of somebody's model file.
+        numbers = np.concatenate([self.coefficients, self.low, self.high]).astype(float)
+        if (len(self.coefficients), len(self.low), len(self.high)) != (len(_TERMS), 3, 3) or not all(
+            np.isfinite(numbers)
+        ):
+            raise ValueError("not an expected error: ten coefficients and two ranges of three numbers")
+
     def __call__(self, optical: tf.Tensor) -> tf.Tensor:
         """Optical (N, H, W, 3) in [-1, 1] to the expected error (N, H, W, 1), of RGB in [0, 1]; at least 0."""
         channels = tf.unstack(tf.clip_by_value(optical, self.low, self.high), axis=-1)

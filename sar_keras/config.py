@@ -37,6 +37,8 @@ class DataConfig(_Section):
     split: str = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     limit: int | None = Field(None, ge=2)
+    on_error: Literal["stop", "skip"] = "stop"
+    allow_outside: bool = False
     augment: bool = True
     speckle: bool = False
 
@@ -114,12 +116,29 @@ class TrainConfig(_Section):
     epochs: int = Field(100, ge=1)
     minutes: float | None = Field(None, gt=0)
     steps_per_epoch: int | None = Field(None, ge=1)
+    checkpoint_every: str = "10 minutes"
+    keep: int = Field(2, ge=1)
+    best: Literal["psnr", "l1"] = "psnr"
     batch_size: int = Field(4, ge=1)
     decay: float = Field(0.0, ge=0, le=1)
     average: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
     strategy: Literal["auto", "one", "mirrored"] = "auto"
+
+    @pydantic.field_validator("checkpoint_every")
+    @classmethod
+    def _an_interval(cls, text):
+        interval(text)
+        return text
+
+
+def interval(text: str) -> tuple[float, str]:
+    """Read "1 epoch", "500 steps" or "10 minutes" as a number and "epoch", "step" or "minute"."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) (epoch|step|minute)s?", text)
+    if not match or not float(match[1]):
+        raise ValueError('must be such as "1 epoch", "500 steps" or "10 minutes"')
+    return float(match[1]), match[2]
 
 
 class Config(_Section):
@@ -160,6 +179,29 @@ _Loader.add_implicit_resolver(
 )
 
 
+# Values in a configuration's file. Aliases could make millions of them out of a few lines.
+_MOST_VALUES = 10_000
+
+
+def _load_yaml(text: str):
+    """Safe YAML of a size that a configuration has; raises yaml.YAMLError or ValueError."""
+    try:
+        tree = yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    pending, count = [tree], 0
+    while pending:
+        value = pending.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError(f"holds more than {_MOST_VALUES} values")
+        if isinstance(value, dict):
+            pending += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            pending += value
+    return tree
+
+
 def presets() -> list[str]:
     return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
 
@@ -179,7 +221,7 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
                 "for a file of your own give its path, ending in .yaml"
             )
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+        tree = _load_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.__class__.__name__}); give a preset or a YAML file"
@@ -219,7 +261,7 @@ def _with_overrides(tree: dict, overrides) -> dict:
         if not equals or not key:
             raise ConfigError(f"--set {text}: must be KEY=VALUE, such as train.epochs=2")
         try:
-            value = yaml.load(value, _Loader)
+            value = _load_yaml(value)
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"--set {text}: the value is not YAML") from error
         *sections, last = key.split(".")

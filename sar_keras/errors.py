@@ -3,6 +3,8 @@
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+import errno
+
 
 class SarKerasError(Exception):
     """Base of the errors below; the command line prints its text and leaves with `exit_code`."""
@@ -36,3 +38,16 @@ class SomeFailed(SarKerasError):
     """Several inputs, of which some failed; the others are done."""
 
     exit_code = 1
+
+
+class Stopped(SarKerasError):
+    """SIGTERM; what was under way is saved where that is possible."""
+
+    exit_code = 143
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error is a full disk's or a used-up quota's, whichever library met it."""
+    text = str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text or "errno = 28" in text

@@ -47,7 +47,7 @@ def evaluate(
     """Score a model beside the mean colour of the training split and the SAR image copied to RGB.
 
     Args:
-        model: A run directory, or a `.keras` file together with `data`.
+        model: A run directory, a `.keras` file in one, or any `.keras` file together with `data`.
         data: Pairs to use instead of the run's own. Where they are those of the run, its split is kept; others are
             split by scene.
         split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".
@@ -68,9 +68,10 @@ def evaluate(
     """
     path = Path(model)
     generator = load_model(path)
-    config = load_config(path / "config.yaml") if path.is_dir() else None
+    run = path if path.is_dir() else path.parent
+    config = load_config(run / "config.yaml") if (run / "config.yaml").is_file() else None
     split = split or ("train" if protocol == "paper" else "test")
-    pairs = _pairs(path, config, data, generator.input_shape[1])
+    pairs = _pairs(run, config, data, generator.input_shape[1])
     chosen = [pair for pair in pairs if pair.split == split]
     training = [pair for pair in pairs if pair.split == "train"]
     if len(chosen) < 2:
@@ -165,17 +166,18 @@ def run_pairs(run: Path, data: DataConfig, progress: Callable[[Iterable], Iterab
     root, layout = data.root, data.layout
     if layout == "synthetic":
         root, layout = run / "data", "terrain"
-    return find_pairs(root, layout, size=data.image_size, progress=progress).pairs
+    return find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside).pairs
 
 
-def _pairs(path: Path, config, data, size: int) -> list[Pair]:
-    own_split = path / "split.csv"
+def _pairs(run: Path, config, data, size: int) -> list[Pair]:
+    own_split = run / "split.csv"
     progress = progress_bar("looking at", "scene")
     if data is None:
         if config is None:
-            raise ModelError(f"{path}: a bare .keras file knows no data; give some with --data")
-        return split_pairs(run_pairs(path, config.data, progress), str(own_split))
-    pairs = find_pairs(data, size=size, progress=progress).pairs
+            raise ModelError(f"{run}: is no run directory: its .keras files know no data; give some with --data")
+        return split_pairs(run_pairs(run, config.data, progress), str(own_split))
+    allow_outside = bool(config and config.data.allow_outside)
+    pairs = find_pairs(data, size=size, progress=progress, allow_outside=allow_outside).pairs
     if own_split.is_file():
         try:
             return split_pairs(pairs, str(own_split))

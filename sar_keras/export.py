@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from sar_keras.errors import OutputError
 from sar_keras.files import atomic
+from sar_keras.images import max_pixels
 from sar_keras.inference import colorizer
 from sar_keras.sar import Scale
 
@@ -17,7 +18,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     - `serving_default`: `sar` float32 (N, 256, 256, channels) in [-1, 1] to `optical` float32 (N, 256, 256, 3) in
       [-1, 1];
     - `colorize_png`: `image_bytes`, a batch of PNG or JPEG files of any size, 8 or 16 bits, to `png_bytes`, RGB PNG
-      files of the same sizes. Decoding and scaling happen in the graph.
+      files of the same sizes. Decoding and scaling happen in the graph, of at most `images.max_pixels` as it is now.
 
     Args:
         model: A model from `sar_keras.load_model`.
@@ -66,15 +67,25 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
 
 def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
     """PNG or JPEG bytes to float32 (H, W, channels) in [-1, 1], as `sar_keras.colorize` reads a file."""
+    # substr fails beyond the end, so that the padding keeps a file too short to be an image for decode_image to refuse.
+    header = tf.strings.join([encoded, b"\x00" * 32])
+    is_png = tf.strings.substr(encoded, 0, 8) == b"\x89PNG\r\n\x1a\n"
+    # PNG keeps its sides in bytes 16 to 24, its bit depth in byte 24 (https://www.w3.org/TR/png/#11IHDR).
+    sides = tf.cond(
+        is_png,
+        lambda: tf.reshape(tf.io.decode_raw(tf.strings.substr(header, 16, 8), tf.int32, little_endian=False), [2]),
+        lambda: tf.io.extract_jpeg_shape(encoded)[:2],  # fails where it is no JPEG
+    )
+    pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
+    allowed = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels()), ["image claims too many pixels:", sides])
+    with tf.control_dependencies([allowed]):
+        encoded = tf.identity(encoded)
     # As 16-bit numbers, which hold 8-bit ones exactly: TensorFlow multiplies them by 257.
     image = tf.cast(tf.io.decode_image(encoded, dtype=tf.uint16, expand_animations=False), tf.float32)
     image.set_shape((None, None, None))
     # A grey image stored as RGB serves a one-band model; the reverse is refused by the slice's shape below.
     image = tf.ensure_shape(image[..., :channels], (None, None, channels))
-    # PNG keeps its bit depth in byte 24 (https://www.w3.org/TR/png/#11IHDR); JPEG always has 8 bits.
-    is_png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
-    # substr fails beyond the end, so that the padding keeps a file too short to be an image for decode_image to refuse.
-    depth = tf.strings.substr(tf.strings.join([encoded, b"\x00" * 32]), 24, 1)
+    depth = tf.strings.substr(header, 24, 1)  # JPEG always has 8 bits
     return tf.cond(
         tf.logical_and(is_png, depth == b"\x10"),
         lambda: scale.to_unit(image, "amplitude"),

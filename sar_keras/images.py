@@ -11,13 +11,56 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
-from sar_keras.errors import DataError, OutputError
+from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.files import atomic
 
 # Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+MAX_PIXELS = "SAR_KERAS_MAX_PIXELS"  # the environment variable that raises, or lowers, `max_pixels`
+
+
+def max_pixels() -> int:
+    """Pixels of the largest image, or block of a scene, that is decoded at once: Pillow's 178,956,970 if not told.
+
+    A file of a few kilobytes may claim to hold an image that no memory does.
+
+    Raises:
+        ConfigError: the environment variable is not a number.
+    """
+    if MAX_PIXELS not in os.environ:
+        return 178_956_970
+    try:
+        limit = int(os.environ[MAX_PIXELS])
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise ConfigError(f"{MAX_PIXELS}: must be a number of pixels, got {os.environ[MAX_PIXELS]!r}")
+    if Image.MAX_IMAGE_PIXELS:  # of which Pillow refuses twice as many
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, -(-limit // 2))
+    return limit
+
+
+def refuse_bomb(path, width: int, height: int, bands: int = 1) -> None:
+    """Raise DataError if an image claims more than `max_pixels`; grey and RGB are one pixel alike."""
+    if width * height * max(bands // 4, 1) > max_pixels():
+        raise DataError(
+            f"{path}: claims {width} x {height} pixels of {bands} band(s), more than {max_pixels()} at once; if you "
+            f"trust it, raise the environment variable {MAX_PIXELS}"
+        )
+
+
+def refuse_bomb_blocks(path, source: rasterio.DatasetReader) -> None:
+    """Raise DataError if a block of a raster, which GDAL decodes as a whole, claims too many pixels."""
+    for height, width in set(source.block_shapes):
+        refuse_bomb(path, width, height, source.count)
+
+
+def is_gdals(error: Exception) -> bool:
+    """Whether rasterio raised it, whose errors are of several families, some of them private; or tags are no text."""
+    return type(error).__module__.startswith("rasterio") or isinstance(error, UnicodeDecodeError)
 
 
 def read_image(path: str | os.PathLike, count: int, window: Window | None = None) -> np.ndarray:
@@ -27,7 +70,7 @@ def read_image(path: str | os.PathLike, count: int, window: Window | None = None
     integers 0. `window` is the part of a TIFF to read; what of it lies beyond the border is mirrored.
 
     Raises:
-        DataError: no such file, not an image, or truncated.
+        DataError: no such file, not an image, truncated, or one that claims more than `max_pixels`.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,15 +82,18 @@ def read_image(path: str | os.PathLike, count: int, window: Window | None = None
         if window or path.suffix.lower() in (".tif", ".tiff"):
             return _read_with_gdal(path, count, "GTiff", window)
         return _read_with_pillow(path, count)
-    except PermissionError:
+    except (PermissionError, DataError, ConfigError):
         raise
-    except (OSError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise whatever comes to their mind
         raise DataError(f"{path}: not a readable PNG, JPEG or TIFF; copy it again or remove it") from error
 
 
 def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None = None) -> np.ndarray:
     with rasterio.open(path, driver=driver) as source:
+        refuse_bomb_blocks(path, source)
         inside = window and window.intersection(Window(0, 0, source.width, source.height))
+        whole = inside or Window(0, 0, source.width, source.height)
+        refuse_bomb(path, int(whole.width), int(whole.height))
         if source.colorinterp[0] == ColorInterp.palette:
             table = np.array([colour[:3] for _, colour in sorted(source.colormap(1).items())], np.uint8)
             image = table[source.read(1, window=inside)][..., :count]
@@ -64,7 +110,13 @@ def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None =
 
 
 def _read_with_pillow(path: Path, count: int) -> np.ndarray:
-    with Image.open(path, formats=["PNG", "JPEG"]) as image:
+    limit = max_pixels()
+    try:
+        image = Image.open(path, formats=["PNG", "JPEG"])
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: claims more than {limit} pixels; if you trust it, raise {MAX_PIXELS}") from error
+    with image:
+        refuse_bomb(path, *image.size)
         array = image_array(image)[..., :count]
     with path.open("rb") as file:
         header = file.read(26)

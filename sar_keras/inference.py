@@ -66,6 +66,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a .keras file, or a broken one")
     try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(archive)
         generator = keras.saving.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
@@ -77,13 +79,38 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         generator.expected_error = expected_error and ExpectedError(**expected_error)
     except PermissionError:
         raise
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+    except Exception as error:  # a file from somewhere makes Keras raise anything
         raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
     if len(generator.inputs) != 1 or len(generator.input_shape) != 4 or generator.output_shape[-1] != 3:
         raise ModelError(f"{path}: not a generator (SAR images in, RGB images out)")
     if not metadata:
         warnings.warn(f"{path} does not say how its SAR input was scaled: taken for 8-bit", stacklevel=2)
     return generator
+
+
+def _refuse_bomb(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError where a .keras file would unpack to much more, or ask for more weights, than it holds.
+
+    Keras stores weights as they are.
+    """
+    size = sum(entry.compress_size for entry in archive.infolist())
+    if sum(entry.file_size for entry in archive.infolist()) > 10 * size + 2**20:
+        raise ValueError("unpacks to more than ten times its size")
+    pending = [json.loads(archive.read("config.json"))]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            weights = max((value.get(name) for name in ("filters", "units") if _is_count(value.get(name))), default=0)
+            sides = value.get("kernel_size")
+            for side in sides if isinstance(sides, list) else []:
+                weights *= side if _is_count(side) else 1
+            if 4 * weights > size:
+                raise ValueError("asks for more weights than it holds")
+        pending += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _first_line(error: Exception) -> str:
@@ -150,6 +177,11 @@ def colorize(model: keras.Model, image, units: str = "auto") -> np.ndarray:
     scale = getattr(model, "sar_scale", Scale())
     units = guess_units(values, scale) if units == "auto" else units
     warn_if_units_differ(units, scale, name)
+    missing = ~np.isfinite(values)
+    if missing.all():
+        raise DataError(f"{name} holds no data: no value is a number")
+    if missing.any():  # as in scenes
+        values = np.where(missing, np.median(values[~missing]), values)
     if not hasattr(model, "colorizer"):
         model.colorizer = colorizer(model)
     return model.colorizer(scale.to_unit(values, units)).numpy()

@@ -14,11 +14,10 @@ import rasterio
 import rasterio.shutil
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from sar_keras import images  # noqa: F401  silences rasterio's warning of rasters without a georeference
+from sar_keras import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.errors import DataError, OutputError
 from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
@@ -72,8 +71,9 @@ class SarScene:
         self.source = open_raster(path)
         self.height, self.width = self.source.shape
         try:
-            self.bands = _choose_bands(self.source, path, channels, band)
-            self._decide(scale, units, limits)
+            with reading(path):
+                self.bands = _choose_bands(self.source, path, channels, band)
+                self._decide(scale, units, limits)
         except BaseException:
             self.close()
             raise
@@ -150,15 +150,13 @@ class SarScene:
 
     def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Values (h, w, channels) as stored, and where all of them are data (h, w), inside the scene."""
-        try:
+        with reading(self.path):
             values = self.source.read(self.bands, window=window)
             valid = np.ones(values.shape[1:], bool)
             if self._has_mask:
                 valid = self.source.read_masks(self.bands, window=window).all(0)
             if self._alpha:
                 valid &= self.source.read(self._alpha, window=window).all(0)
-        except RasterioIOError as error:
-            raise DataError(f"{self.path}: cannot be read to its end, cut off or broken; copy it again") from error
         if np.issubdtype(values.dtype, np.floating):
             valid &= (np.isfinite(values) & (values > _SENTINEL)).all(0)
         if any(scaling != (1.0, 0.0) for scaling in self._scaling):
@@ -192,9 +190,10 @@ class SarScene:
 
     def thumbnail(self, window: Window, height: int, width: int) -> np.ndarray:
         """The first band of a window at another size, (height, width), float32 in [-1, 1]; -1 without data."""
-        values = self.source.read(
-            self.bands[:1], window=window, out_shape=(1, height, width), masked=True, resampling=Resampling.average
-        )
+        with reading(self.path):
+            values = self.source.read(
+                self.bands[:1], window=window, out_shape=(1, height, width), masked=True, resampling=Resampling.average
+            )
         factor, offset = self._scaling[0]
         values = np.ma.filled(np.ma.masked_invalid(values.astype("float32") * factor + offset), np.nan)
         return self._scale.to_unit(np.moveaxis(values, 0, -1), self.units, self.limits).numpy()[..., 0]
@@ -215,6 +214,17 @@ def _mirrored(start: int, count: int, size: int) -> np.ndarray:
     return np.minimum(positions, period - positions) if size > 1 else np.zeros(count, int)
 
 
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Raise DataError for what GDAL says of a file that it has opened."""
+    try:
+        yield
+    except Exception as error:
+        if not images.is_gdals(error):
+            raise
+        raise DataError(f"{path}: cannot be read to its end, cut off or broken; copy it again") from error
+
+
 def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
     """Open whatever GDAL reads.
 
@@ -222,14 +232,22 @@ def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
         DataError: no such file, or not a raster.
     """
     try:
-        return rasterio.open(path)
-    except RasterioIOError as error:
+        source = rasterio.open(path)
+    except Exception as error:
+        if not images.is_gdals(error):
+            raise
         # The name need not be that of a file: GDAL knows /vsizip/..., NETCDF:file:variable ...
         if not Path(path).exists():
             raise DataError(f"{path}: no such file") from error
         if not os.access(path, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
         raise DataError(f"{path}: not a raster that GDAL can read; copy it again or remove it") from error
+    try:
+        images.refuse_bomb_blocks(path, source)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def is_georeferenced(path: Path) -> bool:
@@ -237,7 +255,9 @@ def is_georeferenced(path: Path) -> bool:
     try:
         with rasterio.open(path) as source:
             return bool(source.crs or source.gcps[0] or not source.transform.is_identity)
-    except RasterioIOError:
+    except Exception as error:
+        if not images.is_gdals(error):
+            raise
         return False
 
 
@@ -360,7 +380,7 @@ def writing(destination: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not said:
+        if not said and not images.is_gdals(error):
             raise
         failure = error
     finally:
@@ -368,4 +388,4 @@ def writing(destination: Path) -> Iterator[None]:
     if any("No space left" in line for line in said):
         raise OutputError(f"{destination}: the disk is full: free some space, or write elsewhere (-o)") from failure
     if failure:
-        raise OutputError(f"{destination}: cannot be written: {said[0]}") from failure
+        raise OutputError(f"{destination}: cannot be written: {said[0] if said else failure}") from failure

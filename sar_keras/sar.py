@@ -33,6 +33,11 @@ class Scale:
     low: float = 0.0
     high: float = 255.0
 
+    def __post_init__(self):
+        # A scale may come out of somebody's model file.
+        if self.units not in (*UNITS, "reflectance") or not -np.inf < self.low < self.high < np.inf:
+            raise ValueError(f"not a scale of pixel values: {self.units}, {self.low} to {self.high}")
+
     def to_unit(self, values, units: str = "auto", limits: tuple[float, float] | None = None) -> tf.Tensor:
         """Bring one image's values to float32 in [-1, 1]; the same code runs eagerly and inside exported graphs.
 

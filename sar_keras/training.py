@@ -12,19 +12,24 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras import callbacks, metrics, systems
+from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.distribution import describe, dtype_policy_for, resolve_precision, strategy_for
-from sar_keras.errors import ConfigError, DataError, OutputError
-from sar_keras.inference import save_model
-from sar_keras.models.base import Colorizer
+from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged, is_disk_full
+from sar_keras.files import remove_leftovers
+from sar_keras.inference import load_model, save_model
+from sar_keras.models.base import NOT_FINITE, Colorizer
 from sar_keras.terminal import progress_bar
 
 # Keys that a resumed run may have changed.
-_MAY_CHANGE = ("train.epochs", "train.minutes", "refinement.epochs", "data.root")
+_MAY_CHANGE = (
+    "train.epochs", "train.minutes", "refinement.epochs", "train.checkpoint_every", "train.keep", "train.best",
+    "data.root", "data.on_error", "data.allow_outside",
+)  # fmt: skip
 _SAMPLES = 4  # pairs in a sample grid
 
 
@@ -35,11 +40,12 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         config: A `Config`, the name of a preset, or the path of a YAML file.
         run: The run directory; must not hold anything yet unless `resume`. None: runs/<preset>-<date>-<time>.
         resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for
-            greater `train.epochs`, `train.minutes` or `refinement.epochs`, and another `data.root`.
+            greater `train.epochs`, `train.minutes` or `refinement.epochs`, another `data.root`, and what is kept.
 
     Raises:
         ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
-        TrainingDiverged: a loss is no longer finite; the last good checkpoint stays.
+        TrainingDiverged: a loss or a gradient is no longer finite; the last checkpoint stays.
+        Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, in training after a checkpoint at the step.
     """
     run = Path(run) if run else new_run(config)
     if not isinstance(config, Config):
@@ -54,10 +60,13 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     try:
         return _fit(config, run, resume)
     except BaseException as error:
-        if not resume and not (run / "checkpoints" / "checkpoint").exists():
+        go_on = f"sar-keras fit --out {run} --resume"
+        if not resume and not any(Checkpoints(run / "checkpoints", config.train.keep)):
             shutil.rmtree(run, ignore_errors=True)
-        elif isinstance(error, KeyboardInterrupt):
-            print(f"\nto go on from the last finished epoch: sar-keras fit --out {run} --resume", file=sys.stderr)
+        elif isinstance(error, KeyboardInterrupt) and not error.args:
+            print(f"\nto go on from the last checkpoint: {go_on}", file=sys.stderr)
+        elif is_disk_full(error):
+            raise OutputError(f"{run}: the disk is full; free some space, then go on: {go_on}") from error
         # A file that broke while it was read inside the tf.data pipeline.
         if isinstance(error, tf.errors.OpError) and (line := re.search("DataError: (.+)", str(error))):
             raise DataError(line[1]) from error
@@ -107,6 +116,12 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     for which in ("generator", "discriminator", "refinement"):
         systems.optimizer(config, which)
 
+    checkpoints = Checkpoints(run / "checkpoints", train.keep)
+    found, start = None, Position()
+    if resume:
+        found, start = checkpoints.latest() or (None, start)
+        print(f"resumed {start}", flush=True)
+        remove_leftovers(run)
     pairs = _pairs(config, run, resume)
     images = pipeline.load(
         pairs,
@@ -114,7 +129,9 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         config.model.channels,
         config.data.resize,
         progress=progress_bar("reading", "pair", len(pairs)),
+        on_error=config.data.on_error,
     )
+    pairs = images.pairs
     indices = {
         split: [index for index, pair in enumerate(pairs) if pair.split == split]
         for split in ("train", "validation", "test")
@@ -142,27 +159,28 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             )
         if train.average:
             phases[0].callbacks.append(callbacks.AverageWeights(train.average))
-        # Of the whole state, all but the position in the data, which follows from the number of steps.
-        checkpoint = tf.train.Checkpoint(
+        # All but the random numbers of the data and of an image pool, which follow from the number of steps.
+        state = tf.train.Checkpoint(
             dropout_seeds=systems.dropout_seeds(model.generator),
             phases=[phase.progress for phase in phases],
+            running_means=[phase.model.running_means() for phase in phases],
             **{name: part for phase in phases for name, part in phase.model.state.items()},
         )
-    manager = tf.train.CheckpointManager(checkpoint, run / "checkpoints", max_to_keep=2)
-    if resume and manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    if found:
+        checkpoints.restore(state, found)
     if len(phases) > 1 and phases[1].epochs_done and not phases[0].finished:
         raise ConfigError(
             "the run's refinement has begun: train.epochs and train.minutes must stay; refinement.epochs may be raised"
         )
     run.mkdir(parents=True, exist_ok=True)
-    config.save(run / "config.yaml")
     if not resume:
         write_split(pairs, run / "split.csv", config.data.root or run / "data")
+    config.save(run / "config.yaml")  # last: it makes a run of the folder
+    callbacks.forget_events_after(start.step, run / "logs")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
 
-    _print_opening(config, run, pairs, indices, strategy, policy, model, steps, done)
+    _print_opening(config, run, pairs, indices, strategy, policy, model, steps)
     datasets = {
         split: pipeline.evaluation_dataset(images, chosen, train.batch_size)
         for split, chosen in indices.items()
@@ -188,42 +206,81 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         if index:
             print("refinement: the autoencoder behind the generator", flush=True)
             phase.model.steps_before = int(model.optimizer.iterations.numpy())
-        done = sum(phase.epochs_done for phase in phases)
-        phase.model.fit(
-            pipeline.training_dataset(
-                images,
-                indices["train"],
-                train.batch_size,
-                train.seed,
-                config.data.augment,
-                done * steps,
-                paired=config.model.system != "cyclegan" or index == 1,
-                speckle=config.data.speckle,
-            ),
-            steps_per_epoch=steps,
-            initial_epoch=done,
-            epochs=done - phase.epochs_done + phase.epochs,
-            validation_data=datasets.get("validation"),
-            verbose=0,
-            shuffle=False,
-            callbacks=[
+        before = sum(earlier.epochs_done for earlier in phases[:index])
+        epochs = before + phase.epochs
+        paired = config.model.system != "cyclegan" or index == 1
+        with callbacks.noting_signals() as signals:
+            watchers = [
                 *phase.callbacks,
                 callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),
-                callbacks.SaveRun(run, manager, phase.progress, twin, scales, history),
-                callbacks.Progress(),
+                callbacks.Progress(epochs),
                 callbacks.TensorBoardScalars(run / "logs"),
-                callbacks.SampleGrids(run, samples),
-            ],
-        )
-    expected_error = None
-    if "validation" in datasets:
-        expected_error = fit_expected_error(twin, progress_bar("learning its errors", "batch")(datasets["validation"]))
-    save_model(twin, run / "generator.keras", *scales, expected_error)
+                callbacks.SampleGrids(run, samples, epochs),
+                callbacks.SaveRun(
+                    run,
+                    checkpoints,
+                    state,
+                    train.checkpoint_every,
+                    steps,
+                    phase.progress,
+                    before,
+                    epochs,
+                    twin,
+                    scales,
+                    history,
+                    train.best,
+                    signals,
+                ),
+            ]
+            while not phase.finished:
+                done, into = before + phase.epochs_done, phase.steps_into_epoch
+                order = images, indices["train"], train.batch_size, train.seed
+                dataset = pipeline.training_dataset(
+                    *order, config.data.augment, done * steps + into, paired, config.data.speckle
+                )
+                try:
+                    phase.model.fit(
+                        dataset,
+                        # Of an epoch that was interrupted the rest, then whole ones.
+                        steps_per_epoch=steps - into,
+                        initial_epoch=done,
+                        epochs=done + 1 if into else epochs,
+                        validation_data=datasets.get("validation"),
+                        verbose=0,
+                        shuffle=False,
+                        callbacks=watchers,
+                    )
+                except tf.errors.InvalidArgumentError as error:
+                    if NOT_FINITE not in str(error):
+                        raise
+                    step = (before + phase.epochs_done) * steps + phase.steps_into_epoch
+                    files = pipeline.files_of_step(*order, step, paired)
+                    raise _diverged(str(error), step + 1, files) from error
+    _save_with_expected_error(twin, run / "generator.keras", scales, datasets.get("validation"))
+    if (run / "generator_best.keras").is_file():
+        best = load_model(run / "generator_best.keras")
+        _save_with_expected_error(best, run / "generator_best.keras", scales, datasets["validation"])
     if history:
         callbacks.plot_history(history, run / "history.png")
     _print_closing(run, phases[-1].model, images, indices["train"], datasets)
     return run
+
+
+def _save_with_expected_error(generator: keras.Model, path: Path, scales: tuple, validation) -> None:
+    error = validation and fit_expected_error(generator, progress_bar("learning its errors", "batch")(validation))
+    save_model(generator, path, *scales, error)
+
+
+def _diverged(message: str, step: int, files: list[Path]) -> TrainingDiverged:
+    """What `models.base.descend` found, for people."""
+    terms = dict(re.findall(r"\[(\w+)\] \[(\S+)\]", message[message.index(NOT_FINITE) :]))
+    broken = [name for name, value in terms.items() if not math.isfinite(float(value))]
+    what = ", ".join(broken) or f"the gradient of {' + '.join(terms)}"
+    return TrainingDiverged(
+        f"{what} not finite at step {step}, on {', '.join(map(str, files))}; it has not reached the weights, and "
+        f"{callbacks.LOWER}"
+    )
 
 
 @dataclasses.dataclass
@@ -241,6 +298,7 @@ class _Phase:
     progress: dict[str, tf.Variable] = dataclasses.field(
         default_factory=lambda: {
             "epochs": tf.Variable(0, dtype=tf.int64),
+            "steps": tf.Variable(0, dtype=tf.int64),  # into the epoch under way
             "minutes": tf.Variable(0.0, dtype=tf.float64),
         }
     )
@@ -248,6 +306,10 @@ class _Phase:
     @property
     def epochs_done(self) -> int:
         return int(self.progress["epochs"].numpy())
+
+    @property
+    def steps_into_epoch(self) -> int:
+        return int(self.progress["steps"].numpy())
 
     @property
     def minutes_spent(self) -> float:
@@ -273,7 +335,8 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 image_size=data.image_size,
                 progress=progress_bar("drawing", "scene"),
             )
-    found = find_pairs(root, layout, size=data.image_size, progress=progress_bar("looking at", "scene"))
+    progress = progress_bar("looking at", "scene")
+    found = find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
     if found.unpaired:
         first, many = found.unpaired[0], len(found.unpaired)
         raise DataError(
@@ -301,7 +364,7 @@ def evenly(items: list, count: int) -> list:
     return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
 
 
-def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, done) -> None:
+def _print_opening(config, run, pairs, indices, strategy, policy, model, steps) -> None:
     scenes = len({pair.place for pair in pairs if pair.scene is not None})
     shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
     terms = [f"{weight:g} {name}" for name, weight in config.loss if name in model.term_names() and weight]
@@ -310,8 +373,6 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps, 
     network = {"pix2pix": "U-Net", "epcgan": "EPC generator", "cyclegan": "two ResNets"}[config.model.system]
     print(f"model   {network}, {model.generator.count_params() / 1e6:.1f} million weights; loss {' + '.join(terms)}")
     print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")
-    if done:
-        print(f"resumed after epoch {done}, step {int(model.optimizer.iterations.numpy())}")
     print(flush=True)
 
 

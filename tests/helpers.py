@@ -32,6 +32,30 @@ def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None
     assert any_size(again)(np.zeros((1, 40, 64, 1), "float32")).shape == (1, 40, 64, 3)
 
 
+def saved_state(run: Path) -> dict[str, np.ndarray]:
+    """Everything in a run's newest checkpoint, but the time that it took."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(max((run / "checkpoints").iterdir()) / "state")
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if "minutes" not in name and name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+    }
+
+
+def logged_steps(run: Path) -> dict[tuple[str, str], list[int]]:
+    """What TensorBoard shows: (folder, tag) to the steps of its points."""
+    import tensorflow as tf
+
+    found = {}
+    for path in sorted((run / "logs").rglob("events*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault((path.parent.name, value.tag), []).append(event.step)
+    return found
+
+
 def read_rows(path: Path) -> list[dict]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

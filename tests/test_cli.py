@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_synth_draws_pairs_and_spares_what_is_there(command, tmp_path):
     assert "8 pairs, 8 scenes" in command("data", "scan", tmp_path / "new")[1]
     code, _, err = command("data", "synth", tmp_path / "new", "-n", "8")
     assert code == 2 and "not empty" in one_line(err)
+
+
+def test_sigterm_cleans_up_as_ctrl_c_does(command, tmp_path, monkeypatch):
+    from sar_keras.data import synthetic
+
+    def draw_and_be_told_to_stop(*arguments):
+        write_pairs(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(synthetic, "write_pairs", draw_and_be_told_to_stop)
+    code, out, err = command("data", "synth", tmp_path / "new", "-n", "4", "--size", "32")
+    assert (code, out, one_line(err)) == (143, "", "sar-keras: stopped") and not any((tmp_path / "new").iterdir())
 
 
 def break_truncated(root):

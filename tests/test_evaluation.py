@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -154,9 +155,18 @@ def test_other_data_is_split_by_scene(command, tiny_run, tmp_path):
     assert code == 0 and "train images" in out and "rank correlation" in out
 
 
+def test_the_best_generator_of_a_run_knows_its_data_and_its_errors(tiny_run):
+    rows = read_rows(tiny_run / "history.csv")
+    best = max(rows, key=lambda row: float(row["val_psnr"]))
+    report = sar_keras.evaluate(tiny_run / "generator_best.keras", split="validation")
+    assert report["n"] == 2 and report["confidence"] is not None
+    assert report["metrics"]["psnr"]["mean"] == pytest.approx(float(best["val_psnr"]), abs=1e-2)
+
+
 def test_what_cannot_be_evaluated(tiny_run, tmp_path, save_png):
+    shutil.copy(tiny_run / "generator.keras", tmp_path)
     with pytest.raises(ModelError, match="--data"):
-        sar_keras.evaluate(tiny_run / "generator.keras")
+        sar_keras.evaluate(tmp_path / "generator.keras")
     with pytest.raises(ModelError, match="255"):
         sar_keras.evaluate(tiny_run, protocol="paper")
     for folder in ("s1", "s2"):

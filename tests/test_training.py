@@ -3,8 +3,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from helpers import TINY, read_rows, write_scenes
+from helpers import TINY, logged_steps, read_rows, write_scenes
 from PIL import Image
 
 import sar_keras
@@ -28,11 +27,7 @@ def test_a_run_directory_holds_what_was_promised(tiny_run):
 
 
 def test_tensorboard_gets_scalars_and_images_over_the_optimizers_steps(tiny_run):
-    found = {}
-    for path in (tiny_run / "logs").rglob("events*"):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                found.setdefault((path.parent.name, value.tag), []).append(event.step)
+    found = logged_steps(tiny_run)
     assert found["train", "l1"] == [3, 6] and found["validation", "psnr"] == [3, 6]
     assert found["samples", "train"] == found["samples", "validation"] == [3, 6]
 
@@ -84,7 +79,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(tiny_run,
     # From the third epoch on the schedule gives steps that no network survives.
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("initial_learning_rate: 0.001", "initial_learning_rate: 1.0e+30"))
-    with pytest.raises(TrainingDiverged, match=r"not finite at step [89]"):
+    with pytest.raises(TrainingDiverged, match=r"not finite at step 8, on .*s1.*\.png.*it has not reached the weights"):
         sar_keras.fit(sar_keras.load_config(path, ["train.epochs=3"]), run, resume=True)
     for a, b in zip(before, weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -182,8 +177,6 @@ def test_scenes_train_resume_and_evaluate_on_the_same_windows(command, tmp_path)
 
 
 def test_learning_rates_fall_to_zero_over_the_end_of_a_run(pairs_folder, tmp_path):
-    import tensorflow as tf
-
     from sar_keras.callbacks import Decay
 
     changes = [f"data.root={pairs_folder}", "train.decay=0.5", "train.epochs=4", "train.steps_per_epoch=1"]
@@ -200,4 +193,3 @@ def test_learning_rates_fall_to_zero_over_the_end_of_a_run(pairs_folder, tmp_pat
     np.testing.assert_allclose(seen, np.outer([1, 1, 1, 0.5], [2e-4, 2e-4]), rtol=1e-6)
     with pytest.raises(ConfigError, match=r"train\.decay"):
         sar_keras.fit(sar_keras.load_config("quick", [*TINY, "train.decay=0.5"]), tmp_path / "other")
-    assert tf.train.latest_checkpoint(str(tmp_path / "run" / "checkpoints"))

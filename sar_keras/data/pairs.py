@@ -27,7 +27,7 @@ _FOLDERS = (("s1", "s2"), ("sar", "optical"), ("sar", "rgb"), ("sar", "opt"), ("
 # What the names of the two scenes of a pair differ in: the sensor, and which of its bands.
 _SCENE_SIDES = {"s1": "sar", "sar": "sar", "s2": "optical", "optical": "optical", "opt": "optical", "rgb": "optical"}
 _SCENE_BANDS = ("vv", "vh", "hh", "hv", "rgb")
-_SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d+)$")
+_SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,7 @@ def find_pairs(
     must_exist: bool = True,
     size: int = 256,
     progress: Callable[[Iterable], Iterable] = iter,
+    allow_outside: bool = False,
 ) -> Found:
     """Find the pairs under a folder, or in a CSV manifest.
 
@@ -78,6 +79,7 @@ def find_pairs(
         must_exist: Whether the files that a manifest names must exist; those of scenes must.
         size: Side in pixels of the windows into which scenes are cut.
         progress: Wraps the iteration over the scenes, for a progress bar.
+        allow_outside: Whether a manifest may name images that do not lie below its own folder.
 
     Raises:
         DataError: there is no such folder, it holds no pairs, the manifest is not one, or two scenes do not fit.
@@ -87,10 +89,10 @@ def find_pairs(
         raise DataError(f"{root}: no such file or folder (data.root)")
     scenes = root if root.is_file() else root / "scenes.csv"
     if scenes.is_file() and (layout == "scenes" or (layout == "auto" and scenes.name == "scenes.csv")):
-        return _cut_scenes(Found(_read_manifest(scenes, must_exist=True), []), size, progress)
+        return _cut_scenes(Found(_read_manifest(scenes, True, allow_outside), []), size, progress)
     manifest = root if root.is_file() else root / "pairs.csv"
     if layout == "manifest" or root.is_file() or (layout == "auto" and manifest.is_file()):
-        return Found(_read_manifest(manifest, must_exist), [])
+        return Found(_read_manifest(manifest, must_exist, allow_outside), [])
     found = Found([], [])
     for terrain, sar_folder, optical_folder in sorted(_sibling_folders(root, layout)):
         matched = _match(sar_folder, optical_folder, terrain)
@@ -111,7 +113,7 @@ def pair_from_names(sar: Path, optical: Path, terrain: str | None = None) -> Pai
     """A pair with the season, scene and patch that the name of its SAR image tells, if it is a SEN1-2 name."""
     name = _SEN12_NAME.match(sar.stem)
     if not name:
-        patch = re.search(r"_p(\d+)$", sar.stem)
+        patch = re.search(r"_p(\d{1,18})$", sar.stem)
         return Pair(sar, optical, terrain, patch=int(patch[1]) if patch else None)
     return Pair(sar, optical, terrain, name["season"], name["scene"], int(name["patch"]))
 
@@ -189,7 +191,7 @@ def _natural_order(name: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def _read_manifest(path: Path, must_exist: bool) -> list[Pair]:
+def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pair]:
     if not path.is_file():
         raise DataError(f"{path}: no such manifest")
     try:
@@ -213,6 +215,11 @@ def _read_manifest(path: Path, must_exist: bool) -> list[Pair]:
             raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
         sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
         for image in (sar, optical):
+            if not allow_outside and not image.is_relative_to(root):
+                raise DataError(
+                    f"{path}: line {line} names {image}, which does not lie below the manifest's folder; if you trust "
+                    "the manifest, say data.allow_outside=true (--allow-outside)"
+                )
             if must_exist and not image.is_file():
                 raise DataError(f"{path}: line {line} names {image}, which does not exist")
         if sar in seen:

@@ -6,8 +6,10 @@ resumed in the middle, exactly.
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import rasterio.windows
@@ -24,6 +26,8 @@ _JITTER = 286 / 256
 _SCALE_SAMPLES = 64
 # Values of them that count.
 _SCALE_VALUES = 1_000_000
+# Share of the pairs that `on_error="skip"` leaves out before it stops after all.
+_MOST_SKIPPED = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Images:
         sar_scale, optical_scale: How stored values become [-1, 1].
         sar_units: Units of the stored SAR values, see `sar_keras.sar.UNITS`.
         memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
+        on_error: See `load`.
+        failed: Indices of pairs that could not be read any more after `load`.
     """
 
     pairs: list[Pair]
@@ -48,6 +54,8 @@ class Images:
     optical_scale: Scale
     sar_units: str
     memory: tuple[tf.Tensor, tf.Tensor] | None
+    on_error: str = "stop"
+    failed: set[int] = dataclasses.field(default_factory=set)
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as float32 in [-1, 1], height and width as stored; for use inside `Dataset.map`."""
@@ -67,8 +75,18 @@ class Images:
         )
 
     def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        sar, optical = self._to_unit(*_read(self.pairs[index], self.channels))
-        return sar.numpy(), optical.numpy()
+        while True:
+            try:
+                sar, optical = self._to_unit(*_read(self.pairs[index], self.channels))
+                return sar.numpy(), optical.numpy()
+            except DataError as error:
+                if index not in self.failed:
+                    self.failed.add(int(index))
+                    _skip(error, len(self.failed), len(self.pairs), self.on_error)
+                # The next of its split takes its place, so that all the others keep theirs.
+                split = self.pairs[index].split
+                following = [*range(index + 1, len(self.pairs)), *range(index)]
+                index = next(i for i in following if self.pairs[i].split == split and i not in self.failed)
 
 
 def load(
@@ -77,6 +95,7 @@ def load(
     channels: int = 1,
     resize: bool = False,
     progress: Callable[[Iterable], Iterable] = iter,
+    on_error: str = "stop",
 ) -> Images:
     """Read and check every pair; keep the images in memory where they are equal in size and fit a quarter of it.
 
@@ -89,9 +108,12 @@ def load(
         channels: SAR bands.
         resize: See `Images`.
         progress: Wraps the iteration over the pairs, for a progress bar.
+        on_error: "stop", or "skip" to leave out pairs that cannot be read, with a warning that names each; of those
+            that can no longer be read later, another of the split takes the place.
 
     Raises:
-        DataError: a file is missing, broken or empty, or the two images of a pair differ in size.
+        DataError: a file is missing, broken or empty, holds no numbers, or the two images of a pair differ in size; or
+            more than 1 % of the pairs are to be skipped.
         ConfigError: windows of scenes are to be resized.
     """
     if resize and any(pair.window for pair in pairs):
@@ -99,34 +121,70 @@ def load(
     memory: tuple[np.ndarray, np.ndarray] | None = None
     samples: list[tuple[np.ndarray, np.ndarray]] = []
     every = max(1, len(pairs) // _SCALE_SAMPLES)
+    kept: list[Pair] = []
+    first, failures = None, 0
     with ThreadPoolExecutor() as pool:
         # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
-        for index, images in enumerate(progress(pool.map(lambda pair: _read(pair, channels), pairs))):
-            if index == 0 and len(pairs) * sum(image.nbytes for image in images) < _physical_memory() / 4:
+        results = progress(pool.map(lambda pair: _try_to_read(pair, channels), pairs))
+        for pair, images in zip(pairs, results, strict=True):
+            error = images if isinstance(images, DataError) else _type_error(pair, images, first or images)
+            if error:
+                failures += 1
+                _skip(error, failures, len(pairs), on_error)
+                continue
+            if first is None and len(pairs) * sum(image.nbytes for image in images) < _physical_memory() / 4:
                 memory = tuple(np.empty((len(pairs), *image.shape), image.dtype) for image in images)
-            paths = (pairs[index].sar, pairs[index].optical)
-            for path, image, first in zip(paths, images, (samples or [images])[0], strict=True):
-                if image.dtype != first.dtype:
-                    raise DataError(f"{path}: is {image.dtype}, those before it are {first.dtype}; convert it")
+            first = first or images
             if memory and all(image.shape == store.shape[1:] for image, store in zip(images, memory, strict=True)):
                 for image, store in zip(images, memory, strict=True):
-                    store[index] = image
+                    store[len(kept)] = image
             else:
                 memory = None
-            if index % every == 0:
+            if len(kept) % every == 0:
                 samples.append(images)
+            kept.append(pair)
     sar_values, optical_values = (_pool(images) for images in zip(*samples, strict=True))
     sar_units = guess_units(sar_values)
     return Images(
-        pairs,
+        kept,
         size,
         channels,
         resize,
         fit_scale(sar_values, sar_units),
         fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
         sar_units,
-        _on_the_cpu(memory) if memory else None,
+        _on_the_cpu([store[: len(kept)] for store in memory]) if memory else None,
+        on_error,
     )
+
+
+def _try_to_read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray] | DataError:
+    try:
+        return _read(pair, channels)
+    except DataError as error:
+        return error
+
+
+def _type_error(pair: Pair, images: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> DataError | None:
+    for path, image, before in zip((pair.sar, pair.optical), images, first, strict=True):
+        if image.dtype != before.dtype:
+            return DataError(f"{path}: is {image.dtype}, those before it are {before.dtype}; convert it")
+    return None
+
+
+def _skip(error: DataError, failures: int, total: int, on_error: str) -> None:
+    """Warn of a pair that is left out, unless it is one too many or none is to be.
+
+    Raises:
+        DataError
+    """
+    if on_error == "stop":
+        raise error
+    if failures > _MOST_SKIPPED * total:
+        raise DataError(
+            f"{failures} of {total} pairs cannot be read, more than {_MOST_SKIPPED:.0%}: {error}"
+        ) from error
+    warnings.warn(f"skipped: {error}", stacklevel=2)
 
 
 def _pool(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -151,8 +209,9 @@ def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
-    if not np.isfinite(optical).all():
-        raise DataError(f"{pair.optical}: holds values that are not numbers; fill or remove them")
+    for path, image in ((pair.sar, sar), (pair.optical, optical)):
+        if not np.isfinite(image).all():
+            raise DataError(f"{path}: holds values that are not numbers, or nodata; fill or remove them")
     return sar, optical
 
 
@@ -181,12 +240,7 @@ def training_dataset(
     chosen, count = tf.constant(indices, tf.int64), len(indices)
 
     def load_pair(position, stream):
-        # Of a seed, index_shuffle uses the lower bits only, so that the streams must differ there.
-        once_through = position // count if stream == 0 else -1 - position // count
-        index = tf.random.experimental.index_shuffle(
-            position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
-        )
-        sar, optical = images.read(chosen[index])
+        sar, optical = images.read(chosen[_shuffled(position, count, seed, stream)])
         # Another stream than the order's, one number a position.
         own = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
         sar, optical = _patch(sar, optical, images, own, augment)
@@ -200,6 +254,27 @@ def training_dataset(
     positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
     dataset = positions.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _without_sharding(dataset.batch(batch_size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffled(position: tf.Tensor, count: int, seed: int, stream: int) -> tf.Tensor:
+    """Which of `count` items stands at a position of an endless sequence of passes; each pass has its own order."""
+    # Of a seed, index_shuffle uses the lower bits only, so that the streams must differ there.
+    once_through = position // count if stream == 0 else -1 - position // count
+    return tf.random.experimental.index_shuffle(
+        position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
+    )
+
+
+def files_of_step(
+    images: Images, indices: list[int], batch_size: int, seed: int, step: int, paired: bool = True
+) -> list[Path]:
+    """The files that step `step`, from 0, of a `training_dataset` with these arguments reads."""
+    positions = tf.range(step * batch_size, (step + 1) * batch_size, dtype=tf.int64)
+    sar, optical = (
+        [images.pairs[indices[int(_shuffled(position, len(indices), seed, stream))]] for position in positions]
+        for stream in (0, 0 if paired else 1)
+    )
+    return [path for a, b in zip(sar, optical, strict=True) for path in (a.sar, b.optical)]
 
 
 def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import hashlib
 import os
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -286,7 +287,7 @@ def read_split(path: Path) -> list[Pair]:
             raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
         pair = pair_from_names(Path(row["sar"] or ""), Path(row.get("optical") or ""), row.get("terrain") or None)
         about = {"season": row.get("season") or pair.season, "scene": row.get("scene") or pair.scene}
-        patch = int(row["patch"]) if (row.get("patch") or "").isdigit() else pair.patch
+        patch = int(row["patch"]) if re.fullmatch(r"\d{1,18}", row.get("patch") or "") else pair.patch
         try:
             about["window"] = tuple(map(int, (row.get("window") or "").split())) or None
             about["box"] = tuple(map(float, (row.get("box") or "").split())) or None

@@ -6,10 +6,10 @@ import numpy as np
 import rasterio
 import rasterio.warp
 import rasterio.windows
-from rasterio.errors import RasterioIOError
 from rasterio.transform import xy
 
 from sar_keras.errors import DataError
+from sar_keras.images import is_gdals, refuse_bomb_blocks
 
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
@@ -45,13 +45,17 @@ def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
             rasterio.open(sar, driver="GTiff") as sar_scene,
             rasterio.open(optical, driver="GTiff") as optical_scene,
         ):
+            for path, scene in ((sar, sar_scene), (optical, optical_scene)):
+                refuse_bomb_blocks(path, scene)
             _check(sar_scene, optical_scene, sar, optical, size)
             columns, rows = sar_scene.width // size, sar_scene.height // size
             # Power and digital numbers are never zero, but an 8-bit image of calm water is.
             missing = _missing(sar_scene, columns, rows, size, zero_is_missing=sar_scene.dtypes[0] != "uint8")
             missing |= _missing(optical_scene, columns, rows, size, zero_is_missing=True)
             boxes = _boxes(sar_scene, columns, rows, size)
-    except RasterioIOError as error:
+    except Exception as error:
+        if not is_gdals(error):
+            raise
         raise DataError(f"{sar} and {optical.name}: cannot be read as GeoTIFF ({error})") from error
     share = missing.reshape(rows, _SAMPLES, columns, _SAMPLES).mean((1, 3))
     windows = [

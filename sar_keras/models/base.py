@@ -41,6 +41,10 @@ class Colorizer(keras.Model):
     def metrics(self):
         return [*self.train_metrics.values(), *self.test_metrics.values()]
 
+    def running_means(self) -> list[tf.Variable]:
+        """The variables behind the training terms' means over the epoch under way."""
+        return [variable.value for metric in self.train_metrics.values() for variable in metric.variables]
+
     def report(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Add a step's terms to the means that Keras logs."""
         for name, value in terms.items():
@@ -59,6 +63,26 @@ class Colorizer(keras.Model):
         return {name: metric.result() for name, metric in self.test_metrics.items()}
 
 
-def descend(optimizer: keras.optimizers.Optimizer, tape: tf.GradientTape, loss: tf.Tensor, weights: list) -> None:
-    """One step of `optimizer` on `weights`."""
-    optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+NOT_FINITE = "not finite:"
+
+
+def descend(
+    optimizer: keras.optimizers.Optimizer,
+    tape: tf.GradientTape,
+    loss: tf.Tensor,
+    weights: list,
+    terms: dict[str, tf.Tensor],
+) -> None:
+    """One step of `optimizer` on `weights`, none of which it touches where the loss or a gradient is not finite.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it is not; the message begins with NOT_FINITE and goes on with `terms`, name and
+            value by turns. `sar_keras.fit` makes a TrainingDiverged of it.
+    """
+    gradients = tape.gradient(loss, weights)
+    # A sum is finite only where each summand is, and costs less than to look at each.
+    finite = tf.math.is_finite(tf.add_n([loss, *(tf.reduce_sum(gradient) for gradient in gradients)]))
+    named = [part for term in terms.items() for part in term]
+    with tf.control_dependencies([tf.debugging.Assert(finite, [NOT_FINITE, *named])]):
+        gradients = [tf.identity(gradient) for gradient in gradients]
+    optimizer.apply_gradients(zip(gradients, weights, strict=True))

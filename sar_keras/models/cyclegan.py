@@ -119,16 +119,15 @@ class CycleGAN(Colorizer):
             )
             scaled_discriminator_loss = per_replica(discriminator_loss)
 
-        descend(self.optimizer, generator_tape, scaled_generator_loss, self._generator_weights)
-        descend(
-            self.discriminator_optimizer, discriminator_tape, scaled_discriminator_loss, self._discriminator_weights
-        )
+        descend(self.optimizer, generator_tape, scaled_generator_loss, self._generator_weights, terms)
+        weights, own = self._discriminator_weights, {"discriminator_loss": discriminator_loss}
+        descend(self.discriminator_optimizer, discriminator_tape, scaled_discriminator_loss, weights, own)
         # Least-squares outputs are no logits: 1 is real, 0 is generated.
         return self.report(
             terms
+            | own
             | {
                 "generator_loss": generator_loss,
-                "discriminator_loss": discriminator_loss,
                 "d_real": tf.reduce_mean(real),
                 "d_fake": tf.reduce_mean(fake),
             }

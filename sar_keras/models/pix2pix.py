@@ -127,12 +127,12 @@ class Pix2Pix(Colorizer):
             generator_loss = tf.add_n([getattr(self, name) * value for name, value in terms.items()])
             scaled_generator_loss = per_replica(generator_loss)
 
-        descend(self.optimizer, generator_tape, scaled_generator_loss, self.generator.trainable_variables)
+        descend(self.optimizer, generator_tape, scaled_generator_loss, self.generator.trainable_variables, terms)
         terms["generator_loss"] = generator_loss
         if adversarial:
-            weights = self.discriminator.trainable_variables
-            descend(self.discriminator_optimizer, discriminator_tape, scaled_discriminator_loss, weights)
-            terms["discriminator_loss"] = discriminator_loss
+            weights, own = self.discriminator.trainable_variables, {"discriminator_loss": discriminator_loss}
+            descend(self.discriminator_optimizer, discriminator_tape, scaled_discriminator_loss, weights, own)
+            terms |= own
             terms["d_real"], terms["d_fake"] = losses.mean_verdict(real), losses.mean_verdict(fake)
         return self.report(terms)
 

@@ -44,5 +44,5 @@ class Refinement(Colorizer):
         with tf.GradientTape() as tape:
             error = losses.mean_squared_error(self.autoencoder(generated, training=True), optical)
             scaled = per_replica(error)
-        descend(self.optimizer, tape, scaled, self.autoencoder.trainable_variables)
+        descend(self.optimizer, tape, scaled, self.autoencoder.trainable_variables, {"mse": error})
         return self.report({"mse": error})

@@ -1,5 +1,6 @@
 import csv
 
+import numpy as np
 import pytest
 from helpers import write_scenes
 
@@ -185,3 +186,16 @@ def test_the_real_data_beside_the_checkout(shared):
 def test_a_name_that_tells_nothing(tmp_path):
     pair = pair_from_names(tmp_path / "a.png", tmp_path / "b.png")
     assert (pair.season, pair.scene, pair.patch) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere/a.png", "{}/elsewhere/a.png", "below/../../elsewhere/a.png"])
+def test_a_manifest_does_not_leave_its_folder_unless_it_may(command, tmp_path, save_png, name):
+    save_png(tmp_path / "elsewhere/a.png", np.zeros((32, 32), np.uint8))
+    save_png(tmp_path / "data/b.png", np.zeros((32, 32, 3), np.uint8))
+    manifest = tmp_path / "data/pairs.csv"
+    manifest.write_text(f"sar,optical\n{name.format(tmp_path)},below/../b.png\n")
+    for verb in (["scan"], ["check"], ["split", "-o", tmp_path / "x.csv"]):
+        code, _, err = command("data", *verb, tmp_path / "data")
+        assert code == 2 and "does not lie below the manifest's folder" in err and "allow_outside" in err
+    assert "1 pairs" in command("data", "scan", tmp_path / "data", "--allow-outside")[1]
+    assert find_pairs(manifest, allow_outside=True).pairs[0].sar == tmp_path / "elsewhere/a.png"

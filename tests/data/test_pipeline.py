@@ -6,7 +6,7 @@ import rasterio
 from helpers import write_scenes, write_tiff
 
 from sar_keras.data.pairs import Pair, find_pairs
-from sar_keras.data.pipeline import evaluation_dataset, load, training_dataset
+from sar_keras.data.pipeline import evaluation_dataset, files_of_step, load, training_dataset
 from sar_keras.errors import ConfigError, DataError
 
 
@@ -121,12 +121,13 @@ def test_linear_power_is_scaled_in_decibel(tmp_path, save_png, in_memory):
     np.testing.assert_allclose(sar[0, 0, [0, 32, 63], 0], [-1, 0, 1], atol=1e-4)
 
 
-def test_optical_values_that_are_no_numbers_are_refused(tmp_path, save_png):
-    colour = np.zeros((64, 64), np.float32)
-    colour[3, 3] = np.nan
-    pair = Pair(save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8)), save_png(tmp_path / "b.tif", colour))
-    with pytest.raises(DataError, match=r"b\.tif.*not numbers"):
-        load([pair])
+def test_values_that_are_no_numbers_are_refused(tmp_path, save_png):
+    values = np.zeros((64, 64), np.float32)
+    values[3, 3] = np.nan
+    bad, good = save_png(tmp_path / "b.tif", values), save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
+    for pair in (Pair(good, bad), Pair(bad, good)):
+        with pytest.raises(DataError, match=r"b\.tif.*not numbers"):
+            load([pair])
 
 
 def test_pairs_that_do_not_fit_together(tmp_path, save_png):
@@ -226,3 +227,47 @@ def test_speckle_is_added_to_about_half_of_the_sar_patches(pairs_folder):
     changed = [bool((a != b).numpy().any()) for a, b in zip(plain[0], speckled[0], strict=True)]
     assert 6 < sum(changed) < 18
     np.testing.assert_array_equal(plain[1], speckled[1])
+
+
+@pytest.fixture
+def hundred(tmp_path, save_png):
+    """A hundred pairs whose SAR image number i is i everywhere, in training but for the second."""
+    pairs = []
+    for index in range(100):
+        sar = save_png(tmp_path / f"s1/{index}.png", np.full((32, 32), index, np.uint8))
+        optical = save_png(tmp_path / f"s2/{index}.png", np.full((32, 32, 3), index, np.uint8))
+        pairs.append(Pair(sar, optical, split="validation" if index == 1 else "train"))
+    return pairs
+
+
+def test_pairs_that_cannot_be_read_are_skipped_up_to_one_in_a_hundred(hundred):
+    hundred[0].sar.write_bytes(b"")
+    with pytest.raises(DataError, match=r"0\.png: the file is empty"):
+        load(hundred, size=32)
+    with pytest.warns(UserWarning, match=r"skipped: .*0\.png: the file is empty"):
+        images = load(hundred, size=32, on_error="skip")
+    assert images.pairs == hundred[1:]
+    ((sar, _),) = take(evaluation_dataset(images, [0, 98], 2), 1)
+    np.testing.assert_allclose(sar[:, 0, 0, 0], np.array([1, 99]) / 127.5 - 1, atol=1e-6)
+    hundred[5].optical.write_bytes(b"x")
+    with pytest.raises(DataError, match="2 of 100 pairs cannot be read, more than 1%"), pytest.warns(UserWarning):
+        load(hundred, size=32, on_error="skip")
+
+
+def test_a_file_that_breaks_later_gives_its_place_to_the_next_of_its_split(hundred):
+    images = dataclasses.replace(load(hundred, size=32, on_error="skip"), memory=None)
+    hundred[0].sar.unlink()
+    with pytest.warns(UserWarning, match=r"skipped: .*0\.png: no such file"):
+        ((sar, _),) = take(evaluation_dataset(images, [0, 4], 2), 1)
+    np.testing.assert_allclose(sar[:, 0, 0, 0], np.array([2, 4]) / 127.5 - 1, atol=1e-6)
+
+
+def test_the_files_of_a_step_are_those_that_it_reads(hundred):
+    images = load(hundred, size=32)
+    indices = list(range(50, 80))
+    for paired in (True, False):
+        step = training_dataset(images, indices, 8, seed=3, augment=False, first_step=5, paired=paired)
+        ((sar, optical),) = take(step, 1)
+        shown = [round(float(image[0, 0, 0] + 1) * 127.5) for both in zip(sar, optical, strict=True) for image in both]
+        files = files_of_step(images, indices, 8, 3, 5, paired)
+        assert [int(path.stem) for path in files] == shown

@@ -45,3 +45,19 @@ before, one, _ = train(tf.distribute.get_strategy(), "batch", 0.5)
 _, two, _ = train(mirrored, "batch", 0.5)
 moved = [sum(np.abs(a - b).sum() for a, b in zip(before, after, strict=False)) for after in (one, two)]
 assert 0.75 < moved[0] / moved[1] < 1.33, moved
+
+# What is not finite on one device only reaches the weights of none.
+with mirrored.scope():
+    model = sar_keras.Pix2Pix(sar_keras.UNetGenerator((64, 64, 1), 4))
+    model.compile(keras.optimizers.SGD(0.01))
+before, sar[3] = model.generator.get_weights(), np.nan
+try:
+    model.fit(tf.data.Dataset.from_tensor_slices((sar[:4], optical[:4])).batch(4), verbose=0)
+except tf.errors.InvalidArgumentError as error:
+    assert "[not finite:] [l1] [nan]" in str(error), error
+else:
+    raise AssertionError("the step went through")
+trained = {variable.path for variable in model.generator.trainable_variables}
+for weight, value in zip(model.generator.weights, before, strict=True):
+    if weight.path in trained:
+        np.testing.assert_array_equal(weight, value)

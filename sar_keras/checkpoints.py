@@ -1,0 +1,103 @@
+"""Checkpoints of a run: each is there whole or not at all, and is checked before it is used."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import tensorflow as tf
+
+from sar_keras.errors import OutputError
+from sar_keras.files import atomic
+
+# Beside the state itself; `sha256sum -c SHA256SUMS` checks a checkpoint too.
+_POSITION, _SUMS = "position.json", "SHA256SUMS"
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """Where a run stands: epochs finished, steps into the one under way, and optimizer steps of the whole run."""
+
+    epochs: int = 0
+    steps_into_epoch: int = 0
+    step: int = 0
+
+    def __str__(self) -> str:
+        if self.steps_into_epoch:
+            return f"in epoch {self.epochs + 1}, step {self.step} ({self.steps_into_epoch} of the epoch)"
+        return f"after epoch {self.epochs}, step {self.step}"
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run: `step-00000120/` and so on, of which the last `keep` stay."""
+
+    def __init__(self, folder: Path, keep: int):
+        self.folder, self.keep = folder, keep
+
+    def __iter__(self):
+        return iter(sorted(self.folder.glob("step-*")))
+
+    def save(self, state: tf.train.Checkpoint, position: Position) -> Path:
+        """Write a checkpoint; older ones go only when it is safely on disk."""
+        target = self.folder / f"step-{position.step:08d}"
+        with atomic(target) as temporary:
+            temporary.mkdir()
+            state.write(str(temporary / "state"))
+            (temporary / _POSITION).write_text(json.dumps(dataclasses.asdict(position)))
+            sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
+            (temporary / _SUMS).write_text("".join(sums))
+            for path in temporary.iterdir():
+                _to_disk(path)
+        _to_disk(self.folder)
+        for old in list(self)[: -self.keep]:
+            shutil.rmtree(old)
+        return target
+
+    def latest(self) -> tuple[Path, Position] | None:
+        """The newest intact checkpoint, or None where there has been none yet; broken ones are removed with a warning.
+
+        Raises:
+            OutputError: there are checkpoints, but none is intact, or they are an earlier version's.
+        """
+        broken = []
+        found = None
+        for path in reversed(list(self)):
+            if _is_intact(path):
+                found = path, Position(**json.loads((path / _POSITION).read_text()))
+                break
+            broken.append(path)
+        if not found and any(self.folder.glob("[!.]*")):
+            raise OutputError(f"{self.folder}: no checkpoint is intact; begin again with another --out")
+        for path in broken:
+            warnings.warn(f"{path}: torn or changed since it was written; taking the one before", stacklevel=2)
+            shutil.rmtree(path)
+        return found
+
+    def restore(self, state: tf.train.Checkpoint, path: Path) -> None:
+        state.read(str(path / "state")).assert_consumed()
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        lines = (path / _SUMS).read_text().splitlines()
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        return _POSITION in sums and all(_sha256(path / name) == digest for name, digest in sums.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or what a folder lists, would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

