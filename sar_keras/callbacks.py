@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sar_keras.distribution import training_clock
+from sar_keras.distribution import is_chief, mean_over_workers, save_checkpoint, training_clock
 from sar_keras.errors import TrainingDiverged
 from sar_keras.files import atomic
 from sar_keras.images import sample_grid, write_image
@@ -153,6 +153,9 @@ class StopAfter(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._spent += (training_clock() - self._started) / 60
+        if self.minutes:
+            # So that all stop together.
+            self._spent = mean_over_workers(self._spent, self.model.distribute_strategy)
         self.progress["minutes"].assign(self._spent)
         if self.minutes and self._spent >= self.minutes:
             self.model.stop_training = True
@@ -195,7 +198,7 @@ def _terms(logs: dict) -> str:
 
 
 class SaveRun(keras.callbacks.Callback):
-    """After each epoch writes a checkpoint, the float32 generator and history.csv, in this order.
+    """After each epoch writes a checkpoint, the float32 generator and history.csv, in this order; on the chief.
 
     Args:
         run: The run directory.
@@ -221,8 +224,10 @@ class SaveRun(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.progress["epochs"].assign_add(1)
-        self.manager.save()
+        save_checkpoint(self.manager, self.model.distribute_strategy)
         self.generator.set_weights(self.model.final_generator.get_weights())
+        if not is_chief(self.model.distribute_strategy):
+            return
         save_model(self.generator, self.run / "generator.keras", *self.scales)
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
         write_history(self.history, self.run / "history.csv")
@@ -284,15 +289,16 @@ class SampleGrids(keras.callbacks.Callback):
     Args:
         run: The run directory.
         samples: Name ("train", "validation") to a batch (sar, optical).
+        generator: The float32 twin that `SaveRun` keeps up to date.
     """
 
-    def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]]):
+    def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]], generator: keras.Model):
         super().__init__()
-        self.folder, self.samples = run, samples
+        self.folder, self.samples, self.generator = run, samples, generator
 
     def on_train_begin(self, logs=None):
         self._writer = tf.summary.create_file_writer(str(self.folder / "logs" / "samples"))
-        self._generate = tf.function(lambda sar: self.model(sar, training=False))
+        self._generate = tf.function(lambda sar: self.generator(sar, training=False))
 
     def on_epoch_end(self, epoch, logs=None):
         epochs = self.params["epochs"]

@@ -117,9 +117,9 @@ class TrainConfig(_Section):
     batch_size: int = Field(4, ge=1)
     decay: float = Field(0.0, ge=0, le=1)
     average: float = Field(0.0, ge=0, lt=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
-    strategy: Literal["auto", "one", "mirrored"] = "auto"
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
 
 
 class Config(_Section):

@@ -4,6 +4,7 @@ import keras
 
 from sar_keras.color import view_channels
 from sar_keras.config import Config
+from sar_keras.distribution import with_loss_scaling
 from sar_keras.errors import ConfigError
 from sar_keras.models.base import Colorizer
 from sar_keras.models.cyclegan import CycleGAN
@@ -42,6 +43,10 @@ def build_model(config: Config, policy: str) -> Colorizer:
     Raises:
         ConfigError: an optimizer or a VGG16 layer that cannot be had.
     """
+
+    def scaled(which):
+        return with_loss_scaling(optimizer(config, which), policy)
+
     loss = config.loss
     generator, averaged = build_generator(config, policy), None
     if config.train.average:
@@ -71,7 +76,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
             seed=config.train.seed,
             averaged=averaged,
         )
-        model.compile(optimizer(config, "generator"), optimizer(config, "discriminator"))
+        model.compile(scaled("generator"), scaled("discriminator"))
         return model
 
     discriminator = None
@@ -95,14 +100,14 @@ def build_model(config: Config, policy: str) -> Colorizer:
         model = EPCGAN(generator, discriminator, features, gradient=loss.gradient, **arguments)
     else:
         model = Pix2Pix(generator, discriminator, features, **arguments)
-    model.compile(optimizer(config, "generator"), optimizer(config, "discriminator") if discriminator else None)
+    model.compile(scaled("generator"), scaled("discriminator") if discriminator else None)
     return model
 
 
 def build_refinement(config: Config, policy: str, trained: keras.Model) -> Refinement:
     """The compiled model that trains an autoencoder behind `trained`."""
     model = Refinement(trained, Autoencoder(config.refinement.filters, dtype=policy))
-    model.compile(optimizer(config, "refinement"))
+    model.compile(with_loss_scaling(optimizer(config, "refinement"), policy))
     return model
 
 

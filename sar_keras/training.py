@@ -1,6 +1,9 @@
 """From a configuration to a run directory."""
 
+import contextlib
 import dataclasses
+import functools
+import io
 import math
 import re
 import shutil
@@ -17,14 +20,21 @@ from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
-from sar_keras.distribution import describe, dtype_policy_for, resolve_precision, strategy_for
+from sar_keras.distribution import (
+    describe,
+    dtype_policy_for,
+    is_chief,
+    mean_over_workers,
+    resolve_precision,
+    strategy_for,
+)
 from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.inference import save_model
 from sar_keras.models.base import Colorizer
 from sar_keras.terminal import progress_bar
 
 # Keys that a resumed run may have changed.
-_MAY_CHANGE = ("train.epochs", "train.minutes", "refinement.epochs", "data.root")
+_MAY_CHANGE = ("train.epochs", "train.minutes", "refinement.epochs", "data.root", "train.strategy")
 _SAMPLES = 4  # pairs in a sample grid
 
 
@@ -35,7 +45,7 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         config: A `Config`, the name of a preset, or the path of a YAML file.
         run: The run directory; must not hold anything yet unless `resume`. None: runs/<preset>-<date>-<time>.
         resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for
-            greater `train.epochs`, `train.minutes` or `refinement.epochs`, and another `data.root`.
+            greater `train.epochs`, `train.minutes` or `refinement.epochs`, and another `data.root` or `train.strategy`.
 
     Raises:
         ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
@@ -51,10 +61,13 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     if config.data.root is None and config.data.layout != "synthetic":
         raise ConfigError("no data: give the folder of pairs with --data, or data.layout=synthetic for a trial")
     config = _resolved(config)
+    strategy = strategy_for(config.train.strategy)
+    chief = is_chief(strategy)
     try:
-        return _fit(config, run, resume)
+        with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
+            return _fit(config, run, resume, strategy)
     except BaseException as error:
-        if not resume and not (run / "checkpoints" / "checkpoint").exists():
+        if chief and not resume and not (run / "checkpoints" / "checkpoint").exists():
             shutil.rmtree(run, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt):
             print(f"\nto go on from the last finished epoch: sar-keras fit --out {run} --resume", file=sys.stderr)
@@ -96,10 +109,11 @@ def _as_resumed(run: Path, config: Config) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update=precision)})
 
 
-def _fit(config: Config, run: Path, resume: bool) -> Path:
+def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> Path:
+    """Train. Of several processes only the chief prints and writes; all have to do the same otherwise."""
     train = config.train
     keras.utils.set_random_seed(train.seed)
-    strategy, policy = strategy_for(train.strategy), dtype_policy_for(train.precision)
+    policy, chief = dtype_policy_for(train.precision), is_chief(strategy)
     if train.batch_size % strategy.num_replicas_in_sync:
         raise ConfigError(
             f"train.batch_size: {train.batch_size} cannot be shared equally by {strategy.num_replicas_in_sync} devices"
@@ -107,7 +121,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     for which in ("generator", "discriminator", "refinement"):
         systems.optimizer(config, which)
 
-    pairs = _pairs(config, run, resume)
+    pairs = _pairs(config, run, resume, strategy)
     images = pipeline.load(
         pairs,
         config.data.image_size,
@@ -148,6 +162,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             phases=[phase.progress for phase in phases],
             **{name: part for phase in phases for name, part in phase.model.state.items()},
         )
+    checkpoint.save_counter  # noqa: B018 - made here: later, only the chief would, and wait for the others
     manager = tf.train.CheckpointManager(checkpoint, run / "checkpoints", max_to_keep=2)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_consumed()
@@ -155,9 +170,10 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         raise ConfigError(
             "the run's refinement has begun: train.epochs and train.minutes must stay; refinement.epochs may be raised"
         )
-    run.mkdir(parents=True, exist_ok=True)
-    config.save(run / "config.yaml")
-    if not resume:
+    if chief:
+        run.mkdir(parents=True, exist_ok=True)
+        config.save(run / "config.yaml")
+    if chief and not resume:
         write_split(pairs, run / "split.csv", config.data.root or run / "data")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
@@ -173,6 +189,11 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         for split in ("train", "validation")
         if indices[split]
     }
+    validation = None
+    if indices["validation"]:
+        validation = strategy.distribute_datasets_from_function(
+            functools.partial(pipeline.validation_dataset, images, indices["validation"], train.batch_size)
+        )
     scales = images.sar_scale, images.optical_scale
     if all(phase.finished for phase in phases):
         last = phases[-1]
@@ -190,20 +211,23 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             phase.model.steps_before = int(model.optimizer.iterations.numpy())
         done = sum(phase.epochs_done for phase in phases)
         phase.model.fit(
-            pipeline.training_dataset(
-                images,
-                indices["train"],
-                train.batch_size,
-                train.seed,
-                config.data.augment,
-                done * steps,
-                paired=config.model.system != "cyclegan" or index == 1,
-                speckle=config.data.speckle,
+            strategy.distribute_datasets_from_function(
+                functools.partial(
+                    pipeline.training_dataset,
+                    images,
+                    indices["train"],
+                    train.batch_size,
+                    train.seed,
+                    config.data.augment,
+                    done * steps,
+                    config.model.system != "cyclegan" or index == 1,
+                    config.data.speckle,
+                )
             ),
             steps_per_epoch=steps,
             initial_epoch=done,
             epochs=done - phase.epochs_done + phase.epochs,
-            validation_data=datasets.get("validation"),
+            validation_data=validation,
             verbose=0,
             shuffle=False,
             callbacks=[
@@ -211,19 +235,27 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                 callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),
                 callbacks.SaveRun(run, manager, phase.progress, twin, scales, history),
-                callbacks.Progress(),
-                callbacks.TensorBoardScalars(run / "logs"),
-                callbacks.SampleGrids(run, samples),
+                *([callbacks.Progress()] if chief else []),
+                *([callbacks.TensorBoardScalars(run / "logs")] if chief else []),
+                *([callbacks.SampleGrids(run, samples, twin)] if chief else []),
             ],
         )
+    if chief:
+        _close(run, twin, images, indices["train"], datasets, scales, history)
+    mean_over_workers(0.0, strategy)  # A worker that left earlier would count as lost.
+    return run
+
+
+def _close(run: Path, generator: keras.Model, images, train_indices: list[int], datasets: dict, scales, history):
+    """Save the generator with what it knows of its errors, draw the history, and say how good it is."""
     expected_error = None
     if "validation" in datasets:
-        expected_error = fit_expected_error(twin, progress_bar("learning its errors", "batch")(datasets["validation"]))
-    save_model(twin, run / "generator.keras", *scales, expected_error)
+        held_out = progress_bar("learning its errors", "batch")(datasets["validation"])
+        expected_error = fit_expected_error(generator, held_out)
+    save_model(generator, run / "generator.keras", *scales, expected_error)
     if history:
         callbacks.plot_history(history, run / "history.png")
-    _print_closing(run, phases[-1].model, images, indices["train"], datasets)
-    return run
+    _print_closing(run, generator, images, train_indices, datasets)
 
 
 @dataclasses.dataclass
@@ -258,14 +290,14 @@ class _Phase:
         return self.epochs_done >= self.epochs or bool(self.minutes and self.minutes_spent >= self.minutes)
 
 
-def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
+def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> list[Pair]:
     """Find, or for `synthetic` draw, the pairs and split them; a resumed run keeps the split that it began with."""
     data = config.data
     root, layout = data.root, data.layout
     if layout == "synthetic":
         count = data.limit or 240
         root, layout = run / "data", "terrain"
-        if not (resume and root.is_dir()):
+        if is_chief(strategy) and not (resume and root.is_dir()):
             synthetic.write_pairs(
                 root,
                 count,
@@ -273,6 +305,7 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 image_size=data.image_size,
                 progress=progress_bar("drawing", "scene"),
             )
+        mean_over_workers(0.0, strategy)  # The others wait until they are drawn.
     found = find_pairs(root, layout, size=data.image_size, progress=progress_bar("looking at", "scene"))
     if found.unpaired:
         first, many = found.unpaired[0], len(found.unpaired)

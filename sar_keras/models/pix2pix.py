@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from sar_keras import color, losses
-from sar_keras.distribution import per_replica
-from sar_keras.models.base import Colorizer, descend
+from sar_keras.distribution import descend, per_replica
+from sar_keras.models.base import Colorizer
 from sar_keras.networks.patchgan import hidden_features
 
 
@@ -78,9 +78,9 @@ class Pix2Pix(Colorizer):
         self.judge = hidden_features(discriminator) if discriminator else None
         self.built = True
 
-    def compile(self, generator_optimizer, discriminator_optimizer=None, **kwargs):
+    def compile(self, generator_optimizer, discriminator_optimizer=None, run_eagerly=False):
         """Set the optimizers; the generator's is also `model.optimizer`, which Keras' callbacks look at."""
-        super().compile(generator_optimizer, **kwargs)
+        super().compile(generator_optimizer, run_eagerly)
         generator_optimizer.build(self.generator.trainable_variables)
         self.discriminator_optimizer = None
         if self.discriminator:

@@ -1,6 +1,7 @@
 """The building blocks that the networks share."""
 
 import keras
+import tensorflow as tf
 
 NORMALIZATIONS = ("batch", "instance", "group", "layer", "none")
 UPSAMPLINGS = ("resize", "transpose")
@@ -16,7 +17,9 @@ def normalize(x, kind: str, dtype):
     if kind == "batch":
         # Keras' own momentum of 0.99 lags hundreds of steps behind a GAN's weights, so that inference gives flat
         # brown pictures; 0.9 is what pix2pix (PyTorch) uses.
-        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)(x)
+        # Under several replicas the statistics are those of the whole batch, so that their number changes nothing.
+        synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized, dtype=dtype)(x)
     if kind == "instance":
         return keras.layers.GroupNormalization(groups=-1, epsilon=1e-5, dtype=dtype)(x)
     if kind == "group":
