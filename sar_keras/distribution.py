@@ -119,6 +119,19 @@ def sum_over_replicas(values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return dict(zip(values, tf.unstack(sums), strict=True))
 
 
+def of_all_replicas(images: tf.Tensor) -> tuple[tf.Tensor, slice]:
+    """Inside a step: the images (N, ...) of all replicas, one after the other, and which of them are this replica's.
+
+    A sum of images between zeros: `ReplicaContext.all_gather` fails when a step calls it twice under MirroredStrategy.
+    """
+    replica = tf.distribute.get_replica_context()
+    count = tf.shape(images)[0]
+    before = replica.replica_id_in_sync_group * count
+    after = (replica.num_replicas_in_sync - 1) * count - before
+    padded = tf.pad(images, [[before, after], *[[0, 0]] * (len(images.shape) - 1)])
+    return replica.all_reduce("SUM", padded), slice(before, before + count)
+
+
 def mean_over_workers(value: float, strategy: tf.distribute.Strategy) -> float:
     """Outside a step: the mean of a number of each process; all have to call it, and wait for each other here."""
     if strategy.cluster_resolver is None:

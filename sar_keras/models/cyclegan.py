@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from sar_keras import color, losses
-from sar_keras.distribution import descend, per_replica
+from sar_keras.distribution import descend, of_all_replicas, per_replica
 from sar_keras.models.base import Colorizer
 
 
@@ -164,9 +164,7 @@ class ImagePool:
         """The images (N, H, W, c), some of them older. Draws depend on the seed and `step` alone."""
         if not self.size:
             return images
-        replica = tf.distribute.get_replica_context()
-        own = tf.shape(images)[0]
-        images = replica.all_gather(images, axis=0)
+        images, own = of_all_replicas(images)
         step = tf.cast(step, tf.int64)
         count = tf.shape(images, out_type=tf.int64)[0]
         seen = step * count
@@ -181,6 +179,4 @@ class ImagePool:
         keep = tf.logical_and(full, tf.logical_not(exchanged))[:, None, None, None]
         # Not scatter_nd_update: a variable that each replica has for itself does not know it.
         self.images.assign(tf.tensor_scatter_nd_update(self.images, slots[:, None], tf.where(keep, old, images)))
-        images = tf.where(exchanged[:, None, None, None], old, images)
-        first = replica.replica_id_in_sync_group * own
-        return images[first : first + own]
+        return tf.where(exchanged[:, None, None, None], old, images)[own]
