@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -137,6 +138,16 @@ def mean_over_workers(value: float, strategy: tf.distribute.Strategy) -> float:
     if strategy.cluster_resolver is None:
         return value
     return float(strategy.reduce("MEAN", tf.constant(value, tf.float64), axis=None))
+
+
+def lost_workers(error: BaseException, strategy: tf.distribute.Strategy) -> str | None:
+    """Which machines an error of `fit` says no longer answer, or None where it says no such thing."""
+    if strategy.cluster_resolver is None or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
+        return None
+    # The operation that failed is named with the device of this process.
+    tasks = re.findall(r"(?<!device_)/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
+    cluster = strategy.cluster_resolver.cluster_spec().as_dict()
+    return ", ".join(sorted({f"{job} {index} ({cluster[job][int(index)]})" for job, index in tasks})) or "a worker"
 
 
 def save_checkpoint(manager: tf.train.CheckpointManager, strategy: tf.distribute.Strategy) -> None:

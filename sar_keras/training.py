@@ -24,11 +24,12 @@ from sar_keras.distribution import (
     describe,
     dtype_policy_for,
     is_chief,
+    lost_workers,
     mean_over_workers,
     resolve_precision,
     strategy_for,
 )
-from sar_keras.errors import ConfigError, DataError, OutputError
+from sar_keras.errors import ConfigError, DataError, OutputError, WorkerLost
 from sar_keras.inference import save_model
 from sar_keras.models.base import Colorizer
 from sar_keras.terminal import progress_bar
@@ -50,6 +51,7 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     Raises:
         ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
         TrainingDiverged: a loss is no longer finite; the last good checkpoint stays.
+        WorkerLost: another of several machines died; the last checkpoint stays.
     """
     run = Path(run) if run else new_run(config)
     if not isinstance(config, Config):
@@ -74,6 +76,11 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         # A file that broke while it was read inside the tf.data pipeline.
         if isinstance(error, tf.errors.OpError) and (line := re.search("DataError: (.+)", str(error))):
             raise DataError(line[1]) from error
+        if lost := lost_workers(error, strategy):
+            raise WorkerLost(
+                f"{lost} no longer answers; look at its log, then go on from the last finished epoch on all machines: "
+                f"sar-keras fit --out {run} --resume"
+            ) from error
         raise
 
 

@@ -203,8 +203,7 @@ def training_dataset(
         return load_pair(position, stream=0)[0], load_pair(position, stream=1)[1]
 
     own, global_position = _share(batch_size, context)
-    positions = tf.data.Dataset.range(first_step * own, np.iinfo(np.int64).max // context.num_input_pipelines)
-    dataset = positions.map(
+    dataset = tf.data.Dataset.counter(first_step * own).map(
         lambda position: load_one(global_position(position)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     size = context.get_per_replica_batch_size(batch_size)
