@@ -1,5 +1,6 @@
 """On which devices and machines a run computes, in which precision, and the seams between tf.distribute and Keras."""
 
+import functools
 import json
 import os
 import re
@@ -24,10 +25,16 @@ def strategy_for(name: str) -> tf.distribute.Strategy:
     """
     if name == "multi_worker" or (name == "auto" and _cluster()):
         _check_cluster()
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _the_only(tf.distribute.MultiWorkerMirroredStrategy)
     if name == "mirrored" or (name == "auto" and tf.config.list_logical_devices("GPU")):
-        return tf.distribute.MirroredStrategy()
+        return _the_only(tf.distribute.MirroredStrategy)
     return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _the_only(kind: type) -> tf.distribute.Strategy:
+    """One in a process: a second would number its messages from the start again, and mix them up with the first's."""
+    return kind()
 
 
 def _cluster() -> dict:
@@ -121,16 +128,10 @@ def sum_over_replicas(values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def of_all_replicas(images: tf.Tensor) -> tuple[tf.Tensor, slice]:
-    """Inside a step: the images (N, ...) of all replicas, one after the other, and which of them are this replica's.
-
-    A sum of images between zeros: `ReplicaContext.all_gather` fails when a step calls it twice under MirroredStrategy.
-    """
+    """Inside a step: the images (N, ...) of all replicas, one after the other, and which of them are this replica's."""
     replica = tf.distribute.get_replica_context()
-    count = tf.shape(images)[0]
-    before = replica.replica_id_in_sync_group * count
-    after = (replica.num_replicas_in_sync - 1) * count - before
-    padded = tf.pad(images, [[before, after], *[[0, 0]] * (len(images.shape) - 1)])
-    return replica.all_reduce("SUM", padded), slice(before, before + count)
+    first = replica.replica_id_in_sync_group * tf.shape(images)[0]
+    return replica.all_gather(images, axis=0), slice(first, first + tf.shape(images)[0])
 
 
 def mean_over_workers(value: float, strategy: tf.distribute.Strategy) -> float:
