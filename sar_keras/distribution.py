@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from sar_keras import compat
 from sar_keras.errors import ConfigError
 
 
@@ -78,7 +79,7 @@ def dtype_policy_for(precision: str) -> str:
 
 def with_loss_scaling(optimizer: keras.optimizers.Optimizer, policy: str) -> keras.optimizers.Optimizer:
     """The optimizer for a dtype policy: float16 loses small gradients unless the loss is scaled up."""
-    return keras.optimizers.LossScaleOptimizer(optimizer) if policy == "mixed_float16" else optimizer
+    return compat.LossScaleOptimizer(optimizer) if policy == "mixed_float16" else optimizer
 
 
 def bfloat16_is_fast() -> bool:
@@ -165,14 +166,14 @@ def save_checkpoint(manager: tf.train.CheckpointManager, strategy: tf.distribute
 
 def descend(optimizer: keras.optimizers.Optimizer, tape: tf.GradientTape, loss: tf.Tensor, weights: list) -> None:
     """Inside a step: one step of `optimizer` on `weights`; `loss` as from `per_replica`."""
-    gradients = tape.gradient(loss, weights, output_gradients=optimizer.scale_loss(tf.ones_like(loss)))
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    gradients = tape.gradient(loss, weights, output_gradients=compat.loss_scale(optimizer))
+    if isinstance(optimizer, compat.LossScaleOptimizer):
         # It skips a step whose gradients are not finite, but looks at those of the first replica alone, before their
         # sum is taken (https://github.com/keras-team/keras/blob/master/keras/src/optimizers/loss_scale_optimizer.py).
         # So one that is not finite anywhere makes a gradient so everywhere: 0 x infinity is not a number.
         broken = tf.add_n([tf.reduce_sum(0.0 * gradient) for gradient in gradients])
         gradients[0] += sum_over_replicas({"broken": broken})["broken"]
-    optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    compat.apply_scaled(optimizer, gradients, weights)
 
 
 class ReplicatedSteps:

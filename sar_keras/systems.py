@@ -2,6 +2,7 @@
 
 import keras
 
+from sar_keras import compat
 from sar_keras.color import view_channels
 from sar_keras.config import Config
 from sar_keras.distribution import with_loss_scaling
@@ -118,6 +119,7 @@ def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
         ConfigError: Keras cannot make it.
     """
     described = getattr(config.optimizer, which).model_dump()
+    compat.import_registered(described["class_name"])
     try:
         rate = described["config"].get("learning_rate")
         if isinstance(rate, dict):
@@ -146,12 +148,6 @@ def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimiz
             )
         rates.append((own, float(own.learning_rate.numpy())))
     return rates
-
-
-def dropout_seeds(network: keras.Model) -> list:
-    """The states of the random generators in dropout, which a checkpoint of a Keras 3 model leaves out."""
-    weights = {id(weight) for weight in network.weights}
-    return [variable.value for variable in network.variables if id(variable) not in weights]
 
 
 def _discriminator(config: Config, channels: int, policy: str, name: str) -> keras.Model:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras import callbacks, metrics, systems
+from sar_keras.compat import untracked_seeds
 from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
@@ -165,7 +166,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
             phases[0].callbacks.append(callbacks.AverageWeights(train.average))
         # Of the whole state, all but the position in the data, which follows from the number of steps.
         checkpoint = tf.train.Checkpoint(
-            dropout_seeds=systems.dropout_seeds(model.generator),
+            dropout_seeds=untracked_seeds(model.generator),
             phases=[phase.progress for phase in phases],
             **{name: part for phase in phases for name, part in phase.model.state.items()},
         )

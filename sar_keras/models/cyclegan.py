@@ -6,7 +6,7 @@ Paper: Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent A
 import keras
 import tensorflow as tf
 
-from sar_keras import color, losses
+from sar_keras import color, compat, losses
 from sar_keras.distribution import descend, of_all_replicas, per_replica
 from sar_keras.models.base import Colorizer
 
@@ -63,8 +63,8 @@ class CycleGAN(Colorizer):
         """Set the optimizers: one of both generators, also `model.optimizer`, and one of both discriminators."""
         super().compile(generator_optimizer, run_eagerly)
         self.discriminator_optimizer = discriminator_optimizer
-        generator_optimizer.build(self._generator_weights)
-        discriminator_optimizer.build(self._discriminator_weights)
+        compat.build(generator_optimizer, self._generator_weights)
+        compat.build(discriminator_optimizer, self._discriminator_weights)
 
     @property
     def _generator_weights(self):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from sar_keras import losses
+from sar_keras import compat, losses
 from sar_keras.distribution import descend, per_replica
 from sar_keras.models.base import Colorizer
 from sar_keras.networks.autoencoder import refined
@@ -29,7 +29,7 @@ class Refinement(Colorizer):
 
     def compile(self, optimizer, run_eagerly=False):
         super().compile(optimizer, run_eagerly)
-        optimizer.build(self.autoencoder.trainable_variables)
+        compat.build(optimizer, self.autoencoder.trainable_variables)
 
     @property
     def state(self):

@@ -1,6 +1,7 @@
 """Functional Keras networks, in the style of keras.applications: no files, no runs, no training logic."""
 
 import keras
+import tensorflow as tf
 
 
 def any_size(model: keras.Model) -> keras.Model:
@@ -12,7 +13,7 @@ def any_size(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(
         model,
         # Keras versions differ in whether the input of a model is a tensor or a list of one.
-        input_tensors=keras.tree.map_structure(lambda _: keras.Input((None, None, channels), name="sar"), model.input),
+        input_tensors=tf.nest.map_structure(lambda _: keras.Input((None, None, channels), name="sar"), model.input),
         clone_function=lambda layer: layer,
     )
 
@@ -24,7 +25,7 @@ def with_policy(model: keras.Model, policy: str) -> keras.Model:
     """
     last = {layer.name for layer in model.layers if any(layer.output is output for output in model.outputs)}
 
-    def copy(layer: keras.Layer) -> keras.Layer:
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         stock = type(layer).__module__.startswith("keras.")
         if stock and layer.name not in last and not isinstance(layer, keras.layers.InputLayer):
