@@ -70,9 +70,10 @@ def apply_scaled(optimizer: keras.optimizers.Optimizer, gradients: list, weights
 
 
 def untracked_seeds(network: keras.Model) -> list:
-    """The states of the random generators in dropout that a checkpoint of the network leaves out: in Keras 3, all."""
+    """The states of the random generators in dropout, which a checkpoint of the network leaves out."""
     if KERAS_2:
-        return []
+        dropouts = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
+        return [layer._random_generator._generator for layer in dropouts]
     weights = {id(weight) for weight in network.weights}
     return [variable.value for variable in network.variables if id(variable) not in weights]
 
@@ -85,19 +86,27 @@ def write_out(archive: keras.export.ExportArchive, folder: str) -> None:
         archive.write_out(folder, verbose=False)
 
 
-def import_registered(name: str) -> None:
-    """Make a registered object such as "Addons>LAMB" known to Keras.
+def registered(name: str) -> type:
+    """The class of a registered object such as "Addons>LAMB".
 
     Raises:
-        ConfigError: its package is not there.
+        ConfigError: its package is not there, or has no such object.
     """
-    if not name.startswith("Addons>"):
-        return
+    if name.startswith("Addons>"):
+        import_addons(name)
+    found = keras.saving.get_registered_object(name)
+    if found is None:
+        raise ConfigError(f"{name}: nothing is registered under this name")
+    return found
+
+
+def import_addons(what: str) -> None:
+    """Make the objects of tensorflow-addons known to Keras; `what` needs them."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is no longer developed
             importlib.import_module("tensorflow_addons")
     except ImportError as error:
         raise ConfigError(
-            f'{name}: needs tensorflow-addons, on Python 3.10 or 3.11: pip install "sar-keras[addons]"'
+            f'{what}: needs tensorflow-addons, on Python 3.10 or 3.11: pip install "sar-keras[addons]"'
         ) from error

@@ -119,7 +119,8 @@ def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
         ConfigError: Keras cannot make it.
     """
     described = getattr(config.optimizer, which).model_dump()
-    compat.import_registered(described["class_name"])
+    if ">" in described["class_name"]:
+        compat.registered(described["class_name"])
     try:
         rate = described["config"].get("learning_rate")
         if isinstance(rate, dict):

@@ -1,4 +1,4 @@
-"""Run by test_distribution.py: train presets under a strategy, in a process of its own.
+"""Run by test_distribution.py and benchmarks/scaling.py: train presets under a strategy, in a process of its own.
 
 python agreement.py FOLDER DATA STRATEGY PRESET... leaves two epochs of each preset in FOLDER/PRESET-STRATEGY; under
 "mirrored", with two logical devices, in two sittings.
@@ -44,10 +44,21 @@ def settings(preset: str, data: str) -> list[str]:
     return [*SETTINGS, *OF_PRESETS.get(preset, []), f"data.root={data}"]
 
 
+def divide_cpu(devices: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+
+
+def checkpointed(run: Path, epoch: int = 2) -> dict:
+    """Name to value of all that a checkpoint holds, but for the time."""
+    reader = tf.train.load_checkpoint(str(run / "checkpoints" / f"ckpt-{epoch}"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    return {name: reader.get_tensor(name) for name in names if "minutes" not in name and "save_counter" not in name}
+
+
 def main(folder: Path, data: str, strategy: str, *presets: str) -> None:
     if strategy == "mirrored":
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        divide_cpu(2)
     # Most of the time would go into optimizing graphs that run a few times.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for preset in presets:

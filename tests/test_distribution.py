@@ -4,7 +4,6 @@ import time
 import agreement
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import TINY, one_line, read_rows, start_workers
 
 import sar_keras
@@ -30,15 +29,8 @@ def one_device(tmp_path_factory, pairs_folder):
     return folder
 
 
-def checkpointed(run):
-    """Name to value of all that the last checkpoint holds, but for the time."""
-    reader = tf.train.load_checkpoint(str(run / "checkpoints"))
-    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
-    return {name: reader.get_tensor(name) for name in names if "minutes" not in name and "save_counter" not in name}
-
-
 def check_agreement(one, other):
-    before, after = checkpointed(one), checkpointed(other)
+    before, after = agreement.checkpointed(one), agreement.checkpointed(other)
     assert before.keys() == after.keys() and len(before) > 50
     for name, value in before.items():
         # What is in the pools has passed through a network, which magnifies differences of its weights.

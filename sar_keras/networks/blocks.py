@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from sar_keras import compat
+
 NORMALIZATIONS = ("batch", "instance", "group", "layer", "none")
 UPSAMPLINGS = ("resize", "transpose")
 
@@ -13,7 +15,7 @@ def initial_weights() -> keras.initializers.Initializer:
 
 
 def normalize(x, kind: str, dtype):
-    """Append the normalisation `kind`, one of NORMALIZATIONS, to `x`."""
+    """Append the normalisation `kind`, one of NORMALIZATIONS or a registered Keras layer, to `x`."""
     if kind == "batch":
         # Keras' own momentum of 0.99 lags hundreds of steps behind a GAN's weights, so that inference gives flat
         # brown pictures; 0.9 is what pix2pix (PyTorch) uses.
@@ -31,7 +33,9 @@ def normalize(x, kind: str, dtype):
         return keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
     if kind == "none":
         return x
-    raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {kind!r}")
+    if ">" in kind:
+        return compat.registered(kind)(epsilon=1e-5, dtype=dtype)(x)
+    raise ValueError(f"normalization must be one of {NORMALIZATIONS} or a registered layer, got {kind!r}")
 
 
 def upsample(x, filters: int, kind: str, use_bias: bool, dtype):
