@@ -28,14 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import agreement
 from helpers import read_rows, start_workers
 
-CASES = [
-    ("mirrored", 1),
-    ("mirrored", 2),
-    ("mirrored", 4),
-    ("multi_worker", 1),
-    ("multi_worker", 2),
-    ("multi_worker", 3),
-]
+CASES = [("mirrored", count) for count in (1, 2, 4)] + [("multi_worker", count) for count in (1, 2, 3)]
 SIZE, BATCH = 128, 12
 
 
@@ -104,9 +97,8 @@ def main() -> None:
     from sar_keras.config import presets
     from sar_keras.data.synthetic import write_pairs
 
-    print(
-        f"{processor()}, {time.strftime('%Y-%m-%d')}\n\n| strategy | devices | images/s | memory MB |\n|---|---|---|---|"
-    )
+    print(f"{processor()}, {time.strftime('%Y-%m-%d')}\n")
+    print("| strategy | devices | images/s | memory MB |\n|---|---|---|---|")
     for name, count in CASES:
         options = ["--measure", name, count, "--filters", arguments.filters, "--steps", arguments.steps]
         lines = in_processes(count if name == "multi_worker" else 1, [__file__, *options])
