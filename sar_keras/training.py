@@ -236,6 +236,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
             initial_epoch=done,
             epochs=done - phase.epochs_done + phase.epochs,
             validation_data=validation,
+            validation_steps=math.ceil(len(indices["validation"]) / train.batch_size) or None,
             verbose=0,
             shuffle=False,
             callbacks=[

@@ -18,7 +18,7 @@ def train(folder, pairs_folder, strategy, presets=PRESETS):
     processes = start_workers(2 if strategy == "multi_worker" else 1, command)
     for process in processes:
         out, err = process.communicate(timeout=600)
-        assert process.returncode == 0, err[-2000:]
+        assert process.returncode == 0 and "Warning" not in err, err[-2000:]
     return out
 
 

@@ -213,7 +213,7 @@ def training_dataset(
 def validation_dataset(
     images: Images, indices: list[int], batch_size: int, context: tf.distribute.InputContext = _ONE_DEVICE
 ) -> tf.data.Dataset:
-    """The pairs at `indices` as (sar, optical, weight), cropped at their centre, in full batches.
+    """The pairs at `indices`, over and over, as (sar, optical, weight), cropped at their centre, in full batches.
 
     Images that fill up the last batch have weight 0, the others 1, so that every device has as many batches, of one
     shape. `context` is as for `training_dataset`.
@@ -226,7 +226,7 @@ def validation_dataset(
         sar, optical = images.read(padded[position])
         return *_patch(sar, optical, images, None, augment=False), tf.cast(position < len(indices), tf.float32)
 
-    dataset = tf.data.Dataset.range(len(padded) // batch_size * own)
+    dataset = tf.data.Dataset.range(len(padded) // batch_size * own).repeat()
     dataset = dataset.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     size = context.get_per_replica_batch_size(batch_size)
     return _without_sharding(dataset.batch(size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
