@@ -93,10 +93,10 @@ def test_the_parts_of_all_devices_are_the_batch(machines, devices, images):
     contexts = [tf.distribute.InputContext(machines, machine, machines * devices) for machine in range(machines)]
 
     def parts(dataset, *arguments):
-        """Of each machine in turn, what its devices get for two steps."""
+        """What the devices of each machine in turn get, put together, for two steps."""
         batches = [list(dataset(images, *arguments, context=context).take(2 * devices)) for context in contexts]
-        steps = [[batch[step * devices : (step + 1) * devices] for batch in batches] for step in range(2)]
-        return [[np.concatenate(part) for part in zip(*sum(step, []), strict=True)] for step in steps]
+        steps = [[part for batch in batches for part in batch[step * devices :][:devices]] for step in range(2)]
+        return [[np.concatenate(side) for side in zip(*step, strict=True)] for step in steps]
 
     arguments = list(range(20)), 12, 3, True, 1
     assert equal(parts(training_dataset, *arguments), take(training_dataset(images, *arguments), 2))
