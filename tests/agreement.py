@@ -21,6 +21,7 @@ SETTINGS = [
     "model.filters=2",
     "model.discriminator_filters=2",
     "train.batch_size=6",
+    "train.decay=0",  # It depends on the number of epochs, which the second sitting raises.
     # Eight validation images: for the two of the last batch, all devices and workers but the first have nothing to do.
     "data.ratios=[0.5, 0.3, 0.2]",
     *(
