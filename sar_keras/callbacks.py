@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.config import interval
-from sar_keras.distribution import training_clock
+from sar_keras.distribution import is_chief, mean_over_workers, training_clock
 from sar_keras.errors import Stopped, TrainingDiverged
 from sar_keras.files import atomic
 from sar_keras.images import sample_grid, write_image
@@ -158,6 +158,9 @@ class StopAfter(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._spent += (training_clock() - self._started) / 60
+        if self.minutes:
+            # So that all stop together.
+            self._spent = mean_over_workers(self._spent, self.model.distribute_strategy)
         self.progress["minutes"].assign(self._spent)
         if self.minutes and self._spent >= self.minutes:
             self.model.stop_training = True
@@ -206,11 +209,22 @@ def _terms(logs: dict) -> str:
     return " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3g}" for name in order if name in logs)
 
 
+class KeepTwin(keras.callbacks.Callback):
+    """After each epoch copies the weights into a float32 twin of the generator, which other callbacks use."""
+
+    def __init__(self, generator: keras.Model):
+        super().__init__()
+        self.generator = generator
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.generator.set_weights(self.model.final_generator.get_weights())
+
+
 class SaveRun(keras.callbacks.Callback):
     """After each epoch writes history.csv, the float32 generator, and the best one; checkpoints when they are due.
 
     The last of the callbacks: what a checkpoint is about is on disk before the checkpoint is, so that a run that is
-    killed between them writes it again.
+    killed between them writes it again. Of several processes only the chief writes.
 
     Args:
         run: The run directory.
@@ -220,7 +234,7 @@ class SaveRun(keras.callbacks.Callback):
         steps: Of an epoch.
         progress: Position of this phase of the run: "epochs" finished, and "steps" into the one under way.
         epochs_before, epochs: Of earlier phases, and of the run until this phase ends.
-        generator: A float32 twin of the generator that trains, to be saved.
+        generator: The float32 twin that `KeepTwin` keeps up to date, to be saved.
         scales: Of the SAR and the optical images, saved with the generator.
         history: Rows of earlier sittings, one dict an epoch; extended here.
         best: See `train.best`.
@@ -271,22 +285,24 @@ class SaveRun(keras.callbacks.Callback):
         self.progress["epochs"].assign_add(1)
         self.progress["steps"].assign(0)
         self._since["epoch"] += 1
-        self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
-        write_history(self.history, self.run / "history.csv")
-        self.generator.set_weights(self.model.final_generator.get_weights())
-        save_model(self.generator, self.run / "generator.keras", *self.scales)
-        if best_epoch(self.history, self.best) == epoch + 1:
-            save_model(self.generator, self.run / "generator_best.keras", *self.scales)
+        if is_chief(self.model.distribute_strategy):
+            self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
+            write_history(self.history, self.run / "history.csv")
+            save_model(self.generator, self.run / "generator.keras", *self.scales)
+            if best_epoch(self.history, self.best) == epoch + 1:
+                save_model(self.generator, self.run / "generator_best.keras", *self.scales)
         self._save_if_due(finished=epoch + 1 == self.epochs or self.model.stop_training)
 
     def _save_if_due(self, finished: bool = False) -> None:
         since = self._since | {"minute": (time.monotonic() - self._saved_at) / 60}
-        if not (finished or self.signals or since[self._unit] >= self._every):
+        due = finished or self.signals or since[self._unit] >= self._every
+        # One clock, or one machine's signal, decides for all: they have to save together.
+        if not mean_over_workers(float(bool(due)), self.model.distribute_strategy):
             return
         check_finite(self.model)
         epochs, steps = (int(self.progress[name].numpy()) for name in ("epochs", "steps"))
         position = Position(self.epochs_before + epochs, steps, _step(self.model))
-        self.checkpoints.save(self.state, position)
+        self.checkpoints.save(self.state, position, is_chief(self.model.distribute_strategy))
         self._since, self._saved_at = {"epoch": 0, "step": 0}, time.monotonic()
         if self.signals:
             line = f"stopped {position}; saved. To go on: sar-keras fit --out {self.run} --resume"
@@ -386,16 +402,17 @@ class SampleGrids(keras.callbacks.Callback):
     Args:
         run: The run directory.
         samples: Name ("train", "validation") to a batch (sar, optical).
+        generator: The float32 twin that `KeepTwin` keeps up to date.
         epochs: Of the run.
     """
 
-    def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]], epochs: int):
+    def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]], generator: keras.Model, epochs: int):
         super().__init__()
-        self.folder, self.samples, self.epochs = run, samples, epochs
+        self.folder, self.samples, self.generator, self.epochs = run, samples, generator, epochs
         self._writer = tf.summary.create_file_writer(str(run / "logs" / "samples"))
 
     def on_train_begin(self, logs=None):
-        self._generate = tf.function(lambda sar: self.model(sar, training=False))
+        self._generate = tf.function(lambda sar: self.generator(sar, training=False))
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == self.epochs or self.model.stop_training

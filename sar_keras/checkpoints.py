@@ -1,17 +1,17 @@
 """Checkpoints of a run: each is there whole or not at all, and is checked before it is used."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
 import tensorflow as tf
 
 from sar_keras.errors import OutputError
-from sar_keras.files import atomic
+from sar_keras.files import atomic, sha256
 
 # Beside the state itself; `sha256sum -c SHA256SUMS` checks a checkpoint too.
 _POSITION, _SUMS = "position.json", "SHA256SUMS"
@@ -40,21 +40,28 @@ class Checkpoints:
     def __iter__(self):
         return iter(sorted(self.folder.glob("step-*")))
 
-    def save(self, state: tf.train.Checkpoint, position: Position) -> Path:
-        """Write a checkpoint; older ones go only when it is safely on disk."""
+    def save(self, state: tf.train.Checkpoint, position: Position, chief: bool = True) -> None:
+        """Write a checkpoint; older ones go only when it is safely on disk.
+
+        Of several processes each has to take part, and what the others than the chief write is thrown away
+        (https://www.tensorflow.org/tutorials/distribute/multi_worker_with_ctl#checkpoint_saving_and_restoring).
+        """
+        if not chief:
+            with tempfile.TemporaryDirectory() as folder:
+                state.write(f"{folder}/state")
+            return
         target = self.folder / f"step-{position.step:08d}"
         with atomic(target) as temporary:
             temporary.mkdir()
             state.write(str(temporary / "state"))
             (temporary / _POSITION).write_text(json.dumps(dataclasses.asdict(position)))
-            sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
+            sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
             (temporary / _SUMS).write_text("".join(sums))
             for path in temporary.iterdir():
                 _to_disk(path)
         _to_disk(self.folder)
         for old in list(self)[: -self.keep]:
             shutil.rmtree(old)
-        return target
 
     def latest(self) -> tuple[Path, Position] | None:
         """The newest intact checkpoint, or None where there has been none yet; broken ones are removed with a warning.
@@ -73,7 +80,7 @@ class Checkpoints:
             raise OutputError(f"{self.folder}: no checkpoint is intact; begin again with another --out")
         for path in broken:
             warnings.warn(f"{path}: torn or changed since it was written; taking the one before", stacklevel=2)
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # several processes may do this
         return found
 
     def restore(self, state: tf.train.Checkpoint, path: Path) -> None:
@@ -84,14 +91,9 @@ def _is_intact(path: Path) -> bool:
     try:
         lines = (path / _SUMS).read_text().splitlines()
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        return _POSITION in sums and all(_sha256(path / name) == digest for name, digest in sums.items())
+        return _POSITION in sums and all(sha256(path / name) == digest for name, digest in sums.items())
     except (OSError, ValueError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path) -> None:

@@ -55,13 +55,21 @@ class ModelConfig(_Section):
     filters: int = Field(64, ge=1)
     blocks: int = Field(9, ge=1)
     discriminator_filters: int = Field(64, ge=1)
-    normalization: Literal["batch", "instance", "group", "layer", "none"] = "batch"
+    normalization: str = "batch"
     upsampling: Literal["resize", "transpose"] = "resize"
     dropout: float = Field(0.5, ge=0, lt=1)
     output: Literal["rgb", "ab"] = "rgb"
     channels: int = Field(1, ge=1, le=3)
     view: Literal["luma", "ab", "rgb"] = "luma"
     scales: int = Field(1, ge=1, le=3)
+
+    @pydantic.field_validator("normalization")
+    @classmethod
+    def _known_or_registered(cls, normalization):
+        known = ("batch", "instance", "group", "layer", "none")
+        if normalization not in known and ">" not in normalization:
+            raise ValueError(f"must be {', '.join(known)} or a registered layer such as Addons>InstanceNormalization")
+        return normalization
 
     @pydantic.field_validator("output")
     @classmethod
@@ -122,9 +130,9 @@ class TrainConfig(_Section):
     batch_size: int = Field(4, ge=1)
     decay: float = Field(0.0, ge=0, le=1)
     average: float = Field(0.0, ge=0, lt=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = Field(0, ge=0, lt=2**31)
-    strategy: Literal["auto", "one", "mirrored"] = "auto"
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
 
     @pydantic.field_validator("checkpoint_every")
     @classmethod

@@ -1,17 +1,67 @@
-"""On which devices a run computes, and in which precision."""
+"""On which devices and machines a run computes, in which precision, and the seams between tf.distribute and Keras."""
 
+import functools
+import json
 import os
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import tensorflow as tf
+
+from sar_keras import compat
+from sar_keras.errors import ConfigError
 
 
 def strategy_for(name: str) -> tf.distribute.Strategy:
-    """The strategy for `train.strategy`: "one", "mirrored", or "auto" (mirrored over all GPUs where there are any)."""
+    """The strategy for `train.strategy`; to be called before anything else of TensorFlow.
+
+    "auto" is "multi_worker" where TF_CONFIG describes a cluster, else "mirrored" where there are GPUs, else "one".
+
+    Raises:
+        ConfigError: "multi_worker" without a usable TF_CONFIG.
+    """
+    if name == "multi_worker" or (name == "auto" and _cluster()):
+        _check_cluster()
+        return _the_only(tf.distribute.MultiWorkerMirroredStrategy)
     if name == "mirrored" or (name == "auto" and tf.config.list_logical_devices("GPU")):
-        return tf.distribute.MirroredStrategy()
+        return _the_only(tf.distribute.MirroredStrategy)
     return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _the_only(kind: type) -> tf.distribute.Strategy:
+    """One in a process: a second would number its messages from the start again, and mix them up with the first's."""
+    return kind()
+
+
+def _cluster() -> dict:
+    """What TF_CONFIG says of the machines and of this one's task, or an empty dict."""
+    try:
+        return json.loads(os.environ.get("TF_CONFIG") or "{}")
+    except ValueError as error:
+        raise ConfigError(f"TF_CONFIG: not JSON: {error}") from error
+
+
+def _check_cluster() -> None:
+    config = _cluster()
+    try:
+        task = config["task"]
+        config["cluster"][task["type"]][int(task["index"])]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        example = '{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", "index": 0}}'
+        raise ConfigError(f"TF_CONFIG: must name the machines and which of them this is, such as {example}") from error
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes and prints; of one machine it always is."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().as_dict():
+        return True
+    chief = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return resolver.task_type == chief and resolver.task_id == 0
 
 
 def resolve_precision(precision: str) -> str:
@@ -23,7 +73,12 @@ def resolve_precision(precision: str) -> str:
 
 def dtype_policy_for(precision: str) -> str:
     """The Keras dtype policy for a resolved `train.precision`: variables and losses are float32 under each."""
-    return "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    return precision if precision == "float32" else f"mixed_{precision}"
+
+
+def with_loss_scaling(optimizer: keras.optimizers.Optimizer, policy: str) -> keras.optimizers.Optimizer:
+    """The optimizer for a dtype policy: float16 loses small gradients unless the loss is scaled up."""
+    return compat.LossScaleOptimizer(optimizer) if policy == "mixed_float16" else optimizer
 
 
 def bfloat16_is_fast() -> bool:
@@ -51,8 +106,11 @@ def training_clock() -> float:
 def describe(strategy: tf.distribute.Strategy, policy: str) -> str:
     """A line for people: devices and precision."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    replicas = strategy.num_replicas_in_sync
-    return f"{f'{replicas} {kind}s, mirrored' if replicas > 1 else kind}, {policy.removeprefix('mixed_')}"
+    replicas, resolver = strategy.num_replicas_in_sync, strategy.cluster_resolver
+    devices = f"{replicas} {kind}s, mirrored" if replicas > 1 else kind
+    if resolver:
+        devices += f", of {sum(map(len, resolver.cluster_spec().as_dict().values()))} workers"
+    return f"{devices}, {policy.removeprefix('mixed_')}"
 
 
 def per_replica(loss: tf.Tensor) -> tf.Tensor:
@@ -61,3 +119,103 @@ def per_replica(loss: tf.Tensor) -> tf.Tensor:
     https://www.tensorflow.org/tutorials/distribute/custom_training#define_the_loss_function
     """
     return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def sum_over_replicas(values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Inside a step: the sum over all replicas of each number, in one message between them."""
+    sums = tf.distribute.get_replica_context().all_reduce("SUM", tf.stack(list(values.values())))
+    return dict(zip(values, tf.unstack(sums), strict=True))
+
+
+def of_all_replicas(images: tf.Tensor) -> tuple[tf.Tensor, slice]:
+    """Inside a step: the images (N, ...) of all replicas, one after the other, and which of them are this replica's."""
+    replica = tf.distribute.get_replica_context()
+    first = replica.replica_id_in_sync_group * tf.shape(images)[0]
+    return replica.all_gather(images, axis=0), slice(first, first + tf.shape(images)[0])
+
+
+def mean_over_workers(value: float, strategy: tf.distribute.Strategy) -> float:
+    """Outside a step: the mean of a number of each process; all have to call it, and wait for each other here."""
+    if strategy.cluster_resolver is None:
+        return value
+    return float(strategy.reduce("MEAN", tf.constant(value, tf.float64), axis=None))
+
+
+def lost_workers(error: BaseException, strategy: tf.distribute.Strategy) -> str | None:
+    """Which machines an error of `fit` says no longer answer, or None where it says no such thing."""
+    if strategy.cluster_resolver is None or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
+        return None
+    # The operation that failed is named with the device of this process.
+    tasks = re.findall(r"(?<!device_)/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
+    cluster = strategy.cluster_resolver.cluster_spec().as_dict()
+    return ", ".join(sorted({f"{job} {index} ({cluster[job][int(index)]})" for job, index in tasks})) or "a worker"
+
+
+NOT_FINITE = "not finite:"
+
+
+def descend(
+    optimizer: keras.optimizers.Optimizer,
+    tape: tf.GradientTape,
+    loss: tf.Tensor,
+    weights: list,
+    terms: dict[str, tf.Tensor],
+) -> None:
+    """Inside a step: one step of `optimizer` on `weights`; `loss` as from `per_replica`.
+
+    None of the weights is touched where the loss or a gradient is not finite.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it is not; the message begins with NOT_FINITE and goes on with `terms`, name and
+            value by turns. `sar_keras.fit` makes a TrainingDiverged of it.
+    """
+    gradients = tape.gradient(loss, weights, output_gradients=compat.loss_scale(optimizer))
+    # A sum is finite only where each summand is, and costs less than to look at each.
+    total = tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
+    if isinstance(optimizer, compat.LossScaleOptimizer):
+        # It skips a step whose gradients are not finite, but looks at those of the first replica alone, before their
+        # sum is taken (https://github.com/keras-team/keras/blob/master/keras/src/optimizers/loss_scale_optimizer.py).
+        # So one that is not finite anywhere makes a gradient so everywhere: 0 x infinity is not a number.
+        gradients[0] += sum_over_replicas({"broken": 0.0 * total})["broken"]
+        checked = loss
+    else:
+        checked = loss + total
+    named = [part for term in terms.items() for part in term]
+    with tf.control_dependencies([tf.debugging.Assert(tf.math.is_finite(checked), [NOT_FINITE, *named])]):
+        gradients = [tf.identity(gradient) for gradient in gradients]
+    compat.apply_scaled(optimizer, gradients, weights)
+
+
+class ReplicatedSteps:
+    """Mixin of a `keras.Model`: `fit` and `evaluate` run its steps on every replica, of one machine or several.
+
+    Keras' own functions reduce the results of the replicas in a way that fails on several machines, and take the mean
+    of the replicas' means, which is not the mean over images. The results of a step must here be the same on each
+    replica, see `sum_over_replicas`.
+    """
+
+    def make_train_function(self, force=False):
+        if self.train_function is None or force:
+            self.train_function = self._on_every_replica(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force=False):
+        if self.test_function is None or force:
+            self.test_function = self._on_every_replica(self.test_step)
+        return self.test_function
+
+    def _on_every_replica(self, step: Callable) -> Callable:
+        strategy = self.distribute_strategy
+
+        def run(batch):
+            results = strategy.run(step, args=(batch,))
+            return {name: strategy.experimental_local_results(value)[0] for name, value in results.items()}
+
+        run = run if self.run_eagerly else tf.function(run, reduce_retracing=True)
+        return lambda iterator: run(next(iterator))
+
+    def _maybe_symbolic_build(self, *_, **__):
+        """Not Keras': our models are built, and under MultiWorkerMirroredStrategy it cannot even look at a batch.
+
+        https://github.com/keras-team/keras/blob/master/keras/src/backend/tensorflow/trainer.py
+        """

@@ -34,6 +34,12 @@ class TrainingDiverged(SarKerasError):
     exit_code = 1
 
 
+class WorkerLost(SarKerasError):
+    """One of several machines that train together no longer answers."""
+
+    exit_code = 1
+
+
 class SomeFailed(SarKerasError):
     """Several inputs, of which some failed; the others are done."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from sar_keras import compat
 from sar_keras.errors import OutputError
 from sar_keras.files import atomic
 from sar_keras.images import max_pixels
@@ -60,7 +61,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     archive.add_endpoint("colorize_png", colorize_png, [tf.TensorSpec((None,), tf.string, name="image_bytes")])
     with atomic(target) as temporary:
         temporary.mkdir()
-        archive.write_out(str(temporary), verbose=False)
+        compat.write_out(archive, str(temporary))
         _write_warm_up(temporary, folder.name, model.input_shape[1:])
     return target
 

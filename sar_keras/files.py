@@ -1,6 +1,7 @@
 """Files that a reader never meets half-written."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -26,6 +27,14 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def sha256(path: str | os.PathLike) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from sar_keras.compat import import_addons
 from sar_keras.confidence import ExpectedError
 from sar_keras.errors import DataError, ModelError, OutputError, SarKerasError, SomeFailed
 from sar_keras.files import atomic
@@ -65,9 +66,13 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         raise ModelError(f"{path}: no such model; give a run directory or a .keras file")
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a .keras file, or a broken one")
+    saved_by = ""
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_bomb(archive)
+            saved_by = json.loads(archive.read("metadata.json"))["keras_version"]
+            if b"Addons>" in archive.read("config.json"):
+                import_addons(str(path))
         generator = keras.saving.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
@@ -77,9 +82,14 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         generator.optical_scale = optical_scale and Scale(**optical_scale)
         expected_error = metadata.get("expected_error")
         generator.expected_error = expected_error and ExpectedError(**expected_error)
-    except PermissionError:
+    except (PermissionError, SarKerasError):
         raise
     except Exception as error:  # a file from somewhere makes Keras raise anything
+        if saved_by and str(saved_by).partition(".")[0] != keras.__version__.partition(".")[0]:
+            raise ModelError(
+                f"{path}: was saved by Keras {saved_by}, which Keras {keras.__version__} does not read; "
+                "load it there, or serve what sar-keras export makes of it there"
+            ) from error
         raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
     if len(generator.inputs) != 1 or len(generator.input_shape) != 4 or generator.output_shape[-1] != 3:
         raise ModelError(f"{path}: not a generator (SAR images in, RGB images out)")

@@ -4,6 +4,7 @@ Images are (N, H, W, 3). `psnr` is a TensorFlow function for training loops; the
 """
 
 import numpy as np
+import scipy.integrate
 import scipy.stats
 import skimage.color
 import skimage.metrics
@@ -121,6 +122,6 @@ def sparsification(error: np.ndarray, uncertainty: np.ndarray) -> dict:
 
     model, oracle = left(uncertainty), left(error)
     random = np.full(len(removed), oracle[0])
-    areas = [float(np.trapezoid(curve - oracle, removed) / oracle[0]) for curve in (model, random)]
+    areas = [float(scipy.integrate.trapezoid(curve - oracle, removed) / oracle[0]) for curve in (model, random)]
     curves = {"removed": removed.round(1).tolist(), "model": model.tolist(), "oracle": oracle.tolist()}
     return curves | {"random": random.tolist(), "ause": areas[0], "ause_random": areas[1]}

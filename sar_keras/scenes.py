@@ -29,7 +29,7 @@ from sar_keras import rasters
 from sar_keras.confidence import with_uncertainty
 from sar_keras.distribution import dtype_policy_for
 from sar_keras.errors import DataError, OutputError, SarKerasError, Stopped
-from sar_keras.files import atomic
+from sar_keras.files import atomic, sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
 from sar_keras.inference import destinations, do_all, load_model
 from sar_keras.networks import any_size, for_inference
@@ -241,8 +241,7 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
     if path:
         path = Path(path)
         name = path.absolute().parent.name if path.name == "generator.keras" else path.stem
-        with path.open("rb") as file:
-            model_hash = hashlib.file_digest(file, "sha256").hexdigest()
+        model_hash = sha256(path)
     else:
         name, weights = model.name, hashlib.sha256()
         for weight in model.get_weights():

@@ -2,8 +2,10 @@
 
 import keras
 
+from sar_keras import compat
 from sar_keras.color import view_channels
 from sar_keras.config import Config
+from sar_keras.distribution import with_loss_scaling
 from sar_keras.errors import ConfigError
 from sar_keras.models.base import Colorizer
 from sar_keras.models.cyclegan import CycleGAN
@@ -42,6 +44,10 @@ def build_model(config: Config, policy: str) -> Colorizer:
     Raises:
         ConfigError: an optimizer or a VGG16 layer that cannot be had.
     """
+
+    def scaled(which):
+        return with_loss_scaling(optimizer(config, which), policy)
+
     loss = config.loss
     generator, averaged = build_generator(config, policy), None
     if config.train.average:
@@ -71,7 +77,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
             seed=config.train.seed,
             averaged=averaged,
         )
-        model.compile(optimizer(config, "generator"), optimizer(config, "discriminator"))
+        model.compile(scaled("generator"), scaled("discriminator"))
         return model
 
     discriminator = None
@@ -95,14 +101,14 @@ def build_model(config: Config, policy: str) -> Colorizer:
         model = EPCGAN(generator, discriminator, features, gradient=loss.gradient, **arguments)
     else:
         model = Pix2Pix(generator, discriminator, features, **arguments)
-    model.compile(optimizer(config, "generator"), optimizer(config, "discriminator") if discriminator else None)
+    model.compile(scaled("generator"), scaled("discriminator") if discriminator else None)
     return model
 
 
 def build_refinement(config: Config, policy: str, trained: keras.Model) -> Refinement:
     """The compiled model that trains an autoencoder behind `trained`."""
     model = Refinement(trained, Autoencoder(config.refinement.filters, dtype=policy))
-    model.compile(optimizer(config, "refinement"))
+    model.compile(with_loss_scaling(optimizer(config, "refinement"), policy))
     return model
 
 
@@ -113,6 +119,8 @@ def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
         ConfigError: Keras cannot make it.
     """
     described = getattr(config.optimizer, which).model_dump()
+    if ">" in described["class_name"]:
+        compat.registered(described["class_name"])
     try:
         rate = described["config"].get("learning_rate")
         if isinstance(rate, dict):
@@ -141,12 +149,6 @@ def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimiz
             )
         rates.append((own, float(own.learning_rate.numpy())))
     return rates
-
-
-def dropout_seeds(network: keras.Model) -> list:
-    """The states of the random generators in dropout, which a checkpoint of a Keras 3 model leaves out."""
-    weights = {id(weight) for weight in network.weights}
-    return [variable.value for variable in network.variables if id(variable) not in weights]
 
 
 def _discriminator(config: Config, channels: int, policy: str, name: str) -> keras.Model:

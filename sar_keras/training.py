@@ -1,6 +1,9 @@
 """From a configuration to a run directory."""
 
+import contextlib
 import dataclasses
+import functools
+import io
 import math
 import re
 import shutil
@@ -13,22 +16,32 @@ import tensorflow as tf
 
 from sar_keras import callbacks, metrics, systems
 from sar_keras.checkpoints import Checkpoints, Position
+from sar_keras.compat import untracked_seeds
 from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, keys, load_config, new_run
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
-from sar_keras.distribution import describe, dtype_policy_for, resolve_precision, strategy_for
-from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged, is_disk_full
+from sar_keras.distribution import (
+    NOT_FINITE,
+    describe,
+    dtype_policy_for,
+    is_chief,
+    lost_workers,
+    mean_over_workers,
+    resolve_precision,
+    strategy_for,
+)
+from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged, WorkerLost, is_disk_full
 from sar_keras.files import remove_leftovers
 from sar_keras.inference import load_model, save_model
-from sar_keras.models.base import NOT_FINITE, Colorizer
+from sar_keras.models.base import Colorizer
 from sar_keras.terminal import progress_bar
 
 # Keys that a resumed run may have changed.
 _MAY_CHANGE = (
     "train.epochs", "train.minutes", "refinement.epochs", "train.checkpoint_every", "train.keep", "train.best",
-    "data.root", "data.on_error", "data.allow_outside",
+    "train.strategy", "data.root", "data.on_error", "data.allow_outside",
 )  # fmt: skip
 _SAMPLES = 4  # pairs in a sample grid
 
@@ -40,11 +53,13 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         config: A `Config`, the name of a preset, or the path of a YAML file.
         run: The run directory; must not hold anything yet unless `resume`. None: runs/<preset>-<date>-<time>.
         resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for
-            greater `train.epochs`, `train.minutes` or `refinement.epochs`, another `data.root`, and what is kept.
+            greater `train.epochs`, `train.minutes` or `refinement.epochs`, another `data.root` or `train.strategy`, and
+            what is kept.
 
     Raises:
         ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
         TrainingDiverged: a loss or a gradient is no longer finite; the last checkpoint stays.
+        WorkerLost: another of several machines died; the last checkpoint stays.
         Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, in training after a checkpoint at the step.
     """
     run = Path(run) if run else new_run(config)
@@ -57,11 +72,14 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     if config.data.root is None and config.data.layout != "synthetic":
         raise ConfigError("no data: give the folder of pairs with --data, or data.layout=synthetic for a trial")
     config = _resolved(config)
+    strategy = strategy_for(config.train.strategy)
+    chief = is_chief(strategy)
     try:
-        return _fit(config, run, resume)
+        with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
+            return _fit(config, run, resume, strategy)
     except BaseException as error:
         go_on = f"sar-keras fit --out {run} --resume"
-        if not resume and not any(Checkpoints(run / "checkpoints", config.train.keep)):
+        if chief and not resume and not any(Checkpoints(run / "checkpoints", config.train.keep)):
             shutil.rmtree(run, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt) and not error.args:
             print(f"\nto go on from the last checkpoint: {go_on}", file=sys.stderr)
@@ -70,6 +88,11 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         # A file that broke while it was read inside the tf.data pipeline.
         if isinstance(error, tf.errors.OpError) and (line := re.search("DataError: (.+)", str(error))):
             raise DataError(line[1]) from error
+        if lost := lost_workers(error, strategy):
+            raise WorkerLost(
+                f"{lost} no longer answers; look at its log, then go on from the last checkpoint on all machines: "
+                f"{go_on}"
+            ) from error
         raise
 
 
@@ -105,10 +128,11 @@ def _as_resumed(run: Path, config: Config) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update=precision)})
 
 
-def _fit(config: Config, run: Path, resume: bool) -> Path:
+def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> Path:
+    """Train. Of several processes only the chief prints and writes; all have to do the same otherwise."""
     train = config.train
     keras.utils.set_random_seed(train.seed)
-    strategy, policy = strategy_for(train.strategy), dtype_policy_for(train.precision)
+    policy, chief = dtype_policy_for(train.precision), is_chief(strategy)
     if train.batch_size % strategy.num_replicas_in_sync:
         raise ConfigError(
             f"train.batch_size: {train.batch_size} cannot be shared equally by {strategy.num_replicas_in_sync} devices"
@@ -121,8 +145,9 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     if resume:
         found, start = checkpoints.latest() or (None, start)
         print(f"resumed {start}", flush=True)
-        remove_leftovers(run)
-    pairs = _pairs(config, run, resume)
+        if chief:
+            remove_leftovers(run)
+    pairs = _pairs(config, run, resume, strategy)
     images = pipeline.load(
         pairs,
         config.data.image_size,
@@ -161,7 +186,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
             phases[0].callbacks.append(callbacks.AverageWeights(train.average))
         # All but the random numbers of the data and of an image pool, which follow from the number of steps.
         state = tf.train.Checkpoint(
-            dropout_seeds=systems.dropout_seeds(model.generator),
+            dropout_seeds=untracked_seeds(model.generator),
             phases=[phase.progress for phase in phases],
             running_means=[phase.model.running_means() for phase in phases],
             **{name: part for phase in phases for name, part in phase.model.state.items()},
@@ -172,8 +197,12 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         raise ConfigError(
             "the run's refinement has begun: train.epochs and train.minutes must stay; refinement.epochs may be raised"
         )
-    run.mkdir(parents=True, exist_ok=True)
-    if not resume:
+    if chief:
+        run.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            write_split(pairs, run / "split.csv", config.data.root or run / "data")
+        config.save(run / "config.yaml")  # last: it makes a run of the folder
+        callbacks.forget_events_after(start.step, run / "logs")
         write_split(pairs, run / "split.csv", config.data.root or run / "data")
     config.save(run / "config.yaml")  # last: it makes a run of the folder
     callbacks.forget_events_after(start.step, run / "logs")
@@ -191,6 +220,11 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
         for split in ("train", "validation")
         if indices[split]
     }
+    validation = None
+    if indices["validation"]:
+        validation = strategy.distribute_datasets_from_function(
+            functools.partial(pipeline.validation_dataset, images, indices["validation"], train.batch_size)
+        )
     scales = images.sar_scale, images.optical_scale
     if all(phase.finished for phase in phases):
         last = phases[-1]
@@ -214,9 +248,15 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                 *phase.callbacks,
                 callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),
-                callbacks.Progress(epochs),
-                callbacks.TensorBoardScalars(run / "logs"),
-                callbacks.SampleGrids(run, samples, epochs),
+                callbacks.KeepTwin(twin),
+            ]
+            if chief:
+                watchers += [
+                    callbacks.Progress(epochs),
+                    callbacks.TensorBoardScalars(run / "logs"),
+                    callbacks.SampleGrids(run, samples, twin, epochs),
+                ]
+            watchers.append(
                 callbacks.SaveRun(
                     run,
                     checkpoints,
@@ -231,22 +271,28 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                     history,
                     train.best,
                     signals,
-                ),
-            ]
+                )
+            )
             while not phase.finished:
                 done, into = before + phase.epochs_done, phase.steps_into_epoch
                 order = images, indices["train"], train.batch_size, train.seed
-                dataset = pipeline.training_dataset(
-                    *order, config.data.augment, done * steps + into, paired, config.data.speckle
+                dataset = functools.partial(
+                    pipeline.training_dataset,
+                    *order,
+                    config.data.augment,
+                    done * steps + into,
+                    paired,
+                    config.data.speckle,
                 )
                 try:
                     phase.model.fit(
-                        dataset,
+                        strategy.distribute_datasets_from_function(dataset),
                         # Of an epoch that was interrupted the rest, then whole ones.
                         steps_per_epoch=steps - into,
                         initial_epoch=done,
                         epochs=done + 1 if into else epochs,
-                        validation_data=datasets.get("validation"),
+                        validation_data=validation,
+                        validation_steps=math.ceil(len(indices["validation"]) / train.batch_size) or None,
                         verbose=0,
                         shuffle=False,
                         callbacks=watchers,
@@ -257,14 +303,21 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
                     step = (before + phase.epochs_done) * steps + phase.steps_into_epoch
                     files = pipeline.files_of_step(*order, step, paired)
                     raise _diverged(str(error), step + 1, files) from error
-    _save_with_expected_error(twin, run / "generator.keras", scales, datasets.get("validation"))
+    if chief:
+        _close(run, twin, images, indices["train"], datasets, scales, history)
+    mean_over_workers(0.0, strategy)  # A worker that left earlier would count as lost.
+    return run
+
+
+def _close(run: Path, generator: keras.Model, images, train_indices: list[int], datasets: dict, scales, history):
+    """Save the generators with what they know of their errors, draw the history, and say how good the last one is."""
+    _save_with_expected_error(generator, run / "generator.keras", scales, datasets.get("validation"))
     if (run / "generator_best.keras").is_file():
         best = load_model(run / "generator_best.keras")
         _save_with_expected_error(best, run / "generator_best.keras", scales, datasets["validation"])
     if history:
         callbacks.plot_history(history, run / "history.png")
-    _print_closing(run, phases[-1].model, images, indices["train"], datasets)
-    return run
+    _print_closing(run, generator, images, train_indices, datasets)
 
 
 def _save_with_expected_error(generator: keras.Model, path: Path, scales: tuple, validation) -> None:
@@ -320,14 +373,14 @@ class _Phase:
         return self.epochs_done >= self.epochs or bool(self.minutes and self.minutes_spent >= self.minutes)
 
 
-def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
+def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> list[Pair]:
     """Find, or for `synthetic` draw, the pairs and split them; a resumed run keeps the split that it began with."""
     data = config.data
     root, layout = data.root, data.layout
     if layout == "synthetic":
         count = data.limit or 240
         root, layout = run / "data", "terrain"
-        if not (resume and root.is_dir()):
+        if is_chief(strategy) and not (resume and root.is_dir()):
             synthetic.write_pairs(
                 root,
                 count,
@@ -335,6 +388,7 @@ def _pairs(config: Config, run: Path, resume: bool) -> list[Pair]:
                 image_size=data.image_size,
                 progress=progress_bar("drawing", "scene"),
             )
+        mean_over_workers(0.0, strategy)  # The others wait until they are drawn.
     progress = progress_bar("looking at", "scene")
     found = find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
     if found.unpaired:

@@ -1,4 +1,8 @@
 import csv
+import json
+import os
+import socket
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +91,24 @@ def write_scenes(folder: Path, name: str, height: int, width: int, west: float =
         write_tiff(folder / f"{name}_S1_VH.tif", optical[:1], west),
         write_tiff(folder / f"{name}_S2_RGB.tif", optical, west),
     )
+
+
+def start_workers(count: int, command: list) -> list[subprocess.Popen]:
+    """Start a command `count` times, as the workers of a TensorFlow cluster on this machine; their output is piped."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    cluster = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": n}} for n in range(count)]
+    return [
+        subprocess.Popen(
+            list(map(str, command)),
+            env=os.environ | {"TF_CONFIG": json.dumps(config)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for config in cluster
+    ]

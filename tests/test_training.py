@@ -56,9 +56,10 @@ def test_same_seed_same_weights_other_seed_others(tiny_run, tmp_path):
     assert any((a != b).any() for a, b in zip(weights(tiny_run), weights(other), strict=True))
 
 
-def test_bfloat16_trains_and_saves_float32(tmp_path, pairs_folder):
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains_and_saves_float32(precision, tmp_path, pairs_folder):
     config = sar_keras.load_config(
-        "default", [*TINY, f"data.root={pairs_folder}", "train.precision=bfloat16", "train.epochs=1"]
+        "default", [*TINY, f"data.root={pairs_folder}", f"train.precision={precision}", "train.epochs=1"]
     )
     model = sar_keras.load_model(sar_keras.fit(config, tmp_path / "run"))
     assert all(weight.dtype == "float32" for weight in model.weights)

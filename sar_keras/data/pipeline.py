@@ -28,6 +28,7 @@ _SCALE_SAMPLES = 64
 _SCALE_VALUES = 1_000_000
 # Share of the pairs that `on_error="skip"` leaves out before it stops after all.
 _MOST_SKIPPED = 0.01
+_ONE_DEVICE = tf.distribute.InputContext()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,12 +231,16 @@ def training_dataset(
     first_step: int = 0,
     paired: bool = True,
     speckle: bool = False,
+    context: tf.distribute.InputContext = _ONE_DEVICE,
 ) -> tf.data.Dataset:
     """An endless dataset of full batches, beginning at step `first_step` of the run.
 
     Each pass over the data has an order of its own; batches run on across the border of two passes. Not `paired`, the
     optical images have another order and another augmentation than the SAR images beside them.
     `speckle` of 1 to 16 looks is added to half of the SAR patches.
+
+    Of several devices each gets an equal part of a batch, in their order: `context`, which
+    `tf.distribute.Strategy.distribute_datasets_from_function` gives, says which of them this process feeds, in turn.
     """
     chosen, count = tf.constant(indices, tf.int64), len(indices)
 
@@ -251,9 +256,41 @@ def training_dataset(
             return load_pair(position, stream=0)
         return load_pair(position, stream=0)[0], load_pair(position, stream=1)[1]
 
-    positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
-    dataset = positions.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _without_sharding(dataset.batch(batch_size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+    own, global_position = _share(batch_size, context)
+    dataset = tf.data.Dataset.counter(first_step * own).map(
+        lambda position: load_one(global_position(position)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    size = context.get_per_replica_batch_size(batch_size)
+    return _without_sharding(dataset.batch(size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_dataset(
+    images: Images, indices: list[int], batch_size: int, context: tf.distribute.InputContext = _ONE_DEVICE
+) -> tf.data.Dataset:
+    """The pairs at `indices`, over and over, as (sar, optical, weight), cropped at their centre, in full batches.
+
+    Images that fill up the last batch have weight 0, the others 1, so that every device has as many batches, of one
+    shape. `context` is as for `training_dataset`.
+    """
+    padded = tf.constant([*indices, *[indices[-1]] * (-len(indices) % batch_size)], tf.int64)
+    own, global_position = _share(batch_size, context)
+
+    def load_one(position):
+        position = global_position(position)
+        sar, optical = images.read(padded[position])
+        return *_patch(sar, optical, images, None, augment=False), tf.cast(position < len(indices), tf.float32)
+
+    dataset = tf.data.Dataset.range(len(padded) // batch_size * own).repeat()
+    dataset = dataset.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    size = context.get_per_replica_batch_size(batch_size)
+    return _without_sharding(dataset.batch(size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+
+
+def _share(batch_size: int, context: tf.distribute.InputContext) -> tuple[int, Callable[[tf.Tensor], tf.Tensor]]:
+    """How many images of each batch this process reads, and where in the run the one is that it reads as its n-th."""
+    own = batch_size // context.num_input_pipelines
+    first = context.input_pipeline_id * own
+    return own, lambda n: n // own * batch_size + first + n % own
 
 
 def _shuffled(position: tf.Tensor, count: int, seed: int, stream: int) -> tf.Tensor:

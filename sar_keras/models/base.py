@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from sar_keras import metrics
+from sar_keras import compat, metrics
+from sar_keras.distribution import ReplicatedSteps, per_replica, sum_over_replicas
 
 
-class Colorizer(keras.Model):
+class Colorizer(ReplicatedSteps, keras.Model):
     """Base of the systems; calling one is calling its generator.
 
     Attributes:
@@ -30,10 +31,9 @@ class Colorizer(keras.Model):
     def call(self, sar, training=False):
         return self.final_generator(sar, training=training)
 
-    def compile(self, generator_optimizer, **kwargs):
+    def compile(self, generator_optimizer, run_eagerly=False):
         # XLA is left off: Keras' default fails under MirroredStrategy, and is slower on CPUs.
-        kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=generator_optimizer, **kwargs)
+        super().compile(optimizer=generator_optimizer, run_eagerly=run_eagerly, jit_compile=False)
         self.train_metrics = {name: keras.metrics.Mean(name=name) for name in self.term_names()}
         self.test_metrics = {name: keras.metrics.Mean(name=name) for name in ("l1", "psnr")}
 
@@ -43,46 +43,27 @@ class Colorizer(keras.Model):
 
     def running_means(self) -> list[tf.Variable]:
         """The variables behind the training terms' means over the epoch under way."""
-        return [variable.value for metric in self.train_metrics.values() for variable in metric.variables]
+        return compat.tensorflow_variables(
+            variable for metric in self.train_metrics.values() for variable in metric.variables
+        )
 
     def report(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Add a step's terms to the means that Keras logs."""
+        """Add a step's terms, each a mean over this replica's images, to the means that Keras logs."""
+        terms = sum_over_replicas({name: per_replica(value) for name, value in terms.items()})
         for name, value in terms.items():
             self.train_metrics[name].update_state(value)
         return {name: self.train_metrics[name].result() for name in self.train_metrics if name in terms}
 
     def test_step(self, data):
-        sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
+        sar, optical, weight = keras.utils.unpack_x_y_sample_weight(data)
         generated = self(sar, training=False)
+        weight = tf.ones(tf.shape(sar)[:1]) if weight is None else weight
         per_image = {
             "l1": tf.reduce_mean(tf.abs(generated - optical), axis=[1, 2, 3]),
             "psnr": metrics.psnr(optical, generated),
         }
+        sums = {name: tf.reduce_sum(weight * values) for name, values in per_image.items()}
+        sums = sum_over_replicas(sums | {"images": tf.reduce_sum(weight)})
         for name, metric in self.test_metrics.items():
-            metric.update_state(per_image[name])
+            metric.update_state(sums[name] / sums["images"], sample_weight=sums["images"])
         return {name: metric.result() for name, metric in self.test_metrics.items()}
-
-
-NOT_FINITE = "not finite:"
-
-
-def descend(
-    optimizer: keras.optimizers.Optimizer,
-    tape: tf.GradientTape,
-    loss: tf.Tensor,
-    weights: list,
-    terms: dict[str, tf.Tensor],
-) -> None:
-    """One step of `optimizer` on `weights`, none of which it touches where the loss or a gradient is not finite.
-
-    Raises:
-        tf.errors.InvalidArgumentError: it is not; the message begins with NOT_FINITE and goes on with `terms`, name and
-            value by turns. `sar_keras.fit` makes a TrainingDiverged of it.
-    """
-    gradients = tape.gradient(loss, weights)
-    # A sum is finite only where each summand is, and costs less than to look at each.
-    finite = tf.math.is_finite(tf.add_n([loss, *(tf.reduce_sum(gradient) for gradient in gradients)]))
-    named = [part for term in terms.items() for part in term]
-    with tf.control_dependencies([tf.debugging.Assert(finite, [NOT_FINITE, *named])]):
-        gradients = [tf.identity(gradient) for gradient in gradients]
-    optimizer.apply_gradients(zip(gradients, weights, strict=True))

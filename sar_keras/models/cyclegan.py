@@ -6,9 +6,9 @@ Paper: Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent A
 import keras
 import tensorflow as tf
 
-from sar_keras import color, losses
-from sar_keras.distribution import per_replica
-from sar_keras.models.base import Colorizer, descend
+from sar_keras import color, compat, losses
+from sar_keras.distribution import descend, of_all_replicas, per_replica
+from sar_keras.models.base import Colorizer
 
 
 class CycleGAN(Colorizer):
@@ -59,12 +59,12 @@ class CycleGAN(Colorizer):
         self.sar_pool = ImagePool(pool, generator.input_shape[1:], seed + 1)
         self.built = True
 
-    def compile(self, generator_optimizer, discriminator_optimizer, **kwargs):
+    def compile(self, generator_optimizer, discriminator_optimizer, run_eagerly=False):
         """Set the optimizers: one of both generators, also `model.optimizer`, and one of both discriminators."""
-        super().compile(generator_optimizer, **kwargs)
+        super().compile(generator_optimizer, run_eagerly)
         self.discriminator_optimizer = discriminator_optimizer
-        generator_optimizer.build(self._generator_weights)
-        discriminator_optimizer.build(self._discriminator_weights)
+        compat.build(generator_optimizer, self._generator_weights)
+        compat.build(discriminator_optimizer, self._discriminator_weights)
 
     @property
     def _generator_weights(self):
@@ -146,8 +146,8 @@ class CycleGAN(Colorizer):
 class ImagePool:
     """Keeps generated images; of those handed in, half come back as they are, half are exchanged for older ones.
 
-    Until it is full it only collects. Each replica has a pool of its own, of which a checkpoint keeps the first.
-    Batches of a replica must not be larger than the pool.
+    Until it is full it only collects. All replicas have the same pool, since each adds the images of all of them.
+    Batches must not be larger than the pool.
     """
 
     def __init__(self, size: int, shape: tuple[int, int, int], seed: int):
@@ -163,6 +163,7 @@ class ImagePool:
         """The images (N, H, W, c), some of them older. Draws depend on the seed and `step` alone."""
         if not self.size:
             return images
+        images, own = of_all_replicas(images)
         step = tf.cast(step, tf.int64)
         count = tf.shape(images, out_type=tf.int64)[0]
         seen = step * count
@@ -177,4 +178,4 @@ class ImagePool:
         keep = tf.logical_and(full, tf.logical_not(exchanged))[:, None, None, None]
         # Not scatter_nd_update: a variable that each replica has for itself does not know it.
         self.images.assign(tf.tensor_scatter_nd_update(self.images, slots[:, None], tf.where(keep, old, images)))
-        return tf.where(exchanged[:, None, None, None], old, images)
+        return tf.where(exchanged[:, None, None, None], old, images)[own]

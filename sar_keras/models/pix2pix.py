@@ -9,9 +9,9 @@ after Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation wi
 import keras
 import tensorflow as tf
 
-from sar_keras import color, losses
-from sar_keras.distribution import per_replica
-from sar_keras.models.base import Colorizer, descend
+from sar_keras import color, compat, losses
+from sar_keras.distribution import descend, per_replica
+from sar_keras.models.base import Colorizer
 from sar_keras.networks.patchgan import hidden_features
 
 
@@ -78,16 +78,16 @@ class Pix2Pix(Colorizer):
         self.judge = hidden_features(discriminator) if discriminator else None
         self.built = True
 
-    def compile(self, generator_optimizer, discriminator_optimizer=None, **kwargs):
+    def compile(self, generator_optimizer, discriminator_optimizer=None, run_eagerly=False):
         """Set the optimizers; the generator's is also `model.optimizer`, which Keras' callbacks look at."""
-        super().compile(generator_optimizer, **kwargs)
-        generator_optimizer.build(self.generator.trainable_variables)
+        super().compile(generator_optimizer, run_eagerly)
+        compat.build(generator_optimizer, self.generator.trainable_variables)
         self.discriminator_optimizer = None
         if self.discriminator:
             if discriminator_optimizer is None:
                 raise ValueError("compile needs a discriminator_optimizer: this model has a discriminator")
             self.discriminator_optimizer = discriminator_optimizer
-            discriminator_optimizer.build(self.discriminator.trainable_variables)
+            compat.build(discriminator_optimizer, self.discriminator.trainable_variables)
 
     @property
     def state(self):

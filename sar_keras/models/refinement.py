@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from sar_keras import losses
-from sar_keras.distribution import per_replica
-from sar_keras.models.base import Colorizer, descend
+from sar_keras import compat, losses
+from sar_keras.distribution import descend, per_replica
+from sar_keras.models.base import Colorizer
 from sar_keras.networks.autoencoder import refined
 
 
@@ -27,9 +27,9 @@ class Refinement(Colorizer):
         self.generator = refined(trained, autoencoder)
         self.built = True
 
-    def compile(self, optimizer, **kwargs):
-        super().compile(optimizer, **kwargs)
-        optimizer.build(self.autoencoder.trainable_variables)
+    def compile(self, optimizer, run_eagerly=False):
+        super().compile(optimizer, run_eagerly)
+        compat.build(optimizer, self.autoencoder.trainable_variables)
 
     @property
     def state(self):

@@ -4,6 +4,7 @@ import collections
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 
 def any_size(model: keras.Model) -> keras.Model:
@@ -15,7 +16,7 @@ def any_size(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(
         model,
         # Keras versions differ in whether the input of a model is a tensor or a list of one.
-        input_tensors=keras.tree.map_structure(lambda _: keras.Input((None, None, channels), name="sar"), model.input),
+        input_tensors=tf.nest.map_structure(lambda _: keras.Input((None, None, channels), name="sar"), model.input),
         clone_function=lambda layer: layer,
     )
 
@@ -30,7 +31,7 @@ def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
     folds = _folds(model)
     folded = {layer.name for layer in folds.values()}
 
-    def copy(layer: keras.Layer) -> keras.Layer:
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         stock = type(layer).__module__.startswith("keras.")
         if stock and layer.name not in last and not isinstance(layer, keras.layers.InputLayer):
@@ -64,7 +65,7 @@ def _folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
             convolutions[id(layer.output)] = layer
-        for tensor in keras.tree.flatten(layer.input):
+        for tensor in tf.nest.flatten(layer.input):
             readers[id(tensor)].append(layer)
     return {
         layer.name: readers[output][0]

@@ -1,6 +1,9 @@
 """The building blocks that the networks share."""
 
 import keras
+import tensorflow as tf
+
+from sar_keras import compat
 
 NORMALIZATIONS = ("batch", "instance", "group", "layer", "none")
 UPSAMPLINGS = ("resize", "transpose")
@@ -12,11 +15,13 @@ def initial_weights() -> keras.initializers.Initializer:
 
 
 def normalize(x, kind: str, dtype):
-    """Append the normalisation `kind`, one of NORMALIZATIONS, to `x`."""
+    """Append the normalisation `kind`, one of NORMALIZATIONS or a registered Keras layer, to `x`."""
     if kind == "batch":
         # Keras' own momentum of 0.99 lags hundreds of steps behind a GAN's weights, so that inference gives flat
         # brown pictures; 0.9 is what pix2pix (PyTorch) uses.
-        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype)(x)
+        # Under several replicas the statistics are those of the whole batch, so that their number changes nothing.
+        synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized, dtype=dtype)(x)
     if kind == "instance":
         return keras.layers.GroupNormalization(groups=-1, epsilon=1e-5, dtype=dtype)(x)
     if kind == "group":
@@ -28,7 +33,9 @@ def normalize(x, kind: str, dtype):
         return keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
     if kind == "none":
         return x
-    raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {kind!r}")
+    if ">" in kind:
+        return compat.registered(kind)(epsilon=1e-5, dtype=dtype)(x)
+    raise ValueError(f"normalization must be one of {NORMALIZATIONS} or a registered layer, got {kind!r}")
 
 
 def upsample(x, filters: int, kind: str, use_bias: bool, dtype):

@@ -7,7 +7,7 @@ claimed.
 """
 
 import keras
-from keras import ops
+import tensorflow as tf
 
 from sar_keras.networks.blocks import initial_weights, normalize, upsample
 
@@ -57,10 +57,10 @@ class EdgePreservingConvolution(keras.layers.Layer):
         content = self.smooth(x)
         guide = self.guide(content)
         adapted = [
-            values * ops.exp(-0.5 * ops.sum(ops.square(guide - features), -1, keepdims=True))
+            values * tf.exp(-0.5 * tf.reduce_sum(tf.square(guide - features), -1, keepdims=True))
             for values, features in zip(_neighbours(content), _neighbours(guide), strict=True)
         ]
-        return self.content(ops.concatenate(adapted, -1)) + self.texture(x - content)
+        return self.content(tf.concat(adapted, -1)) + self.texture(x - content)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
@@ -71,9 +71,9 @@ class EdgePreservingConvolution(keras.layers.Layer):
 
 def _neighbours(x) -> list:
     """The image shifted by each of the nine offsets of a 3 x 3 window, zero beyond the border."""
-    height, width = ops.shape(x)[1:3]
-    padded = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return [padded[:, row : row + height, column : column + width] for row in range(3) for column in range(3)]
+    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    sides = [slice(0, -2), slice(1, -1), slice(2, None)]
+    return [padded[:, rows, columns] for rows in sides for columns in sides]
 
 
 @keras.saving.register_keras_serializable(package="sar_keras")
@@ -83,7 +83,7 @@ class GradientMagnitude(keras.layers.Layer):
     def call(self, x):
         _, north, _, west, _, east, _, south, _ = _neighbours(x[..., :1])
         # The root has no derivative at zero.
-        return ops.sqrt(ops.square(east - west) + ops.square(south - north) + 1e-6) / 2
+        return tf.sqrt(tf.square(east - west) + tf.square(south - north) + 1e-6) / 2
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], 1)

@@ -6,6 +6,7 @@ section 7.2; Johnson et al., "Perceptual Losses for Real-Time Style Transfer and
 
 import keras
 
+from sar_keras.compat import reflect
 from sar_keras.networks.blocks import initial_weights, normalize, upsample
 
 
@@ -37,8 +38,7 @@ def ResNetGenerator(
 
     def convolve(x, channels, size, stride=1):
         if stride == 1:
-            edge = size // 2
-            x = keras.ops.pad(x, [[0, 0], [edge, edge], [edge, edge], [0, 0]], mode="reflect")
+            x = reflect(x, size // 2)
         return keras.layers.Conv2D(
             channels,
             size,

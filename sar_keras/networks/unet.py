@@ -5,6 +5,7 @@ Ronneberger et al., "U-Net", MICCAI 2015. Original code: https://github.com/phil
 """
 
 import keras
+import tensorflow as tf
 
 from sar_keras.color import lab_to_rgb
 from sar_keras.networks.blocks import initial_weights, normalize, upsample
@@ -103,7 +104,7 @@ class LabToRGB(keras.layers.Layer):
 
     def call(self, inputs):
         sar, chroma = inputs
-        return lab_to_rgb(keras.ops.concatenate([(sar[..., :1] + 1) * 50, chroma * 128], -1))
+        return lab_to_rgb(tf.concat([(sar[..., :1] + 1) * 50, chroma * 128], -1))
 
     def compute_output_shape(self, input_shapes):
         return (*input_shapes[0][:-1], 3)

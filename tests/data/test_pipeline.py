@@ -3,10 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 import rasterio
+import tensorflow as tf
 from helpers import write_scenes, write_tiff
 
 from sar_keras.data.pairs import Pair, find_pairs
-from sar_keras.data.pipeline import evaluation_dataset, files_of_step, load, training_dataset
+from sar_keras.data.pipeline import evaluation_dataset, files_of_step, load, training_dataset, validation_dataset
 from sar_keras.errors import ConfigError, DataError
 
 
@@ -84,6 +85,25 @@ def test_larger_images_are_cropped_smaller_ones_enlarged(tmp_path, save_png, ran
 
 def test_the_last_evaluation_batch_may_be_smaller(images):
     assert [len(sar) for sar, _ in take(evaluation_dataset(images, list(range(10)), 4), 9)] == [4, 4, 2]
+
+
+# Twelve images a batch, in six parts: of two devices on each of three machines, of six machines, of six devices.
+@pytest.mark.parametrize(("machines", "devices"), [(3, 2), (6, 1), (1, 6)])
+def test_the_parts_of_all_devices_are_the_batch(machines, devices, images):
+    contexts = [tf.distribute.InputContext(machines, machine, machines * devices) for machine in range(machines)]
+
+    def parts(dataset, *arguments):
+        """What the devices of each machine in turn get, put together, for two steps."""
+        batches = [list(dataset(images, *arguments, context=context).take(2 * devices)) for context in contexts]
+        steps = [[part for batch in batches for part in batch[step * devices :][:devices]] for step in range(2)]
+        return [[np.concatenate(side) for side in zip(*step, strict=True)] for step in steps]
+
+    arguments = list(range(20)), 12, 3, True, 1
+    assert equal(parts(training_dataset, *arguments), take(training_dataset(images, *arguments), 2))
+    (sar, _, weight), (more, _, more_weight) = parts(validation_dataset, list(range(20)), 12)
+    (whole,) = take(evaluation_dataset(images, list(range(20)), 20), 1)
+    np.testing.assert_array_equal(np.concatenate([sar, more])[:20], whole[0])
+    np.testing.assert_array_equal(np.concatenate([weight, more_weight]), [1] * 20 + [0] * 4)
 
 
 def test_images_of_unequal_size_train_too(tmp_path, save_png):

@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 import sar_keras
+from sar_keras import compat
+from sar_keras.distribution import descend, per_replica, with_loss_scaling
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -40,7 +42,7 @@ for a, b in zip(one, two, strict=True):
 for name in one_history:
     np.testing.assert_allclose(one_history[name], two_history[name], rtol=1e-4, err_msg=name)
 
-# With dropout and plain batch normalisation the devices differ, but each update must be of the same size.
+# With dropout the devices differ, but each update must be of the same size.
 before, one, _ = train(tf.distribute.get_strategy(), "batch", 0.5)
 _, two, _ = train(mirrored, "batch", 0.5)
 moved = [sum(np.abs(a - b).sum() for a, b in zip(before, after, strict=False)) for after in (one, two)]
@@ -61,3 +63,33 @@ trained = {variable.path for variable in model.generator.trainable_variables}
 for weight, value in zip(model.generator.weights, before, strict=True):
     if weight.path in trained:
         np.testing.assert_array_equal(weight, value)
+# float16: what is not finite on one device alone makes none of them move, and halves the scale of the loss.
+with mirrored.scope():
+    weight = tf.Variable(1.0)
+    optimizer = with_loss_scaling(keras.optimizers.SGD(0.5), "mixed_float16")
+    compat.build(optimizer, [weight])
+
+
+@tf.function
+def step(divisors):
+    def on_each(divisor):
+        with tf.GradientTape() as tape:
+            # Finite at zero too, unlike its gradient.
+            loss = per_replica(tf.sqrt(weight - 1 + divisor**2))
+        descend(optimizer, tape, loss, [weight], {})
+
+    mirrored.run(on_each, args=(divisors,))
+
+
+def divide_by(*values):
+    step(
+        mirrored.experimental_distribute_values_from_function(
+            lambda context: tf.constant(values[context.replica_id_in_sync_group])
+        )
+    )
+    return float(weight.numpy())
+
+
+scale = float(compat.loss_scale(optimizer))
+assert divide_by(1.0, 0.0) == 1.0 and float(compat.loss_scale(optimizer)) == scale / 2
+assert divide_by(1.0, 2.0) == 1 - 0.5 * (0.5 / 1 + 0.5 / 2) / 2

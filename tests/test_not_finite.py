@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sar_keras.distribution import descend
 from sar_keras.errors import TrainingDiverged
-from sar_keras.models.base import descend
 from sar_keras.training import _diverged
 
 
