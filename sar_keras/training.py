@@ -260,7 +260,7 @@ def _fit(config: Config, run: Path, resume: bool) -> Path:
     _save_with_expected_error(twin, run / "generator.keras", scales, datasets.get("validation"))
     if (run / "generator_best.keras").is_file():
         best = load_model(run / "generator_best.keras")
-        _save_with_expected_error(best, run / "generator_best.keras", scales, datasets["validation"])
+        _save_with_expected_error(best, run / "generator_best.keras", scales, datasets.get("validation"))
     if history:
         callbacks.plot_history(history, run / "history.png")
     _print_closing(run, phases[-1].model, images, indices["train"], datasets)
