@@ -314,7 +314,7 @@ def _close(run: Path, generator: keras.Model, images, train_indices: list[int], 
     _save_with_expected_error(generator, run / "generator.keras", scales, datasets.get("validation"))
     if (run / "generator_best.keras").is_file():
         best = load_model(run / "generator_best.keras")
-        _save_with_expected_error(best, run / "generator_best.keras", scales, datasets["validation"])
+        _save_with_expected_error(best, run / "generator_best.keras", scales, datasets.get("validation"))
     if history:
         callbacks.plot_history(history, run / "history.png")
     _print_closing(run, generator, images, train_indices, datasets)

@@ -81,7 +81,7 @@ class Images:
                 sar, optical = self._to_unit(*_read(self.pairs[index], self.channels))
                 return sar.numpy(), optical.numpy()
             except DataError as error:
-                if index not in self.failed:
+                if index not in self.failed or self.on_error == "stop":
                     self.failed.add(int(index))
                     _skip(error, len(self.failed), len(self.pairs), self.on_error)
                 # The next of its split takes its place, so that all the others keep theirs.
