@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -100,3 +101,14 @@ def test_what_is_not_a_model(tiny_run, tmp_path):
     keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="not a generator"):
         sar_keras.load_model(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.15.1"])
+def test_a_file_of_the_other_keras_says_whose_it_is(version):
+    path = Path(__file__).with_name(f"keras_{version[0]}.keras")
+    if keras.__version__[0] == version[0]:
+        with pytest.warns(UserWarning, match="how its SAR input was scaled"):
+            assert sar_keras.load_model(path).output_shape == (None, 32, 32, 3)
+    else:
+        with pytest.raises(ModelError, match=f"saved by Keras {version}.*sar-keras export"):
+            sar_keras.load_model(path)
