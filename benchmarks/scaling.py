@@ -74,7 +74,7 @@ def in_processes(count: int, arguments: list) -> list[str]:
 def difference(one: Path, other: Path) -> tuple[float, float]:
     """Of the last checkpoints, in relation to what the last epoch changed; and of the histories."""
     before, after = agreement.checkpointed(one), agreement.checkpointed(other)
-    first = agreement.checkpointed(one, epoch=1)
+    first = agreement.checkpointed(one, epochs_ago=1)
     weights = [name for name, value in before.items() if "pools" not in name and value.ndim]
     changed = max(np.abs(before[name] - first[name]).max() for name in weights)
     rows = zip(read_rows(one / "history.csv"), read_rows(other / "history.csv"), strict=True)

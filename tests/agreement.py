@@ -21,6 +21,7 @@ SETTINGS = [
     "model.filters=2",
     "model.discriminator_filters=2",
     "train.batch_size=6",
+    "train.checkpoint_every=1 epoch",
     "train.decay=0",  # It depends on the number of epochs, which the second sitting raises.
     # Eight validation images: for the two of the last batch, all devices and workers but the first have nothing to do.
     "data.ratios=[0.5, 0.3, 0.2]",
@@ -50,9 +51,10 @@ def divide_cpu(devices: int) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 
 
-def checkpointed(run: Path) -> dict:
-    """Name to value of all that the last checkpoint holds, but for the time."""
-    reader = tf.train.load_checkpoint(str(max((run / "checkpoints").glob("step-*")) / "state"))
+def checkpointed(run: Path, epochs_ago: int = 0) -> dict:
+    """Name to value of all that a checkpoint holds, the last or an earlier one, but for the time."""
+    checkpoints = sorted((run / "checkpoints").glob("step-*"))
+    reader = tf.train.load_checkpoint(str(checkpoints[-1 - epochs_ago] / "state"))
     names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
     return {name: reader.get_tensor(name) for name in names if "minutes" not in name and "save_counter" not in name}
 

@@ -55,7 +55,6 @@ def test_devices_and_workers_train_what_one_device_trains(one_device, pairs_fold
 def test_a_worker_that_is_killed_ends_the_others_and_resume_goes_on(pairs_folder, tmp_path):
     run = tmp_path / "run"
     changes = [*agreement.settings("l1", str(pairs_folder)), "train.epochs=3", "train.steps_per_epoch=60"]
-    changes.append("train.checkpoint_every=1 epoch")
     command = [sys.executable, "-c", "from sar_keras.cli import main; main()", "fit"]
     options = [part for change in changes for part in ("--set", change)]
     chief, other = start_workers(2, [*command, "l1", "--out", run, *options])
