@@ -75,7 +75,7 @@ def _folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
     }
 
 
-def _fold(convolution: keras.Layer, normalization: keras.layers.BatchNormalization) -> list[np.ndarray]:
+def _fold(convolution: keras.layers.Layer, normalization: keras.layers.BatchNormalization) -> list[np.ndarray]:
     kernel, *bias = convolution.get_weights()
     gamma, beta, mean, variance = normalization.get_weights()
     factor = gamma / np.sqrt(variance + normalization.epsilon)
