@@ -324,15 +324,19 @@ def contents(run: Path) -> dict[str, bytes]:
 def memory(work: Path) -> None:
     data, out = work / "data", work / "run"
     run("data", "synth", data, "-n", 24, "--size", SIZE)
-    settings = [*RUN[:-1], "train.checkpoint_every=200 steps", "train.keep=99", "train.epochs=55"]
+    settings = [*RUN[:-1], "train.checkpoint_every=200 steps", "train.keep=99", "train.epochs=110"]
     process = subprocess.Popen(
         command("fit", "quick", "--data", data, "--out", out, *changes(settings)), stdout=subprocess.DEVNULL
     )
-    for step in (200, 1000, 2000):
+    for step in (200, 1000, 2000, 4000):
         wait((out / f"checkpoints/step-{step:08d}").exists, process, 3600)
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        megabytes = int(status.split("VmRSS:")[1].split()[0]) / 1024
-        handles = len(os.listdir(f"/proc/{process.pid}/fd"))
+        samples = []
+        for _ in range(20):  # a checkpoint that is being written holds some of both for a moment
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            handles = len(os.listdir(f"/proc/{process.pid}/fd"))
+            samples.append((int(status.split("VmRSS:")[1].split()[0]) / 1024, handles))
+            time.sleep(0.1)
+        megabytes, handles = (min(values) for values in zip(*samples, strict=True))
         print(f"step {step:4}: {megabytes:.0f} MB, {handles} file handles", flush=True)
     process.terminate()
     process.wait()

@@ -203,9 +203,6 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
             write_split(pairs, run / "split.csv", config.data.root or run / "data")
         config.save(run / "config.yaml")  # last: it makes a run of the folder
         callbacks.forget_events_after(start.step, run / "logs")
-        write_split(pairs, run / "split.csv", config.data.root or run / "data")
-    config.save(run / "config.yaml")  # last: it makes a run of the folder
-    callbacks.forget_events_after(start.step, run / "logs")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
 
@@ -326,7 +323,7 @@ def _save_with_expected_error(generator: keras.Model, path: Path, scales: tuple,
 
 
 def _diverged(message: str, step: int, files: list[Path]) -> TrainingDiverged:
-    """What `models.base.descend` found, for people."""
+    """What `distribution.descend` found, for people."""
     terms = dict(re.findall(r"\[(\w+)\] \[(\S+)\]", message[message.index(NOT_FINITE) :]))
     broken = [name for name, value in terms.items() if not math.isfinite(float(value))]
     what = ", ".join(broken) or f"the gradient of {' + '.join(terms)}"
