@@ -22,11 +22,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from train_step import processor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import agreement
-from helpers import read_rows, start_workers
+from helpers import read_rows, saved_state, start_workers
 
 CASES = [("mirrored", count) for count in (1, 2, 4)] + [("multi_worker", count) for count in (1, 2, 3)]
 SIZE, BATCH = 128, 12
@@ -73,8 +72,8 @@ def in_processes(count: int, arguments: list) -> list[str]:
 
 def difference(one: Path, other: Path) -> tuple[float, float]:
     """Of the last checkpoints, in relation to what the last epoch changed; and of the histories."""
-    before, after = agreement.checkpointed(one), agreement.checkpointed(other)
-    first = agreement.checkpointed(one, epochs_ago=1)
+    before, after = saved_state(one), saved_state(other)
+    first = saved_state(one, checkpoints_ago=1)
     weights = [name for name, value in before.items() if "pools" not in name and value.ndim]
     changed = max(np.abs(before[name] - first[name]).max() for name in weights)
     rows = zip(read_rows(one / "history.csv"), read_rows(other / "history.csv"), strict=True)
@@ -94,6 +93,7 @@ def main() -> None:
         name, devices = arguments.measure
         return measure(name, int(devices), arguments.filters, arguments.steps)
 
+    from sar_keras.comparison import processor
     from sar_keras.config import presets
     from sar_keras.data.synthetic import write_pairs
 

@@ -51,14 +51,6 @@ def divide_cpu(devices: int) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 
 
-def checkpointed(run: Path, epochs_ago: int = 0) -> dict:
-    """Name to value of all that a checkpoint holds, the last or an earlier one, but for the time."""
-    checkpoints = sorted((run / "checkpoints").glob("step-*"))
-    reader = tf.train.load_checkpoint(str(checkpoints[-1 - epochs_ago] / "state"))
-    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
-    return {name: reader.get_tensor(name) for name in names if "minutes" not in name and "save_counter" not in name}
-
-
 def main(folder: Path, data: str, strategy: str, *presets: str) -> None:
     if strategy == "mirrored":
         divide_cpu(2)

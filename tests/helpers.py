@@ -36,11 +36,12 @@ def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None
     assert any_size(again)(np.zeros((1, 40, 64, 1), "float32")).shape == (1, 40, 64, 3)
 
 
-def saved_state(run: Path) -> dict[str, np.ndarray]:
-    """Everything in a run's newest checkpoint, but the time that it took."""
+def saved_state(run: Path, checkpoints_ago: int = 0) -> dict[str, np.ndarray]:
+    """Everything in a run's newest checkpoint, or an earlier one, but the time that it took."""
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(max((run / "checkpoints").iterdir()) / "state")
+    checkpoint = sorted((run / "checkpoints").iterdir())[-1 - checkpoints_ago]
+    reader = tf.train.load_checkpoint(str(checkpoint / "state"))
     return {
         name: reader.get_tensor(name)
         for name in reader.get_variable_to_shape_map()

@@ -5,7 +5,7 @@ import agreement
 import keras
 import numpy as np
 import pytest
-from helpers import TINY, one_line, read_rows, start_workers
+from helpers import TINY, one_line, read_rows, saved_state, start_workers
 
 import sar_keras
 from sar_keras.errors import ConfigError
@@ -32,7 +32,7 @@ def one_device(tmp_path_factory, pairs_folder):
 
 def check_agreement(one, other, weights, pools):
     """All that the last checkpoints hold, and the histories, but for rounding."""
-    before, after = agreement.checkpointed(one), agreement.checkpointed(other)
+    before, after = saved_state(one), saved_state(other)
     assert before.keys() == after.keys() and len(before) > 50
     for name, value in before.items():
         np.testing.assert_allclose(after[name], value, atol=pools if "pools" in name else weights, err_msg=name)
