@@ -45,11 +45,6 @@ _SHORT = {
 }
 
 
-def _step(model) -> int:
-    """Steps of the whole run, also where an earlier phase of it trained another model."""
-    return model.steps_before + int(model.optimizer.iterations.numpy())
-
-
 # The end of the message of a run that diverged.
 LOWER = (
     "the last checkpoint stays as it is. A lower learning rate (optimizer.generator.config.learning_rate) or "
@@ -67,7 +62,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 def check_finite(model) -> None:
     for name, part in model.state.items():
         if isinstance(part, keras.Model) and not all(np.isfinite(weight).all() for weight in part.get_weights()):
-            raise TrainingDiverged(f"the {name}'s weights are not finite after step {_step(model)}; {LOWER}")
+            raise TrainingDiverged(f"the {name}'s weights are not finite after step {model.steps_done}; {LOWER}")
 
 
 class WarmUp(keras.callbacks.Callback):
@@ -140,11 +135,12 @@ class AverageWeights(keras.callbacks.Callback):
 class StopAfter(keras.callbacks.Callback):
     """Ends a phase of the run after so many minutes of training steps; validation and saving do not count.
 
-    The epoch that the end falls into counts as done. Also logs the minutes and steps of the whole run.
+    The epoch that the end falls into counts as done. Also counts and logs the minutes and steps of the whole run, so it
+    must come before the callbacks that show them.
 
     Args:
         minutes: The limit, see `train.minutes`, or None.
-        progress: "minutes" of it counts them, also those of earlier sittings.
+        progress: "minutes" and "all_steps" of it count them, also those of earlier sittings.
         minutes_before: Of earlier phases.
     """
 
@@ -162,12 +158,14 @@ class StopAfter(keras.callbacks.Callback):
             # So that all stop together.
             self._spent = mean_over_workers(self._spent, self.model.distribute_strategy)
         self.progress["minutes"].assign(self._spent)
+        self.progress["all_steps"].assign_add(1)
+        self.model.steps_done += 1
         if self.minutes and self._spent >= self.minutes:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         logs["minutes"] = self.minutes_before + self._spent
-        logs["step"] = _step(self.model)
+        logs["step"] = self.model.steps_done
 
 
 class Progress(keras.callbacks.Callback):
@@ -301,12 +299,12 @@ class SaveRun(keras.callbacks.Callback):
             return
         check_finite(self.model)
         epochs, steps = (int(self.progress[name].numpy()) for name in ("epochs", "steps"))
-        position = Position(self.epochs_before + epochs, steps, _step(self.model))
+        position = Position(self.epochs_before + epochs, steps, self.model.steps_done)
         self.checkpoints.save(self.state, position, is_chief(self.model.distribute_strategy))
         self._since, self._saved_at = {"epoch": 0, "step": 0}, time.monotonic()
-        if self.signals:
+        if mean_over_workers(float(bool(self.signals)), self.model.distribute_strategy):
             line = f"stopped {position}; saved. To go on: sar-keras fit --out {self.run} --resume"
-            raise KeyboardInterrupt(line) if self.signals[0] == signal.SIGINT else Stopped(line)
+            raise KeyboardInterrupt(line) if signal.SIGINT in self.signals else Stopped(line)
 
 
 @contextlib.contextmanager
@@ -364,12 +362,12 @@ class TensorBoardScalars(keras.callbacks.Callback):
         self._validation = tf.summary.create_file_writer(str(logs / "validation"))
 
     def on_train_batch_end(self, batch, logs=None):
-        step = _step(self.model)
+        step = self.model.steps_done
         if step % _SCALARS_EVERY == 0:
             self._write(self._train, logs, step)
 
     def on_epoch_end(self, epoch, logs=None):
-        step = _step(self.model)
+        step = self.model.steps_done
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         self._write(self._train, {name: value for name, value in logs.items() if not name.startswith("val_")}, step)
         self._write(self._validation, validation, step)
@@ -418,7 +416,7 @@ class SampleGrids(keras.callbacks.Callback):
         last = epoch + 1 == self.epochs or self.model.stop_training
         if (epoch + 1) % max(1, self.epochs // _GRIDS_A_RUN) and not last:
             return
-        step = _step(self.model)
+        step = self.model.steps_done
         for name, (sar, optical) in self.samples.items():
             grid = sample_grid(sar.numpy(), self._generate(sar).numpy(), optical.numpy())
             write_image(self.folder / "samples" / f"{name}-{epoch + 1:04d}.png", grid)

@@ -57,13 +57,13 @@ class Checkpoints:
             (temporary / _POSITION).write_text(json.dumps(dataclasses.asdict(position)))
             sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
             (temporary / _SUMS).write_text("".join(sums))
-            for path in temporary.iterdir():
+            for path in [*temporary.iterdir(), temporary]:
                 _to_disk(path)
         _to_disk(self.folder)
         for old in list(self)[: -self.keep]:
             shutil.rmtree(old)
 
-    def latest(self) -> tuple[Path, Position] | None:
+    def latest(self, remove_broken: bool = True) -> tuple[Path, Position] | None:
         """The newest intact checkpoint, or None where there has been none yet; broken ones are removed with a warning.
 
         Raises:
@@ -78,9 +78,9 @@ class Checkpoints:
             broken.append(path)
         if not found and any(self.folder.glob("[!.]*")):
             raise OutputError(f"{self.folder}: no checkpoint is intact; begin again with another --out")
-        for path in broken:
+        for path in broken if remove_broken else []:
             warnings.warn(f"{path}: torn or changed since it was written; taking the one before", stacklevel=2)
-            shutil.rmtree(path, ignore_errors=True)  # several processes may do this
+            shutil.rmtree(path)
         return found
 
     def restore(self, state: tf.train.Checkpoint, path: Path) -> None:
@@ -92,7 +92,7 @@ def _is_intact(path: Path) -> bool:
         lines = (path / _SUMS).read_text().splitlines()
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         return _POSITION in sums and all(sha256(path / name) == digest for name, digest in sums.items())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
 
 

@@ -32,7 +32,7 @@ class _Group(click.Group):
         except SarKerasError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt as error:
-            _fail(str(error) or "stopped", 130)
+            _fail(str(error) or "stopped", getattr(error, "exit_code", 130))
         except Exception as error:
             line = _environment_error(error)
             if line is None:
@@ -48,7 +48,7 @@ def _termination():
         return
 
     def stop(*_):
-        raise Stopped("stopped")
+        raise Stopped
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

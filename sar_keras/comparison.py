@@ -60,6 +60,8 @@ def benchmark(
         ConfigError, DataError, OutputError: what was asked for cannot be done.
     """
     output = Path(output)
+    if os.environ.get("TF_CONFIG"):
+        raise ConfigError("benchmark runs on one machine: unset TF_CONFIG")
     if (minutes is None) == (steps is None):
         raise ConfigError("give either minutes or steps")
     configs = {Path(preset).stem: _config(preset, data, minutes, steps, overrides) for preset in presets}

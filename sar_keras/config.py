@@ -167,6 +167,8 @@ class Config(_Section):
             for key, used in unused.items():
                 if used:
                     raise ValueError(f"{key} has no meaning for model.system=cyclegan; leave it out")
+            if self.train.batch_size > 50:
+                raise ValueError("train.batch_size: at most 50 for model.system=cyclegan, the size of its image pool")
         smallest = 32 * 2 ** (self.model.scales - 1)
         if self.data.image_size < smallest:
             raise ValueError(f"data.image_size must be at least {smallest} for model.scales={self.model.scales}")

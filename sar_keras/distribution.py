@@ -23,7 +23,7 @@ def strategy_for(name: str) -> tf.distribute.Strategy:
     Raises:
         ConfigError: "multi_worker" without a usable TF_CONFIG.
     """
-    if name == "multi_worker" or (name == "auto" and _cluster()):
+    if name == "multi_worker" or (name == "auto" and _cluster().get("cluster")):
         _check_cluster()
         return _the_only(tf.distribute.MultiWorkerMirroredStrategy)
     if name == "mirrored" or (name == "auto" and tf.config.list_logical_devices("GPU")):
@@ -40,9 +40,12 @@ def _the_only(kind: type) -> tf.distribute.Strategy:
 def _cluster() -> dict:
     """What TF_CONFIG says of the machines and of this one's task, or an empty dict."""
     try:
-        return json.loads(os.environ.get("TF_CONFIG") or "{}")
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
     except ValueError as error:
         raise ConfigError(f"TF_CONFIG: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError("TF_CONFIG: must be a JSON object")
+    return config
 
 
 def _check_cluster() -> None:
@@ -141,6 +144,11 @@ def mean_over_workers(value: float, strategy: tf.distribute.Strategy) -> float:
     return float(strategy.reduce("MEAN", tf.constant(value, tf.float64), axis=None))
 
 
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Outside a step: wait until each process has come here."""
+    mean_over_workers(0.0, strategy)
+
+
 def lost_workers(error: BaseException, strategy: tf.distribute.Strategy) -> str | None:
     """Which machines an error of `fit` says no longer answer, or None where it says no such thing."""
     if strategy.cluster_resolver is None or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
@@ -148,7 +156,8 @@ def lost_workers(error: BaseException, strategy: tf.distribute.Strategy) -> str 
     # The operation that failed is named with the device of this process.
     tasks = re.findall(r"(?<!device_)/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
     cluster = strategy.cluster_resolver.cluster_spec().as_dict()
-    return ", ".join(sorted({f"{job} {index} ({cluster[job][int(index)]})" for job, index in tasks})) or "a worker"
+    lost = {f"{job} {index} ({cluster[job][int(index)]})" for job, index in tasks if job in cluster}
+    return ", ".join(sorted(lost)) or "a worker"
 
 
 NOT_FINITE = "not finite:"

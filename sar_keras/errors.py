@@ -46,8 +46,8 @@ class SomeFailed(SarKerasError):
     exit_code = 1
 
 
-class Stopped(SarKerasError):
-    """SIGTERM; what was under way is saved where that is possible."""
+class Stopped(KeyboardInterrupt):
+    """SIGTERM, which is to end what Ctrl-C ends; what was under way is saved where that is possible."""
 
     exit_code = 143
 

@@ -28,7 +28,7 @@ import sar_keras
 from sar_keras import rasters
 from sar_keras.confidence import with_uncertainty
 from sar_keras.distribution import dtype_policy_for
-from sar_keras.errors import DataError, OutputError, SarKerasError, Stopped
+from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import atomic, sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
 from sar_keras.inference import destinations, do_all, load_model
@@ -440,7 +440,7 @@ class _Partial:
         except BaseException as error:
             with contextlib.suppress(OutputError):
                 self.close()
-            if isinstance(error, KeyboardInterrupt | Stopped):
+            if isinstance(error, KeyboardInterrupt):
                 print("\nto go on from the finished windows: the same command with --resume", file=sys.stderr)
             elif not resume:
                 self._remove()

@@ -31,6 +31,7 @@ from sar_keras.distribution import (
     mean_over_workers,
     resolve_precision,
     strategy_for,
+    wait_for_all,
 )
 from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged, WorkerLost, is_disk_full
 from sar_keras.files import remove_leftovers
@@ -40,10 +41,12 @@ from sar_keras.terminal import progress_bar
 
 # Keys that a resumed run may have changed.
 _MAY_CHANGE = (
-    "train.epochs", "train.minutes", "refinement.epochs", "train.checkpoint_every", "train.keep", "train.best",
-    "train.strategy", "data.root", "data.on_error", "data.allow_outside",
+    "train.epochs", "train.minutes", "refinement.epochs", "train.checkpoint_every", "train.keep", "train.strategy",
+    "data.root", "data.on_error", "data.allow_outside",
 )  # fmt: skip
 _SAMPLES = 4  # pairs in a sample grid
+# What a run that was killed before it had begun may have left in its directory.
+_BEFORE_A_RUN = {"data", "split.csv"}
 
 
 def fit(config: Config | str | Path = "quick", run: str | Path | None = None, resume: bool = False) -> Path:
@@ -67,8 +70,10 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         config = load_config(config)
     if resume:
         config = _as_resumed(run, config)
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif (run / "config.yaml").is_file():
         raise OutputError(f"{run}: exists already; go on with --resume, or give another --out")
+    elif run.exists() and (not run.is_dir() or not {path.name for path in run.iterdir()} <= _BEFORE_A_RUN):
+        raise OutputError(f"{run}: exists already and is no run; give another --out")
     if config.data.root is None and config.data.layout != "synthetic":
         raise ConfigError("no data: give the folder of pairs with --data, or data.layout=synthetic for a trial")
     config = _resolved(config)
@@ -78,17 +83,17 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
             return _fit(config, run, resume, strategy)
     except BaseException as error:
-        go_on = f"sar-keras fit --out {run} --resume"
-        if chief and not resume and not any(Checkpoints(run / "checkpoints", config.train.keep)):
+        go_on, lost = f"sar-keras fit --out {run} --resume", lost_workers(error, strategy)
+        if chief and not resume and not lost and not (run / "generator.keras").is_file():
             shutil.rmtree(run, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt) and not error.args:
-            print(f"\nto go on from the last checkpoint: {go_on}", file=sys.stderr)
+            print(f"\nto go on from the last checkpoint, if there is one: {go_on}", file=sys.stderr)
         elif is_disk_full(error):
             raise OutputError(f"{run}: the disk is full; free some space, then go on: {go_on}") from error
         # A file that broke while it was read inside the tf.data pipeline.
         if isinstance(error, tf.errors.OpError) and (line := re.search("DataError: (.+)", str(error))):
             raise DataError(line[1]) from error
-        if lost := lost_workers(error, strategy):
+        if lost:
             raise WorkerLost(
                 f"{lost} no longer answers; look at its log, then go on from the last checkpoint on all machines: "
                 f"{go_on}"
@@ -136,6 +141,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
     if train.batch_size % strategy.num_replicas_in_sync:
         raise ConfigError(
             f"train.batch_size: {train.batch_size} cannot be shared equally by {strategy.num_replicas_in_sync} devices"
+            "; make it a multiple, or train.strategy=one"
         )
     for which in ("generator", "discriminator", "refinement"):
         systems.optimizer(config, which)
@@ -143,8 +149,9 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
     checkpoints = Checkpoints(run / "checkpoints", train.keep)
     found, start = None, Position()
     if resume:
-        found, start = checkpoints.latest() or (None, start)
+        found, start = checkpoints.latest(remove_broken=chief) or (None, start)
         print(f"resumed {start}", flush=True)
+        _must_agree(start.step, "checkpoints", run, strategy)
         if chief:
             remove_leftovers(run)
     pairs = _pairs(config, run, resume, strategy)
@@ -157,6 +164,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         on_error=config.data.on_error,
     )
     pairs = images.pairs
+    _must_agree(len(pairs), "images", config.data.root or run / "data", strategy)
     indices = {
         split: [index for index, pair in enumerate(pairs) if pair.split == split]
         for split in ("train", "validation", "test")
@@ -193,7 +201,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         )
     if found:
         checkpoints.restore(state, found)
-    if len(phases) > 1 and phases[1].epochs_done and not phases[0].finished:
+    if len(phases) > 1 and phases[1].steps and not phases[0].finished:
         raise ConfigError(
             "the run's refinement has begun: train.epochs and train.minutes must stay; refinement.epochs may be raised"
         )
@@ -236,7 +244,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
             continue
         if index:
             print("refinement: the autoencoder behind the generator", flush=True)
-            phase.model.steps_before = int(model.optimizer.iterations.numpy())
+        phase.model.steps_done = sum(earlier.steps for earlier in phases[: index + 1])
         before = sum(earlier.epochs_done for earlier in phases[:index])
         epochs = before + phase.epochs
         paired = config.model.system != "cyclegan" or index == 1
@@ -271,7 +279,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
                 )
             )
             while not phase.finished:
-                done, into = before + phase.epochs_done, phase.steps_into_epoch
+                done, into = before + phase.epochs_done, min(phase.steps_into_epoch, steps - 1)
                 order = images, indices["train"], train.batch_size, train.seed
                 dataset = functools.partial(
                     pipeline.training_dataset,
@@ -302,8 +310,13 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
                     raise _diverged(str(error), step + 1, files) from error
     if chief:
         _close(run, twin, images, indices["train"], datasets, scales, history)
-    mean_over_workers(0.0, strategy)  # A worker that left earlier would count as lost.
+    wait_for_all(strategy)  # A worker that left earlier would count as lost.
     return run
+
+
+def _must_agree(count: int, what: str, where: Path, strategy: tf.distribute.Strategy) -> None:
+    if mean_over_workers(float(count), strategy) != count:
+        raise OutputError(f"{where}: the machines see different {what} there; all have to see the same folder")
 
 
 def _close(run: Path, generator: keras.Model, images, train_indices: list[int], datasets: dict, scales, history):
@@ -349,6 +362,7 @@ class _Phase:
         default_factory=lambda: {
             "epochs": tf.Variable(0, dtype=tf.int64),
             "steps": tf.Variable(0, dtype=tf.int64),  # into the epoch under way
+            "all_steps": tf.Variable(0, dtype=tf.int64),
             "minutes": tf.Variable(0.0, dtype=tf.float64),
         }
     )
@@ -360,6 +374,10 @@ class _Phase:
     @property
     def steps_into_epoch(self) -> int:
         return int(self.progress["steps"].numpy())
+
+    @property
+    def steps(self) -> int:
+        return int(self.progress["all_steps"].numpy())
 
     @property
     def minutes_spent(self) -> float:
@@ -385,7 +403,7 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
                 image_size=data.image_size,
                 progress=progress_bar("drawing", "scene"),
             )
-        mean_over_workers(0.0, strategy)  # The others wait until they are drawn.
+        wait_for_all(strategy)
     progress = progress_bar("looking at", "scene")
     found = find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
     if found.unpaired:

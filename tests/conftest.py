@@ -15,6 +15,14 @@ from sar_keras.data.synthetic import write_pairs
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+# Files that take longest; with two workers one of them at the end would leave the other worker idle.
+SLOW = ("test_distribution", "test_checkpoints", "test_training", "test_presets", "test_scenes", "test_untrusted")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real data beside the checkout, which the repository does not hold."""

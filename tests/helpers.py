@@ -102,11 +102,13 @@ def start_workers(count: int, command: list) -> list[subprocess.Popen]:
     workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
+    # What this process set itself when it imported TensorFlow.
+    own = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     cluster = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": n}} for n in range(count)]
     return [
         subprocess.Popen(
             list(map(str, command)),
-            env=os.environ | {"TF_CONFIG": json.dumps(config)},
+            env=own | {"TF_CONFIG": json.dumps(config)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -212,3 +212,23 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(command, small_disk, tmp_pat
     code, _, err = command("export", tiny_run, "-o", small_disk / "served")
     assert code == 2 and "disk is full" in one_line(err)
     assert list((small_disk / "served").iterdir()) == []
+
+
+def test_sigterm_ends_a_job_of_several_files(command, monkeypatch, tmp_path, tiny_run, save_png):
+    from sar_keras import inference
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        save_png(folder / f"{name}.png", np.zeros((64, 64), np.uint8) + 9)
+    colorize = inference.colorize
+
+    def colorize_and_be_told_to_stop(*arguments):
+        colours = colorize(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return colours
+
+    monkeypatch.setattr(inference, "colorize", colorize_and_be_told_to_stop)
+    code, _, err = command("colorize", tiny_run, folder, "-o", tmp_path / "out")
+    assert code == 143 and one_line(err) == "sar-keras: stopped"
+    assert not list((tmp_path / "out").glob("*"))

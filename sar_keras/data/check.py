@@ -31,7 +31,8 @@ from sar_keras.images import read_optical, read_sar
 
 # Pixels that a shift is searched in, each way.
 _REACH = 24
-# Pairs of a scene, and of all, that are searched; fewer of a scene than the second number are not added up.
+# Pairs of a scene that are searched, at most and at least; of many scenes fewer each, from so many in all on. What a
+# scene's pairs say is added up where it has the second number of them.
 _SAMPLE, _FEWEST, _MOST = 16, 8, 512
 # How many standard deviations the best match must stand out: of a scene, and of a single pair.
 _SURE, _SURE_ALONE = 4.5, 6.0
@@ -94,10 +95,8 @@ def _sample(pairs: list[Pair]) -> set[int]:
     by_place: dict[tuple, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_place[pair.place].append(pair)
-    chosen: list[Pair] = []
-    for group in by_place.values():
-        chosen += group[:: -(-len(group) // _SAMPLE)]
-    return {id(pair) for pair in chosen[:_MOST]}
+    share = max(_FEWEST, min(_SAMPLE, _MOST // len(by_place)))
+    return {id(pair) for group in by_place.values() for pair in group[:: -(-len(group) // share)]}
 
 
 def _look(pair: Pair, channels: int, search: bool) -> _Seen:

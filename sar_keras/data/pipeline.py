@@ -87,7 +87,9 @@ class Images:
                 # The next of its split takes its place, so that all the others keep theirs.
                 split = self.pairs[index].split
                 following = [*range(index + 1, len(self.pairs)), *range(index)]
-                index = next(i for i in following if self.pairs[i].split == split and i not in self.failed)
+                index = next((i for i in following if self.pairs[i].split == split and i not in self.failed), None)
+                if index is None:
+                    raise
 
 
 def load(

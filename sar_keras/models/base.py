@@ -14,13 +14,14 @@ class Colorizer(ReplicatedSteps, keras.Model):
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
         averaged: A twin of the generator that holds averaged weights, or None. Where there is one it is what calls and
             evaluation use; `sar_keras.callbacks.AverageWeights` moves it.
-        steps_before: Steps of the run before this model's first.
+        steps_done: Steps of the run, also of an earlier phase of it that trained another model. Not the optimizer's
+            iterations, which under float16 leave out the steps that it skips.
         state: Name to network, optimizer or list of variables: all that a checkpoint must hold.
     """
 
     averaged: keras.Model | None = None
     discriminator_optimizer: keras.optimizers.Optimizer | None = None
-    steps_before = 0
+    steps_done = 0
     # While True, a system with a discriminator trains without it.
     warming_up = False
 

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from sar_keras import compat
+from sar_keras.errors import ConfigError
 
 NORMALIZATIONS = ("batch", "instance", "group", "layer", "none")
 UPSAMPLINGS = ("resize", "transpose")
@@ -34,7 +35,10 @@ def normalize(x, kind: str, dtype):
     if kind == "none":
         return x
     if ">" in kind:
-        return compat.registered(kind)(epsilon=1e-5, dtype=dtype)(x)
+        try:
+            return compat.registered(kind)(epsilon=1e-5, dtype=dtype)(x)
+        except TypeError as error:
+            raise ConfigError(f"model.normalization: {kind} is no normalisation layer: {error}") from error
     raise ValueError(f"normalization must be one of {NORMALIZATIONS} or a registered layer, got {kind!r}")
 
 

@@ -27,7 +27,6 @@ def test_presets_that_are_a_yaml_alone_train(name, pairs_folder, tmp_path, rando
     [
         ("cyclegan", []),
         ("epcgan", []),
-        ("strong", ["train.average=0.9", "loss.warm_up=3"]),
         ("pix2pix_dae", ["refinement.epochs=1", "refinement.filters=4"]),
     ],
 )
