@@ -7,9 +7,9 @@ under MirroredStrategy, and 1, 2 and 3 processes under MultiWorkerMirroredStrate
 cores, so that the table shows what the strategies cost, not what more hardware gains. Images a second are medians after
 two steps of warm-up; memory is the largest resident set, of all processes together.
 
-The second table trains each preset for two short epochs from one seed with one device, two devices and two workers (see
-tests/agreement.py) and gives the largest difference of any number in the last checkpoint, as a share of the largest
-change that training made to any weight; and the same of the figures in history.csv, relative to each.
+The second table trains each preset for two short epochs from one seed with one device, two devices, two and three
+workers (see tests/agreement.py) and gives the largest difference of a weight in the last checkpoint, as a share of the
+largest change that the last epoch made to a weight of that network; and of the figures in history.csv, each by itself.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +72,23 @@ def in_processes(count: int, arguments: list) -> list[str]:
 
 
 def difference(one: Path, other: Path) -> tuple[float, float]:
-    """Of the last checkpoints, in relation to what the last epoch changed; and of the histories."""
-    before, after = saved_state(one), saved_state(other)
-    first = saved_state(one, checkpoints_ago=1)
-    weights = [name for name, value in before.items() if "pools" not in name and value.ndim]
-    changed = max(np.abs(before[name] - first[name]).max() for name in weights)
+    """Of the last checkpoints' weights, in relation to what the last epoch changed; and of the histories.
+
+    Each optimizer's weights have a relation of their own, since those of a discriminator move less; the larger counts.
+    """
+    first, before, after = saved_state(one, checkpoints_ago=1), saved_state(one), saved_state(other)
+    changed, apart = Counter(), Counter()
+    for name in before:
+        optimizer, found, _ = name.partition("/_trainable_variables/")
+        if found:
+            changed[optimizer] = max(changed[optimizer], np.abs(before[name] - first[name]).max())
+            apart[optimizer] = max(apart[optimizer], np.abs(after[name] - before[name]).max())
     rows = zip(read_rows(one / "history.csv"), read_rows(other / "history.csv"), strict=True)
     figures = [(float(a[key]), float(b[key])) for a, b in rows for key in a if key != "minutes" and a[key]]
-    largest = max(np.abs(after[name] - before[name]).max() for name in weights)
-    return largest / changed, max(abs(a - b) / max(abs(a), 1e-6) for a, b in figures)
+    return (
+        max(apart[optimizer] / changed[optimizer] for optimizer in changed),
+        max(abs(a - b) / max(abs(a), 1e-6) for a, b in figures),
+    )
 
 
 def main() -> None:
@@ -106,17 +115,18 @@ def main() -> None:
         memory = sum(each["memory"] for each in figures)
         print(f"| {name} | {count} | {figures[0]['rate']:.2f} | {memory:.0f} |", flush=True)
 
-    print("\n| preset | strategy | difference of weights / change | of history |\n|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
+    print("\n| preset | strategy | workers | difference of weights / change | of history |\n|---|---|---|---|---|")
+    names = arguments.presets or presets()
+    with tempfile.TemporaryDirectory() as temporary:
+        data, one = Path(temporary) / "data", Path(temporary) / "one"
         write_pairs(data, 24, image_size=64)
-        for preset in presets() if arguments.presets is None else arguments.presets:
-            for strategy, workers in (("one", 1), ("mirrored", 1), ("multi_worker", 2)):
-                in_processes(workers, [agreement.__file__, folder, data, strategy, preset])
-                if strategy != "one":
-                    runs = [Path(folder) / f"{preset}-{name}" for name in ("one", strategy)]
-                    weights, history = difference(*runs)
-                    print(f"| {preset} | {strategy} | {weights:.1e} | {history:.1e} |", flush=True)
+        in_processes(1, [agreement.__file__, one, data, "one", *names])
+        for strategy, workers in (("mirrored", 1), ("multi_worker", 2), ("multi_worker", 3)):
+            folder = Path(temporary) / f"{strategy}-{workers}"
+            in_processes(workers, [agreement.__file__, folder, data, strategy, *names])
+            for name in names:
+                weights, history = difference(one / f"{name}-one", folder / f"{name}-{strategy}")
+                print(f"| {name} | {strategy} | {workers} | {weights:.1e} | {history:.1e} |", flush=True)
 
 
 if __name__ == "__main__":
