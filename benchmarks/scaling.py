@@ -86,7 +86,7 @@ def difference(one: Path, other: Path) -> tuple[float, float]:
     rows = zip(read_rows(one / "history.csv"), read_rows(other / "history.csv"), strict=True)
     figures = [(float(a[key]), float(b[key])) for a, b in rows for key in a if key != "minutes" and a[key]]
     return (
-        max(apart[optimizer] / changed[optimizer] for optimizer in changed),
+        max(apart[optimizer] / change for optimizer, change in changed.items() if change),
         max(abs(a - b) / max(abs(a), 1e-6) for a, b in figures),
     )
 
