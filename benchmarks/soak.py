@@ -60,11 +60,16 @@ def main() -> None:
     if arguments.verb == "fuzz-worker":
         work_on(arguments.job)
         return
+    from sar_keras.comparison import processor
+
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        print(f"{machine()}, {datetime.date.today()}, {arguments.verb}, seed {arguments.seed}", flush=True)
+        print(
+            f"{os.cpu_count()} x {processor()}, {datetime.date.today()}, {arguments.verb}, seed {arguments.seed}",
+            flush=True,
+        )
         if arguments.verb == "kills":
             disturb(work, arguments.epochs, ["kill", "kill in a write"], number=arguments.number)
         elif arguments.verb == "faults":
@@ -73,13 +78,6 @@ def main() -> None:
             fuzz(work, arguments.number, arguments.seed)
         else:
             memory(work)
-
-
-def machine() -> str:
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return f"{len(os.sched_getaffinity(0))} x {names[0]}"
 
 
 def command(*arguments) -> list[str]:

@@ -1,12 +1,8 @@
-"""What a run shows and writes while it trains."""
+"""What a run shows while it trains, and what steers it."""
 
 import contextlib
-import csv
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -14,36 +10,14 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sar_keras.checkpoints import Checkpoints, Position
-from sar_keras.config import interval
-from sar_keras.distribution import is_chief, mean_over_workers, training_clock
-from sar_keras.errors import Stopped, TrainingDiverged
+from sar_keras.distribution import mean_over_workers, training_clock
+from sar_keras.errors import TrainingDiverged
 from sar_keras.files import atomic
+from sar_keras.history import SHORT
 from sar_keras.images import sample_grid, write_image
-from sar_keras.inference import save_model
-from sar_keras.sar import Scale
 
 _SCALARS_EVERY = 10  # steps between two points of the training curves in TensorBoard
 _GRIDS_A_RUN = 20  # sample grids of a long run, so that they stay few enough to look through
-
-# Names of the terms in the progress bar, which has one line for all of them.
-_SHORT = {
-    "generator_loss": "G",
-    "mse": "MSE",
-    "l1": "L1",
-    "l2": "L2",
-    "ssim": "SSIM",
-    "perceptual": "VGG",
-    "adversarial": "GAN",
-    "feature_matching": "FM",
-    "gradient": "edges",
-    "cycle": "cycle",
-    "identity": "identity",
-    "discriminator_loss": "D",
-    "d_real": "real",
-    "d_fake": "fake",
-}
-
 
 # The end of the message of a run that diverged.
 LOWER = (
@@ -191,7 +165,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        terms = " ".join(f"{short} {logs[name]:.3g}" for name, short in _SHORT.items() if name in logs)
+        terms = " ".join(f"{short} {logs[name]:.3g}" for name, short in SHORT.items() if name in logs)
         self._bar.set_postfix_str(terms, refresh=False)
         self._bar.update()
 
@@ -203,151 +177,8 @@ class Progress(keras.callbacks.Callback):
 
 def _terms(logs: dict) -> str:
     # Keras sorts by name; the reader wants the sum first, and what was held out last.
-    order = (*_SHORT, "val_psnr")
+    order = (*SHORT, "val_psnr")
     return " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3g}" for name in order if name in logs)
-
-
-class KeepTwin(keras.callbacks.Callback):
-    """After each epoch copies the weights into a float32 twin of the generator, which other callbacks use."""
-
-    def __init__(self, generator: keras.Model):
-        super().__init__()
-        self.generator = generator
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.generator.set_weights(self.model.final_generator.get_weights())
-
-
-class SaveRun(keras.callbacks.Callback):
-    """After each epoch writes history.csv, the float32 generator, and the best one; checkpoints when they are due.
-
-    The last of the callbacks: what a checkpoint is about is on disk before the checkpoint is, so that a run that is
-    killed between them writes it again. Of several processes only the chief writes.
-
-    Args:
-        run: The run directory.
-        checkpoints: Where they go.
-        state: What a checkpoint holds.
-        every: See `train.checkpoint_every`.
-        steps: Of an epoch.
-        progress: Position of this phase of the run: "epochs" finished, and "steps" into the one under way.
-        epochs_before, epochs: Of earlier phases, and of the run until this phase ends.
-        generator: The float32 twin that `KeepTwin` keeps up to date, to be saved.
-        scales: Of the SAR and the optical images, saved with the generator.
-        history: Rows of earlier sittings, one dict an epoch; extended here.
-        best: See `train.best`.
-        signals: What `noting_signals` yields.
-    """
-
-    def __init__(
-        self,
-        run: Path,
-        checkpoints: Checkpoints,
-        state: tf.train.Checkpoint,
-        every: str,
-        steps: int,
-        progress: dict[str, tf.Variable],
-        epochs_before: int,
-        epochs: int,
-        generator: keras.Model,
-        scales: tuple[Scale, Scale],
-        history: list[dict],
-        best: str,
-        signals: list[int],
-    ):
-        super().__init__()
-        self.run, self.checkpoints, self.state, self.steps = run, checkpoints, state, steps
-        self.progress, self.epochs_before, self.epochs = progress, epochs_before, epochs
-        self.generator, self.scales, self.history, self.best = generator, scales, history, best
-        self.signals = signals
-        self._every, self._unit = interval(every)
-        self._since = {"epoch": 0, "step": 0}
-        self._saved_at = time.monotonic()
-
-    def on_train_begin(self, logs=None):
-        # Keras sets them to zero when the epoch begins; this one goes on.
-        self._means = [variable.numpy() for variable in self.model.running_means()]
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self.progress["steps"].numpy():
-            for variable, value in zip(self.model.running_means(), self._means, strict=True):
-                variable.assign(value)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.progress["steps"].assign_add(1)
-        self._since["step"] += 1
-        if self.progress["steps"].numpy() < self.steps and not self.model.stop_training:
-            self._save_if_due()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.progress["epochs"].assign_add(1)
-        self.progress["steps"].assign(0)
-        self._since["epoch"] += 1
-        if is_chief(self.model.distribute_strategy):
-            self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()})
-            write_history(self.history, self.run / "history.csv")
-            save_model(self.generator, self.run / "generator.keras", *self.scales)
-            if best_epoch(self.history, self.best) == epoch + 1:
-                save_model(self.generator, self.run / "generator_best.keras", *self.scales)
-        self._save_if_due(finished=epoch + 1 == self.epochs or self.model.stop_training)
-
-    def _save_if_due(self, finished: bool = False) -> None:
-        since = self._since | {"minute": (time.monotonic() - self._saved_at) / 60}
-        due = finished or self.signals or since[self._unit] >= self._every
-        # One clock, or one machine's signal, decides for all: they have to save together.
-        if not mean_over_workers(float(bool(due)), self.model.distribute_strategy):
-            return
-        check_finite(self.model)
-        epochs, steps = (int(self.progress[name].numpy()) for name in ("epochs", "steps"))
-        position = Position(self.epochs_before + epochs, steps, self.model.steps_done)
-        self.checkpoints.save(self.state, position, is_chief(self.model.distribute_strategy))
-        self._since, self._saved_at = {"epoch": 0, "step": 0}, time.monotonic()
-        if mean_over_workers(float(bool(self.signals)), self.model.distribute_strategy):
-            line = f"stopped {position}; saved. To go on: sar-keras fit --out {self.run} --resume"
-            raise KeyboardInterrupt(line) if signal.SIGINT in self.signals else Stopped(line)
-
-
-@contextlib.contextmanager
-def noting_signals() -> Iterator[list[int]]:
-    """Yield a list that SIGTERM and Ctrl-C are added to in place of what they do else; a second one stops at once."""
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-
-    def note(number, frame):
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def best_epoch(history: list[dict], figure: str) -> int | None:
-    """The epoch of the best validation figure, "psnr" or "l1", the first of equals; None without validation."""
-    values = {row["epoch"]: row[f"val_{figure}"] for row in history if f"val_{figure}" in row}
-    return (max if figure == "psnr" else min)(values, key=values.get) if values else None
-
-
-def write_history(history: list[dict], path: Path) -> None:
-    columns = list(dict.fromkeys(name for row in history for name in row))
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(history)
-
-
-def read_history(path: Path) -> list[dict]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [row | {"epoch": int(row["epoch"])} for row in rows]
 
 
 class TensorBoardScalars(keras.callbacks.Callback):
@@ -423,30 +254,3 @@ class SampleGrids(keras.callbacks.Callback):
             with self._writer.as_default(step):
                 tf.summary.image(name, grid[None])
         self._writer.flush()
-
-
-def plot_history(history: list[dict], path: Path) -> None:
-    """Draw the loss curves: the generator's terms, the discriminator, and the held-out PSNR where there is one."""
-    import matplotlib
-
-    with matplotlib.rc_context({"font.size": 8}):
-        from matplotlib.figure import Figure
-
-        groups = [
-            ("generator", [name for name in _SHORT if not name.startswith("d")], "log"),
-            ("discriminator", ["discriminator_loss", "d_real", "d_fake"], "linear"),
-            ("validation PSNR (dB)", ["val_psnr"], "linear"),
-        ]
-        groups = [
-            (title, [n for n in names if any(n in row for row in history)], scale) for title, names, scale in groups
-        ]
-        groups = [group for group in groups if group[1]]
-        figure = Figure(figsize=(4 * len(groups), 3), layout="constrained")
-        for axes, (title, names, scale) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
-            for name in names:
-                axes.plot([row["epoch"] for row in history], [row.get(name) for row in history], ".-", label=name)
-            axes.set(title=title, xlabel="epoch", yscale=scale)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.legend()
-        with atomic(path) as temporary:
-            figure.savefig(temporary, dpi=150)

@@ -10,9 +10,7 @@ import functools
 import hashlib
 import json
 import os
-import sys
 import warnings
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,19 +27,18 @@ from sar_keras import rasters
 from sar_keras.confidence import with_uncertainty
 from sar_keras.distribution import dtype_policy_for
 from sar_keras.errors import DataError, OutputError, SarKerasError
-from sar_keras.files import atomic, sha256
+from sar_keras.files import sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
 from sar_keras.inference import destinations, do_all, load_model
 from sar_keras.networks import any_size, for_inference
 from sar_keras.sar import Scale
+from sar_keras.unfinished import UNCERTAINTY_STEP, Unfinished
 
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
 # doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
 TILE, OVERLAP = 1024, 128
 PRECISIONS = ("float32", "bfloat16")
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
-# What a grey level of the uncertainty's raster stands for: 255 is an expected error of half the whole range of colour.
-UNCERTAINTY_STEP = 0.5 / 255
 _THUMBNAIL = 1024  # pixels of a preview's longer side
 
 
@@ -124,7 +121,7 @@ def colorize_scene(
         area = _area(scene, window)
         tags, key = _provenance(model, scene, [tile, overlap, precision, confidence, *area.flatten()])
         log(scene.decision)
-        partial = _Partial(destination, outputs, key)
+        partial = Unfinished(destination, outputs, key)
         if resume and partial.is_finished():
             progress(int(area.width * area.height))
             log(f"{destination}: is there already")
@@ -347,113 +344,6 @@ class _Blend:
             between[:] = values[height:] * rising[::-1, None, None]
             values = values[:height]
         return values
-
-
-class _Partial:
-    """Unfinished outputs beside the destination, under hidden names, and how far they are."""
-
-    def __init__(self, destination: Path, outputs: dict[str, Path], key: str):
-        self.outputs, self.key = outputs, key
-        self.files = {name: _hidden(path, ".tif") for name, path in outputs.items()}
-        self.journal = _hidden(destination, ".npz")
-        self.rows = 0  # of windows that are finished
-        self.seen = False  # whether any pixel had data
-        self.below: np.ndarray | None = None
-        self.bands = 2 + len(outputs)
-        self._open: dict[str, rasterio.io.DatasetWriter] = {}
-
-    def is_finished(self) -> bool:
-        """Whether the outputs themselves are there, from the same input, model and options."""
-        for path in self.outputs.values():
-            if not path.is_file():
-                return False
-            with contextlib.suppress(DataError), rasters.open_raster(path) as raster:
-                if raster.tags().get("SAR_KERAS_KEY") == self.key:
-                    continue
-            return False
-        return True
-
-    def open(self, scene: rasters.SarScene, area: Window, tags: dict[str, str], resume: bool, log) -> None:
-        if resume and self._restore(log):
-            return
-        self.journal.unlink(missing_ok=True)
-        for name, path in self.files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            path.touch()  # tells of a forbidden place in Python's words rather than GDAL's
-            with rasters.writing(self.outputs[name]):
-                if name == "colours":
-                    rasters.create(path, scene.source, area, 3, tags)
-                else:
-                    meaning = "Expected absolute error of the synthetic colours, on a scale of 0 to 1"
-                    tags = {**tags, "TIFFTAG_IMAGEDESCRIPTION": meaning}
-                    rasters.create(path, scene.source, area, 1, tags, UNCERTAINTY_STEP)
-
-    def _restore(self, log) -> bool:
-        try:
-            with np.load(self.journal) as journal:
-                if str(journal["key"]) != self.key:
-                    log(f"{self.outputs['colours']}: begins anew, the input, the model or the options have changed")
-                    return False
-                self.rows, self.seen, self.below = int(journal["rows"]), bool(journal["seen"]), journal["below"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return False
-        return all(path.is_file() for path in self.files.values())
-
-    def write(self, column: int, row: int, values: np.ndarray, valid: np.ndarray) -> None:
-        """Write finished grey levels of 0..255, (h, w, 3 or 4): colours, and uncertainty as a fourth band."""
-        self.seen = self.seen or bool(valid.any())
-        pixels = (values + np.float32(0.5)).astype(np.uint8)
-        with rasters.writing(self.outputs["colours"]):
-            for name, path in self.files.items():
-                if name not in self._open:
-                    self._open[name] = rasterio.open(path, "r+")
-                bands = pixels[..., :3] if name == "colours" else pixels[..., 3:]
-                rasters.write(self._open[name], column, row, bands, valid)
-
-    def finish_row(self, below: np.ndarray) -> None:
-        """Note that one more row of windows is on disk; `below` is what it leaves to the next."""
-        self.close()
-        self.rows += 1
-        self.below = below
-        with atomic(self.journal) as temporary:
-            np.savez(temporary, key=self.key, rows=self.rows, seen=self.seen, below=below)
-
-    def close(self) -> None:
-        with rasters.writing(self.outputs["colours"]):
-            while self._open:
-                self._open.popitem()[1].close()
-
-    def publish(self) -> None:
-        """Copy everything to cloud-optimised GeoTIFFs and rename them into place together."""
-        with contextlib.ExitStack() as stack:
-            for name, path in self.outputs.items():
-                temporary = stack.enter_context(atomic(path))
-                with rasters.writing(path):
-                    rasters.copy_to_cog(self.files[name], temporary)
-
-    @contextlib.contextmanager
-    def kept(self, resume: bool) -> Iterator[None]:
-        """Remove the unfinished files in the end, unless they are wanted for going on."""
-        try:
-            yield
-        except BaseException as error:
-            with contextlib.suppress(OutputError):
-                self.close()
-            if isinstance(error, KeyboardInterrupt):
-                print("\nto go on from the finished windows: the same command with --resume", file=sys.stderr)
-            elif not resume:
-                self._remove()
-            raise
-        self._remove()
-
-    def _remove(self) -> None:
-        for path in (self.journal, *self.files.values()):
-            path.unlink(missing_ok=True)
-
-
-def _hidden(path: Path, suffix: str) -> Path:
-    return path.with_name(f".{path.stem}.partial{suffix}")
 
 
 def _run(network, scene, area: Window, rows: list[list[_Tile]], overlap: int, batch: int, partial, progress):

@@ -11,16 +11,15 @@ import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from sar_keras import callbacks, metrics, systems
+from sar_keras import callbacks, metrics, saving, systems
 from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.compat import untracked_seeds
 from sar_keras.confidence import fit_expected_error
-from sar_keras.config import Config, keys, load_config, new_run
+from sar_keras.config import Config, load_config, new_run
 from sar_keras.data import pipeline, synthetic
-from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.data.pairs import Pair, evenly, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.distribution import (
     NOT_FINITE,
@@ -35,15 +34,12 @@ from sar_keras.distribution import (
 )
 from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged, WorkerLost, is_disk_full
 from sar_keras.files import remove_leftovers
+from sar_keras.history import plot_history, read_history
 from sar_keras.inference import load_model, save_model
 from sar_keras.models.base import Colorizer
+from sar_keras.resuming import as_resumed
 from sar_keras.terminal import progress_bar
 
-# Keys that a resumed run may have changed.
-_MAY_CHANGE = (
-    "train.epochs", "train.minutes", "refinement.epochs", "train.checkpoint_every", "train.keep", "train.strategy",
-    "data.root", "data.on_error", "data.allow_outside",
-)  # fmt: skip
 _SAMPLES = 4  # pairs in a sample grid
 # What a run that was killed before it had begun may have left in its directory.
 _BEFORE_A_RUN = {"data", "split.csv"}
@@ -69,7 +65,7 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     if not isinstance(config, Config):
         config = load_config(config)
     if resume:
-        config = _as_resumed(run, config)
+        config = as_resumed(run, config)
     elif (run / "config.yaml").is_file():
         raise OutputError(f"{run}: exists already; go on with --resume, or give another --out")
     elif run.exists() and (not run.is_dir() or not {path.name for path in run.iterdir()} <= _BEFORE_A_RUN):
@@ -111,26 +107,6 @@ def _resolved(config: Config) -> Config:
             raise ConfigError(f"data.root: {error}") from error
         changes["data"] = config.data.model_copy(update={"root": root})
     return config.model_copy(update=changes)
-
-
-def _as_resumed(run: Path, config: Config) -> Config:
-    """The saved configuration with what may change: more epochs, and the place where the data lies."""
-    if not (run / "config.yaml").is_file():
-        raise OutputError(f"{run}: holds no run to resume")
-    saved_config = load_config(run / "config.yaml")
-    saved = keys(saved_config)
-    for key, value in keys(config).items():
-        if key in ("train.epochs", "refinement.epochs") and value < saved[key]:
-            raise ConfigError(f"{key}: {value} is less than the run's {saved[key]}; it may only be raised")
-        if key == "refinement.epochs" and value and not saved[key]:
-            raise ConfigError("refinement.epochs: the run was begun without a refinement; start a new one")
-        # "auto" stands for what it meant when the run began.
-        if key not in _MAY_CHANGE and value not in (saved[key], "auto"):
-            raise ConfigError(
-                f"{key}: the run has {saved[key]}; only {', '.join(_MAY_CHANGE)} may change with --resume"
-            )
-    precision = {"precision": saved_config.train.precision}
-    return config.model_copy(update={"train": config.train.model_copy(update=precision)})
 
 
 def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> Path:
@@ -212,7 +188,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         config.save(run / "config.yaml")  # last: it makes a run of the folder
         callbacks.forget_events_after(start.step, run / "logs")
     done = sum(phase.epochs_done for phase in phases)
-    history = [row for row in callbacks.read_history(run / "history.csv") if row["epoch"] <= done]
+    history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
 
     _print_opening(config, run, pairs, indices, strategy, policy, model, steps)
     datasets = {
@@ -248,12 +224,12 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         before = sum(earlier.epochs_done for earlier in phases[:index])
         epochs = before + phase.epochs
         paired = config.model.system != "cyclegan" or index == 1
-        with callbacks.noting_signals() as signals:
+        with saving.noting_signals() as signals:
             watchers = [
                 *phase.callbacks,
                 callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
                 callbacks.StopWhenNotFinite(),
-                callbacks.KeepTwin(twin),
+                saving.KeepTwin(twin),
             ]
             if chief:
                 watchers += [
@@ -262,20 +238,20 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
                     callbacks.SampleGrids(run, samples, twin, epochs),
                 ]
             watchers.append(
-                callbacks.SaveRun(
-                    run,
-                    checkpoints,
-                    state,
-                    train.checkpoint_every,
-                    steps,
-                    phase.progress,
-                    before,
-                    epochs,
-                    twin,
-                    scales,
-                    history,
-                    train.best,
-                    signals,
+                saving.SaveRun(
+                    run=run,
+                    checkpoints=checkpoints,
+                    state=state,
+                    every=train.checkpoint_every,
+                    steps=steps,
+                    progress=phase.progress,
+                    epochs_before=before,
+                    epochs=epochs,
+                    generator=twin,
+                    scales=scales,
+                    history=history,
+                    best=train.best,
+                    signals=signals,
                 )
             )
             while not phase.finished:
@@ -326,7 +302,7 @@ def _close(run: Path, generator: keras.Model, images, train_indices: list[int], 
         best = load_model(run / "generator_best.keras")
         _save_with_expected_error(best, run / "generator_best.keras", scales, datasets.get("validation"))
     if history:
-        callbacks.plot_history(history, run / "history.png")
+        plot_history(history, run / "history.png")
     _print_closing(run, generator, images, train_indices, datasets)
 
 
@@ -426,11 +402,6 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
     if any(pair.window for pair in pairs):
         print(f"gap     {len(chosen) - len(pairs)} of {len(chosen)} windows lie between the splits and are left out")
     return pairs
-
-
-def evenly(items: list, count: int) -> list:
-    """At most `count` items, spread over the list."""
-    return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
 
 
 def _print_opening(config, run, pairs, indices, strategy, policy, model, steps) -> None:

@@ -13,6 +13,7 @@ import sar_keras
 from sar_keras import callbacks
 from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.errors import ConfigError, OutputError, Stopped
+from sar_keras.history import best_epoch
 
 SET = [argument for override in TINY for argument in ("--set", override)]
 
@@ -160,9 +161,9 @@ def test_intervals(tmp_path, tiny_run):
 
 def test_the_best_epoch_is_kept():
     history = [{"epoch": 1, "val_psnr": 9.0}, {"epoch": 2, "val_psnr": 11.0}, {"epoch": 3, "val_psnr": 11.0}]
-    assert callbacks.best_epoch(history, "psnr") == 2
-    assert callbacks.best_epoch([{"epoch": 1, "val_l1": 0.2}, {"epoch": 2, "val_l1": 0.1}], "l1") == 2
-    assert callbacks.best_epoch([{"epoch": 1}], "psnr") is None
+    assert best_epoch(history, "psnr") == 2
+    assert best_epoch([{"epoch": 1, "val_l1": 0.2}, {"epoch": 2, "val_l1": 0.1}], "l1") == 2
+    assert best_epoch([{"epoch": 1}], "psnr") is None
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(command, small_disk, tiny_run, monkeypatch):

@@ -16,6 +16,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from sar_keras.data.windows import Box, Window, cut
 from sar_keras.errors import DataError
 from sar_keras.images import SUFFIXES
@@ -229,3 +231,8 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
         scene = {"season": None, "scene": row["scene"]} if row.get("scene") else {}
         pairs.append(dataclasses.replace(pair, split=split, **scene))
     return pairs
+
+
+def evenly(items: list, count: int) -> list:
+    """At most `count` items, spread over the list."""
+    return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
