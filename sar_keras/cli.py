@@ -98,7 +98,7 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
     CONFIG is a preset (quick if left out; the README lists them) or a YAML file. `quick` draws procedural scenes to
     train on; give the others your pairs with --data.
     """
-    from sar_keras.config import load_config, new_run, override
+    from sar_keras.config import load_config, override
 
     if resume:
         if out is None:
@@ -111,7 +111,11 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
         settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])
     settings = override(settings, overrides)
-    sar_keras.fit(settings, out or new_run(config or "quick"), resume)
+    if out is None:
+        from sar_keras.training import new_run  # loads TensorFlow
+
+        out = new_run(config or "quick")
+    sar_keras.fit(settings, out, resume)
 
 
 def _quoted(path: Path) -> str:

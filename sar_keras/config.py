@@ -3,7 +3,6 @@
 The defaults below are the preset `default`; `configs/default.yaml` lists each of them with its meaning.
 """
 
-import datetime
 import difflib
 import re
 from pathlib import Path
@@ -246,12 +245,6 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
 def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     """Apply overrides such as "train.epochs=2" to a configuration."""
     return _validated(_with_overrides(config.model_dump(mode="json"), overrides), source="--set")
-
-
-def new_run(config: Config | str | Path) -> Path:
-    """The run directory of a run that is given none: runs/<preset>-<date>-<time>."""
-    name = "run" if isinstance(config, Config) else Path(config).stem
-    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def keys(section: pydantic.BaseModel | None = None, prefix: str = "") -> dict[str, Any]:

@@ -37,6 +37,12 @@ def _the_only(kind: type) -> tf.distribute.Strategy:
     return kind()
 
 
+def several_machines() -> bool:
+    """Whether TF_CONFIG makes this process one of several."""
+    cluster = _cluster().get("cluster")
+    return isinstance(cluster, dict) and sum(len(hosts) for hosts in cluster.values()) > 1
+
+
 def _cluster() -> dict:
     """What TF_CONFIG says of the machines and of this one's task, or an empty dict."""
     try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import functools
 import io
 import math
@@ -17,7 +18,7 @@ from sar_keras import callbacks, metrics, saving, systems
 from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.compat import untracked_seeds
 from sar_keras.confidence import fit_expected_error
-from sar_keras.config import Config, load_config, new_run
+from sar_keras.config import Config, load_config
 from sar_keras.data import pipeline, synthetic
 from sar_keras.data.pairs import Pair, evenly, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
@@ -29,6 +30,7 @@ from sar_keras.distribution import (
     lost_workers,
     mean_over_workers,
     resolve_precision,
+    several_machines,
     strategy_for,
     wait_for_all,
 )
@@ -95,6 +97,18 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
                 f"{go_on}"
             ) from error
         raise
+
+
+def new_run(config: Config | str | Path) -> Path:
+    """The run directory of a run that is given none: runs/<preset>-<date>-<time>.
+
+    Raises:
+        OutputError: several machines train the run, each of which would name it by its own clock.
+    """
+    if several_machines():
+        raise OutputError("several machines write one run: give --out RUN, a folder that all of them see")
+    name = "run" if isinstance(config, Config) else Path(config).stem
+    return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _resolved(config: Config) -> Config:
