@@ -51,8 +51,9 @@ class Colorizer(ReplicatedSteps, keras.Model):
     def report(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Add a step's terms, each a mean over this replica's images, to the means that Keras logs."""
         terms = sum_over_replicas({name: per_replica(value) for name, value in terms.items()})
+        # A checkpoint holds the sum of what the replicas count, and may be restored on another number of them.
         for name, value in terms.items():
-            self.train_metrics[name].update_state(value)
+            self.train_metrics[name].update_state(value, sample_weight=per_replica(1.0))
         return {name: self.train_metrics[name].result() for name in self.train_metrics if name in terms}
 
     def test_step(self, data):
