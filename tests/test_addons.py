@@ -6,9 +6,11 @@ import pytest
 pytest.importorskip("tensorflow_addons")
 
 import keras
+import tensorflow as tf
 from helpers import TINY
 
 import sar_keras
+from sar_keras.export import export_saved_model
 from sar_keras.networks.blocks import normalize
 
 
@@ -36,3 +38,7 @@ def test_registered_objects_can_be_named_in_a_configuration(tmp_path, pairs_fold
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert any((a != b).any() for a, b in zip(before.get_weights(), resumed.get_weights(), strict=True))
     assert "InstanceNormalization" in {type(layer).__name__ for layer in model.layers}
+    folder = export_saved_model(model, tmp_path / "saved")
+    sar = random.uniform(-1, 1, (1, 64, 64, 1)).astype("float32")
+    served = tf.saved_model.load(folder).signatures["serving_default"](sar=tf.constant(sar))["optical"]
+    np.testing.assert_allclose(served, model(sar, training=False), atol=1e-5)
