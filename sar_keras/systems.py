@@ -12,6 +12,7 @@ from sar_keras.models.cyclegan import CycleGAN
 from sar_keras.models.epcgan import EPCGAN
 from sar_keras.models.pix2pix import Pix2Pix
 from sar_keras.models.refinement import Refinement
+from sar_keras.networks import for_training
 from sar_keras.networks.autoencoder import Autoencoder, refined
 from sar_keras.networks.epcgan import EPCGenerator
 from sar_keras.networks.patchgan import PatchDiscriminator
@@ -49,7 +50,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
         return with_loss_scaling(optimizer(config, which), policy)
 
     loss = config.loss
-    generator, averaged = build_generator(config, policy), None
+    generator, averaged = for_training(build_generator(config, policy)), None
     if config.train.average:
         averaged = build_generator(config, policy)
         averaged.set_weights(generator.get_weights())
@@ -67,7 +68,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
         )
         model = CycleGAN(
             generator,
-            back,
+            for_training(back),
             _discriminator(config, 3, policy, "optical_discriminator"),
             _discriminator(config, channels, policy, "sar_discriminator"),
             adversarial=loss.adversarial,
@@ -126,7 +127,7 @@ def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
         if isinstance(rate, dict):
             # Keras finds a schedule by its class name only here, not inside an optimizer's config.
             described["config"]["learning_rate"] = keras.optimizers.schedules.deserialize(rate)
-        return keras.optimizers.get(described)
+        return compat.fused(keras.optimizers.get(described))
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"optimizer.{which}: not an optimizer that Keras can make: {reason}") from error
@@ -153,8 +154,10 @@ def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimiz
 
 def _discriminator(config: Config, channels: int, policy: str, name: str) -> keras.Model:
     size, model = config.data.image_size, config.model
-    return PatchDiscriminator(
-        (size, size, channels), model.discriminator_filters, model.normalization, model.scales, dtype=policy, name=name
+    return for_training(
+        PatchDiscriminator(
+            (size, size, channels), model.discriminator_filters, model.normalization, model.scales, dtype=policy, name=name
+        )
     )
 
 

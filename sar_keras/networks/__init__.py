@@ -1,10 +1,19 @@
 """Functional Keras networks, in the style of keras.applications: no files, no runs, no training logic."""
 
 import collections
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from sar_keras.compat import KERAS_2
+from sar_keras.networks.fast import (
+    FusedBatchNormalization,
+    ResizeConvolution,
+    SubPixelConvolution,
+    sub_pixel_kernel,
+)
 
 
 def any_size(model: keras.Model) -> keras.Model:
@@ -21,25 +30,52 @@ def any_size(model: keras.Model) -> keras.Model:
     )
 
 
-def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
-    """A copy that computes the same faster, for inference alone, under a dtype policy such as "mixed_bfloat16".
+def for_training(model: keras.Model) -> keras.Model:
+    """A copy, of the same weights in the same order, that computes the same in fewer operations, for training.
 
-    Batch normalisations are folded into the convolutions before them (Jacob et al., CVPR 2018, section 3.2). The output
-    layer, and layers that are not Keras' own, stay float32.
+    Batch normalisation is one operation, and a resize convolution works on the smaller image. What is saved should be a
+    network of stock layers: copy the weights back with `get_weights` and `set_weights`.
+    """
+    resizes = _resize_convolutions(model)
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer.name in resizes:
+            return ResizeConvolution.from_config(config)
+        if layer.name in resizes.values():
+            return _Nothing(name=layer.name, dtype=config["dtype"])
+        if type(layer) is keras.layers.BatchNormalization and not KERAS_2:
+            return FusedBatchNormalization.from_config(config)
+        return type(layer).from_config(config)
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    return copied
+
+
+def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
+    """A copy that computes the same faster, for inference alone, under a dtype policy such as "bfloat16".
+
+    Batch normalisations are folded into the convolutions before them (Jacob et al., CVPR 2018, section 3.2), and resize
+    convolutions work on the smaller image. The output layer, and layers that are not Keras' own, stay float32.
     """
     last = {layer.name for layer in model.layers if any(layer.output is output for output in model.outputs)}
-    folds = _folds(model)
-    folded = {layer.name for layer in folds.values()}
+    folds, resizes = _folds(model), _resize_convolutions(model)
+    left_out = {*(layer.name for layer in folds.values()), *resizes.values()}
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         stock = type(layer).__module__.startswith("keras.")
         if stock and layer.name not in last and not isinstance(layer, keras.layers.InputLayer):
             config["dtype"] = policy
-        if layer.name in folded:
+        if layer.name in left_out:
             return _Nothing(name=layer.name, dtype=config["dtype"])
         if layer.name in folds:
             config["use_bias"] = True
+        if layer.name in resizes:
+            return SubPixelConvolution(
+                layer.filters, config["use_bias"], layer.activation, name=layer.name, dtype=config["dtype"]
+            )
         return type(layer).from_config(config)
 
     copied = keras.models.clone_model(model, clone_function=copy)
@@ -47,9 +83,23 @@ def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
         weights = layer.get_weights()
         if layer.name in folds:
             weights = _fold(layer, folds[layer.name])
-        if layer.name not in folded:
+        if layer.name in resizes:
+            weights[0] = sub_pixel_kernel(tf.constant(weights[0])).numpy()
+        if layer.name not in left_out:
             twin.set_weights(weights)
     return copied
+
+
+def with_constant_weights(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The model as a function whose weights are constants of the graph that it is traced into, for inference.
+
+    TensorFlow then brings each kernel into its fastest layout once, instead of at every call; which pays where an image
+    is small or alone. The weights are in memory twice.
+    """
+    if KERAS_2:  # has no calls without state
+        return lambda sar: model(sar, training=False)
+    weights = [[tf.constant(v.numpy()) for v in some] for some in (model.trainable_variables, model.non_trainable_variables)]
+    return lambda sar: model.stateless_call(*weights, sar, training=False)[0]
 
 
 class _Nothing(keras.layers.Layer):
@@ -59,14 +109,37 @@ class _Nothing(keras.layers.Layer):
         return x
 
 
+def _readers(model: keras.Model) -> dict[int, list[keras.layers.Layer]]:
+    """The layers that read a tensor, by its id."""
+    readers = collections.defaultdict(list)
+    for layer in model.layers:
+        for tensor in tf.nest.flatten(layer.input):
+            readers[id(tensor)].append(layer)
+    return readers
+
+
+def _resize_convolutions(model: keras.Model) -> dict[str, str]:
+    """Names of the 3 x 3 convolutions that alone read an image enlarged by nearest neighbours, with that layer's."""
+    readers, found = _readers(model), {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest" and layer.size == (2, 2):
+            convolution, *others = readers[id(layer.output)]
+            wanted = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "dilation_rate": (1, 1), "groups": 1}
+            if (
+                not others
+                and type(convolution) is keras.layers.Conv2D
+                and all(getattr(convolution, name) == value for name, value in wanted.items())
+            ):
+                found[convolution.name] = layer.name
+    return found
+
+
 def _folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
     """Names of the convolutions whose only reader is a batch normalisation, with that."""
-    convolutions, readers = {}, collections.defaultdict(list)
+    convolutions, readers = {}, _readers(model)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
             convolutions[id(layer.output)] = layer
-        for tensor in tf.nest.flatten(layer.input):
-            readers[id(tensor)].append(layer)
     return {
         layer.name: readers[output][0]
         for output, layer in convolutions.items()

@@ -1,0 +1,105 @@
+"""Faster copies of networks against the networks of stock layers that they stand for."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sar_keras import compat
+from sar_keras.networks import any_size, for_inference, for_training, with_constant_weights
+from sar_keras.networks.epcgan import EPCGenerator
+from sar_keras.networks.fast import ResizeConvolution
+from sar_keras.networks.patchgan import PatchDiscriminator
+from sar_keras.networks.unet import UNetGenerator
+
+
+def filled(network, random):
+    """With weights as of a trained one: none is what it began with."""
+    for weight in network.weights:
+        weight.assign(
+            random.uniform(0.5, 1.5, weight.shape) if weight.ndim == 1 else random.normal(0, 0.1, weight.shape)
+        )
+    return network
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: UNetGenerator((64, 64, 1), 4, dropout=0),
+        lambda: UNetGenerator((64, 64, 1), 4, dropout=0, upsampling="transpose"),
+        lambda: EPCGenerator((64, 64, 1), 4, 1),
+        lambda: PatchDiscriminator((64, 64, 1), 4, scales=2),
+    ],
+)
+def test_for_training_computes_the_same_with_the_same_gradients_and_statistics(build, random):
+    stock = filled(build(), random)
+    fast = for_training(stock)
+    sar = tf.constant(random.uniform(-1, 1, (3, 64, 64, 1)), tf.float32)
+    gradients = []
+    for network in (stock, fast):
+        with tf.GradientTape() as tape:
+            loss = tf.add_n([tf.reduce_mean(out**2) for out in tf.nest.flatten(network(sar, training=True))])
+        gradients.append(tape.gradient(loss, network.trainable_variables))
+    assert [weight.shape for weight in stock.weights] == [weight.shape for weight in fast.weights]
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4 * float(tf.reduce_max(tf.abs(one))) + 1e-6)
+    for one, other in zip(stock.get_weights(), fast.get_weights(), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+    # And with what it has learnt of statistics, at inference.
+    for one, other in zip(*(tf.nest.flatten(n(sar, training=False)) for n in (stock, fast)), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def test_a_resize_convolution_is_one_on_the_enlarged_image(random):
+    images = tf.constant(random.normal(0, 1, (2, 5, 7, 3)), tf.float32)
+    layer = ResizeConvolution(4, 3, padding="same", bias_initializer="normal")
+    ours = layer(images)
+    stock = keras.layers.Conv2D(4, 3, padding="same")
+    enlarged = tf.repeat(tf.repeat(images, 2, 1), 2, 2)
+    stock.build(enlarged.shape)
+    stock.set_weights(layer.get_weights())
+    np.testing.assert_allclose(ours, stock(enlarged), atol=1e-5)
+    assert layer.compute_output_shape((None, None, None, 3)) == (None, None, None, 4)
+
+
+@pytest.mark.parametrize("upsampling", ["resize", "transpose"])
+def test_inference_in_bfloat16_with_constant_weights(upsampling, random):
+    generator = filled(UNetGenerator((64, 64, 1), 4, upsampling=upsampling), random)
+    lower = any_size(for_inference(generator, "bfloat16"))
+    assert {weight.dtype for weight in lower.trainable_weights} <= {"bfloat16", tf.bfloat16}
+    sar = tf.constant(random.uniform(-1, 1, (1, 64, 128, 1)), tf.float32)
+    optical = any_size(generator)(sar, training=False).numpy()
+    run = tf.function(with_constant_weights(lower))
+    assert optical.std() > 0.05
+    assert run(sar).dtype == tf.float32
+    assert np.abs(run(sar) - optical).mean() < 0.02
+    if not compat.KERAS_2:
+        operations = [node.op for node in run.get_concrete_function(sar).graph.as_graph_def().node]
+        assert "ReadVariableOp" not in operations
+
+
+@pytest.mark.skipif(compat.KERAS_2, reason="Keras 2 fuses by itself")
+def test_fused_adam_takes_the_steps_of_keras_adam(random):
+    start = random.normal(0, 1, (7, 3)).astype("float32")
+    ends = []
+    for fuse in (lambda optimizer: optimizer, compat.fused):
+        optimizer = fuse(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 3, 0.5), 0.5, 0.99))
+        weights = [keras.Variable(start), keras.Variable(start[0])]
+        optimizer.build(weights)
+        numbers = np.random.default_rng(1)
+        for _ in range(6):
+            optimizer.apply([tf.constant(numbers.normal(0, 1, w.shape), tf.float32) for w in weights])
+        ends.append([weight.numpy() for weight in weights])
+    assert isinstance(optimizer, compat.FusedAdam)
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-6)
+
+
+@pytest.mark.skipif(compat.KERAS_2, reason="Keras 2 fuses by itself")
+def test_keras_adam_is_still_not_fused():
+    """`compat.FusedAdam` can go when Keras' own Adam uses TensorFlow's operation."""
+    optimizer, weight = keras.optimizers.Adam(), keras.Variable([1.0])
+    optimizer.build([weight])
+    step = tf.function(lambda: optimizer.apply([tf.constant([1.0])]))
+    operations = {node.op for node in step.get_concrete_function().graph.as_graph_def().node}
+    assert "ResourceApplyAdam" not in operations
