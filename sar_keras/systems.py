@@ -156,7 +156,12 @@ def _discriminator(config: Config, channels: int, policy: str, name: str) -> ker
     size, model = config.data.image_size, config.model
     return for_training(
         PatchDiscriminator(
-            (size, size, channels), model.discriminator_filters, model.normalization, model.scales, dtype=policy, name=name
+            (size, size, channels),
+            model.discriminator_filters,
+            model.normalization,
+            model.scales,
+            dtype=policy,
+            name=name,
         )
     )
 

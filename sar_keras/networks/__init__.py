@@ -98,7 +98,9 @@ def with_constant_weights(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor
     """
     if KERAS_2:  # has no calls without state
         return lambda sar: model(sar, training=False)
-    weights = [[tf.constant(v.numpy()) for v in some] for some in (model.trainable_variables, model.non_trainable_variables)]
+    weights = [
+        [tf.constant(v.numpy()) for v in some] for some in (model.trainable_variables, model.non_trainable_variables)
+    ]
     return lambda sar: model.stateless_call(*weights, sar, training=False)[0]
 
 

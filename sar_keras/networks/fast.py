@@ -85,6 +85,11 @@ def _two_of_three(kernel: tf.Tensor, axis: int) -> list[tf.Tensor]:
 
 def sub_pixel_convolution(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Images (N, H, W, in) and a `sub_pixel_kernel` to (N, 2 H, 2 W, out)."""
-    windows = tf.nn.conv2d(images, kernel, 1, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    # Windows begin half a pixel outside, with a row and a column too much at each border.
-    return tf.nn.depth_to_space(windows, 2)[:, 1:-1, 1:-1]
+    # Not padded by the convolution: TensorFlow has no fast gradients for that.
+    windows = tf.nn.conv2d(tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]]), kernel, 1, "VALID")
+    # Windows begin half a pixel outside, with a row and a column too much at each border. Not [:, 1:-1, 1:-1], whose
+    # gradient takes as long as that of the convolution.
+    enlarged = tf.nn.depth_to_space(windows, 2)
+    count, height, width, channels = tf.unstack(tf.shape(enlarged))
+    inner = tf.slice(enlarged, [0, 1, 1, 0], [count, height - 2, width - 2, channels])
+    return tf.ensure_shape(inner, [None, *(size and 2 * size for size in images.shape[1:3]), kernel.shape[-1] // 4])
