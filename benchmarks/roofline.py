@@ -81,9 +81,10 @@ def works() -> list[tuple[str, str, int, Callable]]:
         ("training step of `paper`", "float32", 4, training("paper")),
         ("training step of `paper`", "bfloat16", 4, training("paper")),
         ("training step of `strong`", "bfloat16", 8, training("strong")),
+        ("training step of `fast`", "bfloat16", 8, training("fast")),
         ("inference, `paper`", "float32", 4, inference("paper")),
         ("inference, `paper`", "bfloat16", 4, inference("paper")),
-        ("inference, `strong`", "bfloat16", 4, inference("strong")),
+        ("inference, `fast`", "bfloat16", 4, inference("fast")),
     ]
 
 
@@ -98,7 +99,8 @@ def training(preset: str) -> Callable:
 
 def inference(preset: str) -> Callable:
     def build(policy: str, batch: int):
-        network = any_size(for_inference(systems.build_generator(load_config(preset)), policy))
+        generator = systems.build_generator(load_config(preset))
+        network = any_size(for_inference(generator, policy.removeprefix("mixed_")))
         return tf.function(lambda sar: network(sar, training=False)), _images(batch, 1)
 
     return build

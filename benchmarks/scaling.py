@@ -1,15 +1,15 @@
-"""What several devices and machines cost and whether they compute the same, with logical devices and local processes.
+"""How cost grows with batch, image, devices and processes, and whether devices compute the same.
 
-    python benchmarks/scaling.py [--steps 8] [--filters 16] [--presets PRESET...]
+    python benchmarks/scaling.py [--only growth|agreement] [--plot scaling.png] [--steps 8] [--filters 16]
 
-The first table is training under `default` at 128 x 128 pixels, a global batch of 12: 1, 2 and 4 logical CPU devices
-under MirroredStrategy, and 1, 2 and 3 processes under MultiWorkerMirroredStrategy. All of them share this machine's
-cores, so that the table shows what the strategies cost, not what more hardware gains. Images a second are medians after
-two steps of warm-up; memory is the largest resident set, of all processes together.
+Growth: training under `default` from a base of a batch of 12 images of 128 x 128 pixels on one CPU device, one of these
+changed at a time; logical CPU devices under MirroredStrategy, processes under MultiWorkerMirroredStrategy. All of them
+share this machine's cores, so that the figures show what the strategies cost, not what more hardware gains. Images a
+second are medians after two steps of warm-up; memory is the largest resident set, of all processes together.
 
-The second table trains each preset for two short epochs from one seed with one device, two devices, two and three
-workers (see tests/agreement.py) and gives the largest difference of a weight in the last checkpoint, as a share of the
-largest change that the last epoch made to a weight of that network; and of the figures in history.csv, each by itself.
+Agreement: trains each preset for two short epochs from one seed with one device, two devices, two and three workers
+(see tests/agreement.py) and gives the largest difference of a weight in the last checkpoint, as a share of the largest
+change that the last epoch made to a weight of that network; and of the figures in history.csv, each by itself.
 """
 
 import argparse
@@ -28,11 +28,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import agreement
 from helpers import read_rows, saved_state, start_workers
 
-CASES = [("mirrored", count) for count in (1, 2, 4)] + [("multi_worker", count) for count in (1, 2, 3)]
 SIZE, BATCH = 128, 12
+# What changes, to its values.
+GROWTH = {
+    "batch": (1, 2, 4, 8, 12, 24, 48),
+    "image side": (64, 128, 256, 512),
+    "logical devices": (1, 2, 4),
+    "processes": (1, 2, 3),
+}
 
 
-def measure(name: str, devices: int, filters: int, steps: int) -> None:
+def measure(name: str, devices: int, size: int, batch: int, filters: int, steps: int) -> None:
     """Train and print figures as JSON; run in a process of its own."""
     import keras
     import tensorflow as tf
@@ -43,20 +49,21 @@ def measure(name: str, devices: int, filters: int, steps: int) -> None:
     if name == "mirrored":
         agreement.divide_cpu(devices)
     strategy = strategy_for(name)
-    changes = [f"data.image_size={SIZE}", f"model.filters={filters}", f"model.discriminator_filters={filters}"]
+    changes = [f"data.image_size={size}", f"model.filters={filters}", f"model.discriminator_filters={filters}"]
     with strategy.scope():
         model = systems.build_model(load_config("default", changes), "float32")
 
     def dataset(context):
         random = np.random.default_rng(context.input_pipeline_id)
-        batch = [random.uniform(-1, 1, (BATCH // strategy.num_replicas_in_sync, SIZE, SIZE, c)) for c in (1, 3)]
-        return tf.data.Dataset.from_tensors(tuple(tf.cast(part, tf.float32) for part in batch)).repeat()
+        shape = batch // strategy.num_replicas_in_sync, size, size
+        images = tuple(tf.cast(random.uniform(-1, 1, (*shape, channels)), tf.float32) for channels in (1, 3))
+        return tf.data.Dataset.from_tensors(images).repeat()
 
     ends = []
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
     data = strategy.distribute_datasets_from_function(dataset)
     model.fit(data, steps_per_epoch=steps + 2, verbose=0, shuffle=False, callbacks=[watch])
-    rate = BATCH / statistics.median(np.diff(ends[1:]))
+    rate = batch / statistics.median(np.diff(ends[1:]))
     print(json.dumps({"rate": rate, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
@@ -91,29 +98,69 @@ def difference(one: Path, other: Path) -> tuple[float, float]:
     )
 
 
+def growth(arguments) -> None:
+    print("| what | value | images/s | memory MB |\n|---|---|---|---|")
+    curves = {}
+    for what, values in GROWTH.items():
+        for value in values:
+            name = {"logical devices": "mirrored", "processes": "multi_worker"}.get(what, "one")
+            size, batch = (value if what == key else base for key, base in (("image side", SIZE), ("batch", BATCH)))
+            options = ["--measure", name, value if what == "logical devices" else 1, size, batch]
+            options += ["--filters", arguments.filters, "--steps", arguments.steps]
+            figures = [
+                json.loads(line) for line in in_processes(value if name == "multi_worker" else 1, [__file__, *options])
+            ]
+            rate, memory = figures[0]["rate"], sum(each["memory"] for each in figures)
+            print(f"| {what} | {value} | {rate:.2f} | {memory:.0f} |", flush=True)
+            curves.setdefault(what, []).append((value, rate, memory))
+    if arguments.plot:
+        draw(arguments.plot, curves)
+
+
+def draw(path: Path, curves: dict[str, list[tuple[int, float, float]]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    axes = figure.subplots(2, len(curves), sharey="row")
+    for (above, below), (what, points) in zip(axes.T, curves.items(), strict=True):
+        values, rates, memories = zip(*points, strict=True)
+        above.plot(values, rates, ".-")
+        below.plot(values, memories, ".-")
+        for each in (above, below):
+            each.set_xscale("log", base=2)
+            each.set_xticks(values, values)
+            each.set_ylim(0)
+        below.set_xlabel(what)
+    axes[0, 0].set_ylabel("images/s")
+    axes[1, 0].set_ylabel("memory, MB")
+    figure.savefig(path, dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["growth", "agreement"])
+    parser.add_argument("--plot", type=Path, help="draw the growth")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--filters", type=int, default=16)
-    parser.add_argument("--presets", nargs="*", help="of the second table [all]")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--presets", nargs="*", help="of the agreement [all]")
+    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        name, devices = arguments.measure
-        return measure(name, int(devices), arguments.filters, arguments.steps)
+        name, *numbers = arguments.measure
+        return measure(name, *map(int, numbers), arguments.filters, arguments.steps)
 
     from sar_keras.comparison import processor
-    from sar_keras.config import presets
-    from sar_keras.data.synthetic import write_pairs
 
     print(f"{processor()}, {time.strftime('%Y-%m-%d')}\n")
-    print("| strategy | devices | images/s | memory MB |\n|---|---|---|---|")
-    for name, count in CASES:
-        options = ["--measure", name, count, "--filters", arguments.filters, "--steps", arguments.steps]
-        lines = in_processes(count if name == "multi_worker" else 1, [__file__, *options])
-        figures = [json.loads(line) for line in lines]
-        memory = sum(each["memory"] for each in figures)
-        print(f"| {name} | {count} | {figures[0]['rate']:.2f} | {memory:.0f} |", flush=True)
+    if arguments.only != "agreement":
+        growth(arguments)
+    if arguments.only != "growth":
+        agree(arguments)
+
+
+def agree(arguments) -> None:
+    from sar_keras.config import presets
+    from sar_keras.data.synthetic import write_pairs
 
     print("\n| preset | strategy | workers | difference of weights / change | of history |\n|---|---|---|---|---|")
     names = arguments.presets or presets()

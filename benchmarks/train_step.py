@@ -1,44 +1,46 @@
-"""Images a second of a training step and of inference, beside a PyTorch script where there is one.
+"""Images a second and memory of a training step and of inference, beside PyTorch and OpenVINO where they are installed.
 
-    python benchmarks/train_step.py [--peer torch_pix2pix.py] [--steps 8]
+    python benchmarks/train_step.py [--peer torch_pix2pix.py] [--runs 3] [--steps 8]
 
-Networks and losses are the same on both sides: pix2pix's U-Net-256 with transposed convolutions and batch
-normalisation, the 70 x 70 PatchGAN, BCE + 100 L1 + 0.01 VGG16 block3_conv3. Both sides run one after the other in
-processes of their own, on random images; the figures are medians after two steps of warm-up. The peer must print one
-JSON line with `images_per_s` and take `{train|infer} --batch N [--bf16] [--channels-last] --steps N`; it needs PyTorch.
+Networks and losses are the same on all sides: pix2pix's U-Net-256 with transposed convolutions and batch normalisation,
+the 70 x 70 PatchGAN, BCE + 100 L1 + 0.01 VGG16 block3_conv3. `fast` is that preset's own network. Each figure is the
+median of several processes, the sides taking turns, each of which gives the median of its steps on random images after
+two of warm-up. Ours is what `fit` runs, what `sar_keras.colorize` runs on one image, and what scenes are made of.
+
+The peer must print one JSON line with `images_per_s` and take `{train|infer} --batch N [--bf16] [--channels-last]
+--steps N`; it needs PyTorch. OpenVINO compiles our SavedModel with the hint LATENCY, its faster one here.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 DEFAULT_PEER = Path(__file__).parents[2] / "shared" / "peers" / "torch_pix2pix.py"
-# kind, batch, reduced precision
-CASES = [("train", 1, False), ("train", 4, False), ("train", 4, True), ("infer", 1, False), ("infer", 4, True)]
+# preset, kind, batch, reduced precision
+CASES = [
+    ("paper", "train", 1, False),
+    ("paper", "train", 4, False),
+    ("paper", "train", 4, True),
+    ("fast", "train", 8, True),
+    ("paper", "infer", 1, False),
+    ("paper", "infer", 1, True),
+    ("paper", "infer", 4, True),
+    ("paper", "infer", 8, True),
+    ("fast", "infer", 1, True),
+    ("fast", "infer", 8, True),
+]
 
 
-def measure_ours(kind: str, batch: int, low: bool, steps: int) -> float:
-    """Images a second; run in a process of its own."""
-    import keras
-    import numpy as np
-
-    import sar_keras
-
-    dtype = "mixed_bfloat16" if low else "float32"
-    generator = sar_keras.UNetGenerator(upsampling="transpose", dtype=dtype)
-    model = sar_keras.Pix2Pix(
-        generator, sar_keras.PatchDiscriminator(dtype=dtype), sar_keras.VGG16Features(dtype=dtype)
-    )
-    model.compile(keras.optimizers.Adam(2e-4, 0.5), keras.optimizers.Adam(2e-4, 0.5))
-    random = np.random.default_rng(0)
-    sar, optical = (random.uniform(-1, 1, (batch, 256, 256, c)).astype("float32") for c in (1, 3))
-    step = (lambda: model.train_on_batch(sar, optical)) if kind == "train" else (lambda: model.predict_on_batch(sar))
+def median_rate(step, batch: int, steps: int) -> float:
+    """Images a second."""
     for _ in range(2):
         step()
     seconds = []
@@ -49,41 +51,111 @@ def measure_ours(kind: str, batch: int, low: bool, steps: int) -> float:
     return batch / statistics.median(seconds)
 
 
-def in_a_process(command: list) -> float:
-    result = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, check=True)
-    return json.loads(result.stdout.splitlines()[-1])["images_per_s"]
+def random_images(batch: int, channels: int):
+    import numpy as np
+
+    return np.random.default_rng(0).uniform(-1, 1, (batch, 256, 256, channels)).astype("float32")
+
+
+def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int) -> float:
+    import sar_keras
+
+    sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
+    import tensorflow as tf
+
+    from sar_keras import inference, networks, systems
+    from sar_keras.config import load_config
+
+    config, sar = load_config(preset), random_images(batch, 1)
+    if kind == "train":
+        model = systems.build_model(config, "mixed_bfloat16" if low else "float32")
+        optical = random_images(batch, 3)
+        return median_rate(lambda: model.train_on_batch(sar, optical), batch, steps)
+    generator, precision = systems.build_generator(config), "bfloat16" if low else "float32"
+    if batch == 1:
+        colorize = inference.colorizer(generator, precision)
+        return median_rate(lambda: colorize(sar[0]).numpy(), batch, steps)
+    network = networks.any_size(networks.for_inference(generator, precision))
+    forward = tf.function(lambda images: network(images, training=False))
+    return median_rate(lambda: forward(sar).numpy(), batch, steps)
+
+
+def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) -> float:
+    import openvino
+
+    import sar_keras
+
+    sar_keras.fit  # noqa: B018
+    from sar_keras import networks, systems
+    from sar_keras.config import load_config
+
+    with tempfile.TemporaryDirectory() as folder:
+        networks.for_inference(systems.build_generator(load_config(preset))).export(folder, verbose=False)
+        network = openvino.convert_model(folder)
+    network.reshape([batch, 256, 256, 1])
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if low else "f32"}
+    request = openvino.Core().compile_model(network, "CPU", hints).create_infer_request()
+    sar = random_images(batch, 1)
+    return median_rate(lambda: request.infer({0: sar}), batch, steps)
+
+
+def in_a_process(command: list) -> tuple[float, float]:
+    """Images a second, and the largest resident set in MB."""
+    process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    out = process.stdout.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {command}")
+    return json.loads(out.splitlines()[-1])["images_per_s"], usage.ru_maxrss / 1024
+
+
+def commands(preset: str, kind: str, batch: int, low: bool, arguments) -> dict[str, list]:
+    """Side to its command."""
+    steps, case = ["--steps", arguments.steps], [preset, kind, batch, low]
+    sides = {"sar_keras": [__file__, "--side", "ours", "--case", *case, *steps]}
+    if preset == "paper" and arguments.peer.is_file() and importlib.util.find_spec("torch"):
+        # Channels last is its faster layout in bfloat16 only.
+        flags = ["--bf16", "--channels-last"] if low else []
+        sides["PyTorch"] = [arguments.peer, kind, "--batch", batch, *steps, *flags]
+    if kind == "infer" and importlib.util.find_spec("openvino"):
+        sides["OpenVINO"] = [__file__, "--side", "openvino", "--case", *case, *steps]
+    return sides
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", type=Path, default=DEFAULT_PEER)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--case", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
-        kind, batch, low = arguments.case
-        rate = measure_ours(kind, int(batch), low == "True", arguments.steps)
-        print(json.dumps({"images_per_s": rate}))
+        preset, kind, batch, low = arguments.case
+        measure = measure_ours if arguments.side == "ours" else measure_openvino
+        print(json.dumps({"images_per_s": measure(preset, kind, int(batch), low == "True", arguments.steps)}))
         return
 
     from sar_keras.comparison import processor
 
-    has_peer = (
-        arguments.peer.is_file()
-        and not subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).returncode
-    )
-    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
-    print(f"{machine}, {time.strftime('%Y-%m-%d')}, images/s, median\n")
-    print(f"| work | batch | precision | sar_keras | {'PyTorch' if has_peer else 'PyTorch (not installed)'} |")
-    print("|---|---|---|---|---|")
-    for kind, batch, low in CASES:
-        ours = in_a_process([__file__, "--case", kind, batch, low, "--steps", arguments.steps])
-        peer = "-"
-        if has_peer:
-            flags = ["--bf16", "--channels-last"] if low else []
-            command = [arguments.peer, kind, "--batch", batch, "--steps", arguments.steps, *flags]
-            peer = f"{in_a_process(command):.2f}"
-        print(f"| {kind} | {batch} | {'bfloat16' if low else 'float32'} | {ours:.2f} | {peer} |", flush=True)
+    versions = [
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("tensorflow", "torch", "openvino")
+        if importlib.util.find_spec(name)
+    ]
+    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}, {', '.join(versions)}"
+    print(f"{machine}, {time.strftime('%Y-%m-%d')}; images/s, peak MB\n")
+    print("| network | work | batch | precision | sar_keras | PyTorch | OpenVINO |\n|---|---|---|---|---|---|---|")
+    for case in CASES:
+        sides = commands(*case, arguments)
+        runs = [{side: in_a_process(command) for side, command in sides.items()} for _ in range(arguments.runs)]
+        cells = []
+        for side in ("sar_keras", "PyTorch", "OpenVINO"):
+            figures = [run[side] for run in runs if side in run]
+            rate, memory = (map(statistics.median, zip(*figures, strict=True))) if figures else (None, None)
+            cells.append(f"{rate:.2f}, {memory:.0f}" if figures else "-")
+        preset, kind, batch, low = case
+        print(f"| {preset} | {kind} | {batch} | {'bfloat16' if low else 'float32'} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

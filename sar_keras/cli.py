@@ -135,7 +135,7 @@ def _quoted(path: Path) -> str:
 @click.option("--tile", type=int, metavar="N", help="Scenes: side of the windows [1024].")
 @click.option("--overlap", type=int, metavar="N", help="Scenes: pixels that windows share [128].")
 @click.option("--batch", type=int, metavar="N", help="Scenes: windows at a time [1].")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Scenes: [float32]")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="[float32]")
 @click.option("--confidence", is_flag=True, help="Scenes: also write OUTPUT_confidence.tif.")
 @click.option("--preview", type=_PATH, metavar="FILE.png", help="Scenes: a quick-look of one scene.")
 @click.option("--resume", is_flag=True, help="Scenes: keep finished windows, and go on from them.")
@@ -143,7 +143,9 @@ def _quoted(path: Path) -> str:
 def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> None:
     """Colorize SAR images and georeferenced scenes of any size.
 
-    MODEL is a run directory or a .keras file. One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
+    MODEL is a run directory, a .keras file, or `demo`, which comes with the package.
+
+    One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
 
     Images (PNG, JPEG, TIFF) become PNG, JPEG or TIFF. Where OUTPUT is a .tif or an INPUT is georeferenced, they are
     scenes: whatever GDAL opens becomes a cloud-optimised GeoTIFF in the same place.
@@ -161,9 +163,10 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     jobs = find_scenes(list(inputs), output)
     if jobs is None:
+        precision = options.pop("precision", "float32")
         if options:
             raise OutputError(f"{output}: --{next(iter(options))} is for scenes, which need a .tif as -o")
-        written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"))
+        written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"), precision)
     else:
         pixels = count_pixels(jobs, options.get("window"))
         with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:

@@ -48,7 +48,7 @@ def reflect(x, edge: int):
 
 
 class FusedAdam(keras.optimizers.Adam):
-    """Keras 3's Adam with TensorFlow's own operation for the update, which passes over each weight once, not a dozen times.
+    """Keras 3's Adam with TensorFlow's operation for the update: one pass over each weight, not a dozen.
 
     Keras 3 keeps its moments to itself: https://github.com/keras-team/keras/blob/master/keras/src/optimizers/adam.py
     """

@@ -1,5 +1,6 @@
 """Saving and loading trained generators, and colorizing single images of any size with them."""
 
+import functools
 import json
 import os
 import warnings
@@ -17,11 +18,20 @@ from sar_keras.confidence import ExpectedError
 from sar_keras.errors import DataError, ModelError, OutputError, SarKerasError, SomeFailed
 from sar_keras.files import atomic
 from sar_keras.images import SUFFIXES, check_writable_suffix, image_array, read_sar, write_image
-from sar_keras.networks import any_size, epcgan, unet  # noqa: F401 - their layers must be known when a model loads
+from sar_keras.networks import (  # their layers must be known when a model loads
+    any_size,
+    epcgan,  # noqa: F401
+    for_inference,
+    unet,
+    with_constant_weights,
+)
 from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
+# The model that comes with the package, `load_model("demo")`; benchmarks/demo_model.py made it. Data: CC BY 4.0, see
+# DEMO_MODEL.md beside it.
+DEMO = Path(__file__).with_name("demo_model.npz")
 
 
 def save_model(
@@ -32,19 +42,50 @@ def save_model(
     expected_error: ExpectedError | None = None,
 ) -> None:
     """Save a float32 generator as `.keras`, with the scales of its data and its expected error inside the file."""
-    metadata = {
-        "sar_scale": vars(sar_scale),
-        "optical_scale": optical_scale and vars(optical_scale),
-        "expected_error": expected_error and vars(expected_error),
-    }
+    metadata = _metadata(sar_scale, optical_scale, expected_error)
     with atomic(path) as temporary:
         generator.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(_METADATA, json.dumps(metadata))
 
 
+def _metadata(sar_scale: Scale, optical_scale: Scale | None, expected_error: ExpectedError | None) -> dict:
+    return {
+        "sar_scale": vars(sar_scale),
+        "optical_scale": optical_scale and vars(optical_scale),
+        "expected_error": expected_error and vars(expected_error),
+    }
+
+
+def _take_metadata(generator: keras.Model, metadata: dict, path: Path) -> keras.Model:
+    optical_scale, expected_error = metadata.get("optical_scale"), metadata.get("expected_error")
+    generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
+    generator.optical_scale = optical_scale and Scale(**optical_scale)
+    generator.expected_error = expected_error and ExpectedError(**expected_error)
+    generator.saved_as = str(path)
+    return generator
+
+
+def save_small(generator: keras.Model, path: str | os.PathLike, **architecture) -> None:
+    """Save a loaded U-Net as small as it gets: its kernels in float16, and the arguments of `UNetGenerator`."""
+    metadata = _metadata(generator.sar_scale, generator.optical_scale, generator.expected_error)
+    # Statistics of batch normalisation may be too small for float16.
+    weights = [weight.astype("float16" if weight.ndim > 1 else "float32") for weight in generator.get_weights()]
+    text = json.dumps(metadata | {"architecture": architecture})
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, *weights, metadata=text)
+
+
+def _load_small(path: Path) -> keras.Model:
+    with np.load(path) as file:
+        metadata = json.loads(str(file["metadata"]))
+        generator = unet.UNetGenerator(**metadata["architecture"])
+        generator.set_weights([file[f"arr_{n}"].astype("float32") for n in range(len(generator.weights))])
+    return _take_metadata(generator, metadata, path)
+
+
 def load_model(model: str | os.PathLike) -> keras.Model:
-    """Load a generator from a run directory or a `.keras` file.
+    """Load a generator from a run directory or a `.keras` file, or "demo", the one that comes with the package.
 
     Returns:
         A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
@@ -56,6 +97,10 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         ModelError: neither a run that has saved a generator nor a readable `.keras` file.
     """
     path = Path(model)
+    if str(model) == "demo" and not path.exists():
+        path = DEMO
+    if path.suffix == ".npz" and path.is_file():
+        return _load_small(path)
     if path.is_dir():
         if not (path / "config.yaml").is_file():
             raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
@@ -63,7 +108,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         if not path.is_file():
             raise ModelError(f"{path.parent}: has saved no generator yet; train on with sar-keras fit --resume")
     if not path.is_file():
-        raise ModelError(f"{path}: no such model; give a run directory or a .keras file")
+        raise ModelError(f"{path}: no such model; give a run directory, a .keras file, or demo")
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a .keras file, or a broken one")
     saved_by = ""
@@ -76,12 +121,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         generator = keras.saving.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
-        generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
-        generator.saved_as = str(path)
-        optical_scale = metadata.get("optical_scale")
-        generator.optical_scale = optical_scale and Scale(**optical_scale)
-        expected_error = metadata.get("expected_error")
-        generator.expected_error = expected_error and ExpectedError(**expected_error)
+        _take_metadata(generator, metadata, path)
     except (PermissionError, SarKerasError):
         raise
     except Exception as error:  # a file from somewhere makes Keras raise anything
@@ -127,21 +167,27 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def colorizer(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+@functools.lru_cache(maxsize=2)
+def _colorizer(generator: keras.Model, precision: str):
+    return colorizer(generator, precision)
+
+
+def colorizer(generator: keras.Model, precision: str = "float32") -> tf.types.experimental.PolymorphicFunction:
     """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
 
     The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
     both sides are multiples of the network's patch size, and cropped back. It is what `colorize` and exported models
-    run, so that both give the same colours.
+    run, so that both give the same colours. With the precision "bfloat16" its weights are constants of the graph.
     """
-    network = any_size(generator)
+    network = any_size(generator if precision == "float32" else for_inference(generator, precision))
+    forward = network if precision == "float32" else with_constant_weights(network)
     patch = generator.input_shape[1] or 256
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)])
     def run(sar):
         height, width = tf.shape(sar)[0], tf.shape(sar)[1]
         padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
-        optical = network(padded[None], training=False)[0, :height, :width]
+        optical = forward(padded[None])[0, :height, :width]
         return tf.cast(tf.clip_by_value(tf.round((optical + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
 
     run.network = network  # Keeps the layers alive, which a tf.function does not.
@@ -157,7 +203,7 @@ def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor
     return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
 
 
-def colorize(model: keras.Model, image, units: str = "auto") -> np.ndarray:
+def colorize(model: keras.Model, image, units: str = "auto", precision: str = "float32") -> np.ndarray:
     """Colorize one SAR image of any height and width.
 
     Args:
@@ -166,6 +212,7 @@ def colorize(model: keras.Model, image, units: str = "auto") -> np.ndarray:
             float (decibel, linear power, or [-1, 1]).
         units: Units of its values, see `sar_keras.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
             and warns where they are not what the model was trained on.
+        precision: "float32", or "bfloat16", which is faster where the processor has it.
 
     Returns:
         RGB, uint8 (H, W, 3).
@@ -192,13 +239,15 @@ def colorize(model: keras.Model, image, units: str = "auto") -> np.ndarray:
         raise DataError(f"{name} holds no data: no value is a number")
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
-    if not hasattr(model, "colorizer"):
-        model.colorizer = colorizer(model)
-    return model.colorizer(scale.to_unit(values, units)).numpy()
+    return _colorizer(model, precision)(scale.to_unit(values, units)).numpy()
 
 
 def colorize_files(
-    model: keras.Model, inputs: list[Path], output: Path, progress: Callable[[Iterable], Iterable] = iter
+    model: keras.Model,
+    inputs: list[Path],
+    output: Path,
+    progress: Callable[[Iterable], Iterable] = iter,
+    precision: str = "float32",
 ) -> list[Path]:
     """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
 
@@ -211,9 +260,11 @@ def colorize_files(
         check_writable_suffix(destination)
         if source.resolve() == destination.resolve():
             raise OutputError(f"{destination}: would replace its own input; give another -o")
-    return do_all(
-        jobs, lambda source, destination: write_image(destination, colorize(model, source)), "images", progress
-    )
+
+    def work(source, destination):
+        write_image(destination, colorize(model, source, precision=precision))
+
+    return do_all(jobs, work, "images", progress)
 
 
 def do_all(

@@ -25,7 +25,6 @@ from rasterio.windows import Window
 import sar_keras
 from sar_keras import rasters
 from sar_keras.confidence import with_uncertainty
-from sar_keras.distribution import dtype_policy_for
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
@@ -272,7 +271,7 @@ def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
             "differ in brightness; larger ones (--tile) differ less",
             stacklevel=3,
         )
-    computing = for_inference(model, dtype_policy_for(precision))
+    computing = for_inference(model, precision)
     computing.expected_error = getattr(model, "expected_error", None)
     inner = with_uncertainty(computing) if confidence else any_size(computing)
 

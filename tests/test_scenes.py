@@ -429,7 +429,7 @@ def test_bfloat16_is_close_and_really_bfloat16(model, tmp_path):
     scenes.colorize_scene(model, source, tmp_path / "half.tif", precision="bfloat16")
     difference = np.abs(read(tmp_path / "single.tif")[0].astype(int) - read(tmp_path / "half.tif")[0])
     assert 0 < difference.mean() < 1.5
-    lower = for_inference(model, "mixed_bfloat16")
+    lower = for_inference(model, "bfloat16")
     convolutions = [layer for layer in lower.layers if isinstance(layer, keras.layers.Conv2D)]
     assert {layer.compute_dtype for layer in convolutions} == {"bfloat16"}
     assert lower.output.dtype == "float32" and model.layers[1].compute_dtype == "float32"

@@ -67,7 +67,7 @@ class SubPixelConvolution(keras.layers.Layer):
 
 
 def sub_pixel_kernel(kernel: tf.Tensor) -> tf.Tensor:
-    """Kernel (3, 3, in, out) on an image enlarged by nearest neighbours to that (2, 2, in, 4 * out) on the image itself.
+    """A kernel (3, 3, in, out) for an image enlarged by nearest neighbours as (2, 2, in, 4 * out) for the image itself.
 
     Of the four, the first is that of the odd rows and columns: their window begins with the pixel that they are from.
     """
