@@ -48,12 +48,15 @@ class Scale:
         """
         if units == "auto":
             units = guess_units(values, self)
+        values = tf.convert_to_tensor(values)
+        may_be_missing = values.dtype.is_floating
         values = tf.cast(values, tf.float32)
         if units == "linear":
             values = 10.0 * tf.math.log(tf.maximum(values, SMALLEST_POWER)) / np.log(10.0).astype("float32")
         low, high = limits or self.limits(units, values)
-        values = tf.where(tf.math.is_nan(values), low, values)
-        return tf.clip_by_value(2.0 * (values - low) / (high - low) - 1.0, -1.0, 1.0)
+        if may_be_missing:
+            values = tf.where(tf.math.is_nan(values), low, values)
+        return tf.clip_by_value((values - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0)
 
     def limits(self, units: str, values) -> tuple:
         """The values that become -1 and 1, in `units`, in decibel for "linear".

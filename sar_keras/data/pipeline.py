@@ -6,6 +6,7 @@ resumed in the middle, exactly.
 
 import dataclasses
 import os
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from sar_keras.data.pairs import Pair
 from sar_keras.errors import ConfigError, DataError
-from sar_keras.images import read_optical, read_sar
+from sar_keras.images import read_optical, read_sar, refuse_bomb
 from sar_keras.sar import Scale, add_speckle, fit_scale, guess_units
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
@@ -28,6 +29,10 @@ _SCALE_SAMPLES = 64
 _SCALE_VALUES = 1_000_000
 # Share of the pairs that `on_error="skip"` leaves out before it stops after all.
 _MOST_SKIPPED = 0.01
+# Bit depth and colour type of a PNG's header, by channels, https://www.w3.org/TR/png/#11IHDR.
+_PLAIN = {1: b"\x08\x00", 3: b"\x08\x02"}
+# Pairs under way at once: more than cores, since those that read wait for each other, and for the disk.
+_PARALLEL = 2 * (os.cpu_count() or 1)
 _ONE_DEVICE = tf.distribute.InputContext()
 
 
@@ -42,6 +47,7 @@ class Images:
         resize: Bring larger images to `size` whole, instead of cropping.
         sar_scale, optical_scale: How stored values become [-1, 1].
         sar_units: Units of the stored SAR values, see `sar_keras.sar.UNITS`.
+        dtypes: Of the SAR and the optical images as stored.
         memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
         on_error: See `load`.
         failed: Indices of pairs that could not be read any more after `load`.
@@ -54,32 +60,33 @@ class Images:
     sar_scale: Scale
     optical_scale: Scale
     sar_units: str
+    dtypes: tuple[np.dtype, np.dtype]
     memory: tuple[tf.Tensor, tf.Tensor] | None
     on_error: str = "stop"
     failed: set[int] = dataclasses.field(default_factory=set)
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The pair at `index` as float32 in [-1, 1], height and width as stored; for use inside `Dataset.map`."""
+        """The pair at `index` as stored; for use inside `Dataset.map`."""
         if self.memory:
-            return self._to_unit(*(tf.gather(images, index) for images in self.memory))
-        sar, optical = tf.numpy_function(self._read_files, [index], [tf.float32, tf.float32], stateful=False)
+            return tuple(images[index] for images in self.memory)
+        sar, optical = tf.numpy_function(self._read_files, [index], self.dtypes, stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
+
+    def to_unit(self, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Stored values as float32 in [-1, 1]."""
+        return self.sar_scale.to_unit(sar, self.sar_units), self.optical_scale.to_unit(
+            optical, self.optical_scale.units
+        )
 
     def scaled_as(self, generator) -> "Images":
         """The same images with the scales that a model from `load_model` was trained with, as far as it knows them."""
         optical_scale = generator.optical_scale or self.optical_scale
         return dataclasses.replace(self, sar_scale=generator.sar_scale, optical_scale=optical_scale)
 
-    def _to_unit(self, sar, optical) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.sar_scale.to_unit(sar, self.sar_units), self.optical_scale.to_unit(
-            optical, self.optical_scale.units
-        )
-
     def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         while True:
             try:
-                sar, optical = self._to_unit(*_read(self.pairs[index], self.channels))
-                return sar.numpy(), optical.numpy()
+                return _read(self.pairs[index], self.channels)
             except DataError as error:
                 if index not in self.failed or self.on_error == "stop":
                     self.failed.add(int(index))
@@ -156,6 +163,7 @@ def load(
         fit_scale(sar_values, sar_units),
         fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
         sar_units,
+        tuple(image.dtype for image in first),
         _on_the_cpu([store[: len(kept)] for store in memory]) if memory else None,
         on_error,
     )
@@ -206,16 +214,30 @@ def _physical_memory() -> int:
 
 def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
     window = pair.window and _with_surroundings(pair.window)
-    sar, optical = read_sar(pair.sar, channels, window), read_optical(pair.optical, window)
+    sar, optical = (None, None) if window else (_plain_png(pair.sar, channels), _plain_png(pair.optical, 3))
+    sar = read_sar(pair.sar, channels, window) if sar is None else sar
+    optical = read_optical(pair.optical, window) if optical is None else optical
     if pair.window:
         return sar, np.nan_to_num(optical, nan=0.0)  # the few pixels of a window that hold no data
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
     for path, image in ((pair.sar, sar), (pair.optical, optical)):
-        if not np.isfinite(image).all():
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise DataError(f"{path}: holds values that are not numbers, or nodata; fill or remove them")
     return sar, optical
+
+
+def _plain_png(path: Path, channels: int) -> np.ndarray | None:
+    """Read a PNG of 8 bits, grey or RGB, in less time than `read_image`; None where it is anything else, or broken."""
+    try:
+        content = path.read_bytes()
+        if not content.startswith(b"\x89PNG") or content[24:26] != _PLAIN.get(channels):
+            return None
+        refuse_bomb(path, *struct.unpack(">II", content[16:24]))
+        return tf.io.decode_png(content, channels).numpy()
+    except (OSError, tf.errors.InvalidArgumentError):
+        return None  # `read_image` says what is wrong
 
 
 def _with_surroundings(window: tuple[int, int, int, int]) -> rasterio.windows.Window:
@@ -260,7 +282,7 @@ def training_dataset(
 
     own, global_position = _share(batch_size, context)
     dataset = tf.data.Dataset.counter(first_step * own).map(
-        lambda position: load_one(global_position(position)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        lambda position: load_one(global_position(position)), num_parallel_calls=_PARALLEL, deterministic=True
     )
     size = context.get_per_replica_batch_size(batch_size)
     return _without_sharding(dataset.batch(size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
@@ -280,10 +302,10 @@ def validation_dataset(
     def load_one(position):
         position = global_position(position)
         sar, optical = images.read(padded[position])
-        return *_patch(sar, optical, images, None, augment=False), tf.cast(position < len(indices), tf.float32)
+        return *_patch(sar, optical, images), tf.cast(position < len(indices), tf.float32)
 
     dataset = tf.data.Dataset.range(len(padded) // batch_size * own).repeat()
-    dataset = dataset.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
     size = context.get_per_replica_batch_size(batch_size)
     return _without_sharding(dataset.batch(size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
 
@@ -321,10 +343,10 @@ def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> t
 
     def load_one(index):
         sar, optical = images.read(index)
-        return _patch(sar, optical, images, None, augment=False)
+        return _patch(sar, optical, images)
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    dataset = dataset.map(load_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
     return _without_sharding(dataset.batch(batch_size)).prefetch(tf.data.AUTOTUNE)
 
 
@@ -334,42 +356,35 @@ def mean_colour(images: Images, indices: list[int] | None = None) -> np.ndarray:
     return np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
 
 
-def _patch(sar, optical, images: Images, seed, augment: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cut one patch of images.size from a pair; at random where a seed is given, else at the centre."""
-    size = images.size
-    both = tf.concat([sar, optical], -1)
-    height, width = tf.shape(both)[0], tf.shape(both)[1]
-    shorter = tf.minimum(height, width)
+def _patch(sar, optical, images: Images, seed=None, augment: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cut one patch of images.size from a pair as stored; at random where a seed is given, else at the centre.
+
+    `augment` flips, turns and, in half of the cases, enlarges it, which together with the cut is pix2pix's jitter.
+    """
+    pair, size = (sar, optical), images.size
     if images.resize:
-        both = tf.image.resize(both, [size, size], antialias=True)
-    else:
-        # Images smaller than a patch are enlarged until it fits.
-        factor = tf.maximum(1.0, size / tf.cast(shorter, tf.float32))
-        both = tf.cond(
-            factor > 1.0,
-            lambda: tf.image.resize(
-                both, tf.cast(tf.math.ceil(tf.cast([height, width], tf.float32) * factor), tf.int32)
-            ),
-            lambda: both,
-        )
+        pair = [tf.image.resize(image, [size, size], antialias=True) for image in images.to_unit(*pair)]
+    height_width = tf.shape(pair[0])[:2]
+    # Images smaller than a patch are enlarged until it fits.
+    side = tf.minimum(size, tf.reduce_min(height_width))
+    # One call for all: it takes longer to call the generator than to draw.
+    draws = None if seed is None else tf.random.stateless_uniform([6], seed)
     if augment:
-        both = _augment(both, size, seed)
-    if seed is None:
-        both = tf.image.resize_with_crop_or_pad(both, size, size)
-    else:
-        both = tf.image.stateless_random_crop(both, [size, size, both.shape[-1]], seed)
-    both = tf.ensure_shape(both, (size, size, images.channels + 3))
-    return both[..., : images.channels], both[..., images.channels :]
-
-
-def _augment(both: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Flip, turn and, in half of the cases, enlarge (the crop that follows then jitters)."""
-    seeds = tf.random.experimental.stateless_split(seed, 3)
-    both = tf.image.stateless_random_flip_left_right(both, seeds[0])
-    both = tf.image.rot90(both, tf.random.stateless_uniform([], seeds[1], 0, 4, tf.int32))
-    enlarged = tf.cast(tf.cast(tf.shape(both)[:2], tf.float32) * _JITTER, tf.int32)
-    jitter = tf.random.stateless_uniform([], seeds[2]) < 0.5
-    return tf.cond(jitter, lambda: tf.image.resize(both, enlarged), lambda: both)
+        side = tf.where(draws[0] < 0.5, tf.cast(tf.cast(side, tf.float32) / _JITTER, tf.int32), side)
+    room = height_width - side
+    corner = room // 2 if draws is None else tf.cast(draws[1:3] * tf.cast(room + 1, tf.float32), tf.int32)
+    row, column = corner[0], corner[1]
+    # What can be done with stored values, which are often bytes, is done before they become floats.
+    pair = [image[row : row + side, column : column + side] for image in pair]
+    if augment:
+        # Two mirrorings and an exchange of the axes make up all flips and quarter turns.
+        flips, swap = tf.concat([draws[3:5] < 0.5, [False]], 0), tf.cast(draws[5] < 0.5, tf.int32)
+        pair = [tf.raw_ops.Reverse(tensor=image, dims=flips) for image in pair]
+        pair = [tf.transpose(image, [swap, 1 - swap, 2]) for image in pair]
+    if not images.resize:
+        pair = images.to_unit(*pair)
+    sar, optical = (tf.image.resize(image, [size, size]) for image in pair)
+    return tf.ensure_shape(sar, (size, size, images.channels)), tf.ensure_shape(optical, (size, size, 3))
 
 
 def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:

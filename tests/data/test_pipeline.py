@@ -72,6 +72,18 @@ def test_augmentation_treats_both_images_alike(tmp_path, save_png, random):
     assert len({sar.sum((1, 2, 3)).round(3).tobytes() for sar, _ in batches}) > 1
 
 
+def test_patches_come_in_all_eight_orientations_and_half_of_them_enlarged(tmp_path, save_png, random):
+    grey = random.integers(0, 255, (64, 64), np.uint8)
+    sar = save_png(tmp_path / "s1/a.png", grey)
+    images = load([Pair(sar, save_png(tmp_path / "s2/a.png", np.stack([grey] * 3, -1)))], size=64)
+    ((patches, _),) = take(training_dataset(images, [0], 64, seed=0, augment=True), 1)
+    whole = [np.rot90(image, turns) for image in (grey, grey.T) for turns in range(4)]
+    found = [[np.allclose(patch[..., 0], image / 127.5 - 1, atol=1e-6) for image in whole] for patch in patches]
+    assert np.any(found, axis=0).all()
+    assert 20 < np.any(found, axis=1).sum() < 44
+    assert len({patch.tobytes() for patch in patches}) > 30  # the others are cut at many places
+
+
 def test_larger_images_are_cropped_smaller_ones_enlarged(tmp_path, save_png, random):
     big = random.integers(0, 255, (100, 80), np.uint8)
     pair = Pair(save_png(tmp_path / "s1/a.png", big), save_png(tmp_path / "s2/a.png", np.stack([big] * 3, -1)))

@@ -1,0 +1,59 @@
+"""Seconds until `sar-keras` answers: its help, and the first image that it colorizes, each from the start of a process.
+
+    python benchmarks/cold_start.py [--model RUN] [--runs 5]
+
+Medians over the runs, after one that fills the file cache. Without a model `quick` is trained for two steps: what its
+weights are does not matter here, only what the file holds. The image is a PNG of 256 x 256 pixels.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+QUICK = ["fit", "quick", "--set", "data.limit=24", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=2"]
+
+
+def run(*arguments) -> float:
+    """The seconds that a `sar-keras` command takes."""
+    command = [Path(sys.executable).with_name("sar-keras"), *arguments]
+    started = time.perf_counter()
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    if result.returncode:
+        sys.exit(result.stderr)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+
+    from sar_keras.comparison import processor
+    from sar_keras.data.synthetic import write_pairs
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_pairs(folder, 1)
+        image = next(folder.rglob("s1/*.png"))
+        model = arguments.model or folder / "quick"
+        if not arguments.model:
+            run(*QUICK, "--out", model)
+        commands = {"--help": ["--help"], "colorize": ["colorize", model, image, "-o", folder / "colour.png"]}
+        found = {name: [run(*command) for _ in range(arguments.runs + 1)][1:] for name, command in commands.items()}
+    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
+    print(f"{machine}, {time.strftime('%Y-%m-%d')}, median of {arguments.runs}\n")
+    print("| `sar-keras` | seconds |\n|---|---|")
+    for name, seconds in found.items():
+        print(f"| {name} | {statistics.median(seconds):.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Pairs a second of the training data's pipeline, beside a PyTorch DataLoader with two workers.
+
+    python benchmarks/pipeline.py [--data DIR] [--pairs 360] [--batch 4] [--runs 5]
+
+Both sides read the same PNG pairs, procedural ones if no folder is given, and give shuffled batches in [-1, 1],
+flipped, turned by quarters and, in half of the cases, enlarged by 286 / 256 and cropped. Each of them twice: the files
+read and decoded at every use, and all images in memory. The sides take turns in processes of their own; a process
+measures three seconds after two of warm-up, and the figures are medians over the runs. The other side needs PyTorch.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIZE = 256
+
+
+def our_batches(folder: Path, where: str, batch: int):
+    import dataclasses
+
+    import sar_keras  # noqa: F401
+    from sar_keras.data.pairs import find_pairs
+    from sar_keras.data.pipeline import load, training_dataset
+
+    images = load(find_pairs(folder).pairs, SIZE)
+    if where == "files":
+        images = dataclasses.replace(images, memory=None)
+    return training_dataset(images, list(range(len(images.pairs))), batch, seed=0, augment=True)
+
+
+class PairsOfTorch:
+    """What one writes for a DataLoader."""
+
+    def __init__(self, folder: Path, where: str):
+        from sar_keras.data.pairs import find_pairs
+
+        self.paths = [(pair.sar, pair.optical) for pair in find_pairs(folder).pairs]
+        self.images = [self.read(index) for index in range(len(self.paths))] if where == "memory" else None
+
+    def __len__(self):
+        return len(self.paths)
+
+    def read(self, index: int) -> list[Image.Image]:
+        sar, optical = self.paths[index]
+        return [Image.open(sar).convert("L"), Image.open(optical).convert("RGB")]
+
+    def __getitem__(self, index: int):
+        import torch
+
+        images = self.images[index] if self.images else self.read(index)
+        if random.random() < 0.5:
+            images = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images]
+        angle = 90 * random.randrange(4)
+        images = [image.rotate(angle) for image in images]
+        enlarged = SIZE * 286 // 256
+        if random.random() < 0.5:
+            images = [image.resize((enlarged, enlarged), Image.Resampling.BILINEAR) for image in images]
+        left, top = (random.randint(0, images[0].width - SIZE) for _ in range(2))
+        arrays = [np.array(image.crop((left, top, left + SIZE, top + SIZE))) for image in images]
+        tensors = [torch.from_numpy(array.reshape(SIZE, SIZE, -1)) for array in arrays]
+        return [tensor.permute(2, 0, 1).float() / 127.5 - 1 for tensor in tensors]
+
+
+def torch_batches(folder: Path, where: str, batch: int):
+    from torch.utils.data import DataLoader
+
+    pairs = PairsOfTorch(folder, where)
+    while True:
+        yield from DataLoader(pairs, batch, shuffle=True, num_workers=2, drop_last=True)
+
+
+def measure(side: str, where: str, folder: Path, batch: int) -> float:
+    """Pairs a second; run in a process of its own."""
+    batches = iter((our_batches if side == "ours" else torch_batches)(folder, where, batch))
+    for seconds in (2, 3):
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() - started < seconds:
+            next(batches)
+            count += batch
+        rate = count / (time.perf_counter() - started)
+    return rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--pairs", type=int, default=360, help="procedural ones to draw")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(measure(*arguments.case, arguments.data, arguments.batch)), flush=True)
+        os._exit(0)  # without waiting for workers that still read ahead
+
+    import sar_keras  # noqa: F401
+    from sar_keras.comparison import processor
+    from sar_keras.data.synthetic import write_pairs
+
+    sides = ["ours"] + (["torch"] if importlib.util.find_spec("torch") else [])
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.data or Path(temporary)
+        if not arguments.data:
+            write_pairs(folder, arguments.pairs)
+        found = {(side, where): [] for where in ("files", "memory") for side in sides}
+        for _ in range(arguments.runs):
+            for case, rates in found.items():
+                command = [sys.executable, __file__, "--case", *case, "--data", folder, "--batch", arguments.batch]
+                result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+                if result.returncode:
+                    sys.exit(result.stderr)
+                rates.append(json.loads(result.stdout.splitlines()[-1]))
+    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
+    print(f"{machine}, {time.strftime('%Y-%m-%d')}, pairs/s, median of {arguments.runs}\n")
+    print("| from | batch | sar_keras | PyTorch, 2 workers | ratio |\n|---|---|---|---|---|")
+    for where in ("files", "memory"):
+        ours = statistics.median(found["ours", where])
+        theirs = statistics.median(found.get(("torch", where), [float("nan")]))
+        peer = f"{theirs:.0f} | {ours / theirs:.2f}" if theirs == theirs else "- | -"
+        print(f"| {where} | {arguments.batch} | {ours:.0f} | {peer} |")
+
+
+if __name__ == "__main__":
+    main()
