@@ -223,7 +223,7 @@ def test_sigterm_ends_a_job_of_several_files(command, monkeypatch, tmp_path, tin
         save_png(folder / f"{name}.png", np.zeros((64, 64), np.uint8) + 9)
     colorize = inference.colorize
 
-    def colorize_and_be_told_to_stop(*arguments):
+    def colorize_and_be_told_to_stop(*arguments, **_):
         colours = colorize(*arguments)
         os.kill(os.getpid(), signal.SIGTERM)
         return colours
