@@ -19,7 +19,8 @@ def train(folder, pairs_folder, strategy, presets=PRESETS):
     processes = start_workers(2 if strategy == "multi_worker" else 1, command)
     for process in processes:
         out, err = process.communicate(timeout=600)
-        assert process.returncode == 0 and "Warning" not in err, err[-2000:]
+        # The one that is taken out is TensorFlow 2.15's own, as it is imported without TensorRT.
+        assert process.returncode == 0 and "Warning" not in err.replace("TF-TRT Warning", ""), err[-2000:]
     return out
 
 
