@@ -3,7 +3,9 @@
 The older stack is the one that tensorflow-addons works on.
 """
 
+import contextlib
 import importlib
+import io
 import warnings
 from collections.abc import Iterable
 
@@ -118,7 +120,8 @@ def untracked_seeds(network: keras.Model) -> list:
 def write_out(archive: keras.export.ExportArchive, folder: str) -> None:
     """Write a SavedModel without a word."""
     if KERAS_2:
-        archive.write_out(folder)
+        with contextlib.redirect_stdout(io.StringIO()):
+            archive.write_out(folder)
     else:
         archive.write_out(folder, verbose=False)
 

@@ -8,6 +8,7 @@ import pytest
 from helpers import TINY, one_line, read_rows, saved_state, start_workers
 
 import sar_keras
+from sar_keras import compat
 from sar_keras.errors import ConfigError, OutputError
 
 PRESETS = ["strong", "cyclegan"]
@@ -19,7 +20,8 @@ def train(folder, pairs_folder, strategy, presets=PRESETS):
     processes = start_workers(2 if strategy == "multi_worker" else 1, command)
     for process in processes:
         out, err = process.communicate(timeout=600)
-        assert process.returncode == 0 and "Warning" not in err, err[-2000:]
+        # The one that is taken out is TensorFlow 2.15's own, as it is imported without TensorRT.
+        assert process.returncode == 0 and "Warning" not in err.replace("TF-TRT Warning", ""), err[-2000:]
     return out
 
 
@@ -30,11 +32,13 @@ def one_device(tmp_path_factory, pairs_folder):
     return folder
 
 
-def check_agreement(one, other, weights, pools):
+def check_agreement(one, other, weights, pools, variances=True):
     """All that the last checkpoints hold, and the histories, but for rounding."""
     before, after = saved_state(one), saved_state(other)
     assert before.keys() == after.keys() and len(before) > 50
     for name, value in before.items():
+        if not variances and "moving_variance" in name:
+            continue
         np.testing.assert_allclose(after[name], value, atol=pools if "pools" in name else weights, err_msg=name)
     for row, other_row in zip(read_rows(one / "history.csv"), read_rows(other / "history.csv"), strict=True):
         for name in row.keys() - {"minutes"}:
@@ -49,7 +53,9 @@ def test_devices_and_workers_train_what_one_device_trains(one_device, pairs_fold
         runs = [one_device / f"{preset}-{strategy}" for strategy in ("one", "mirrored", "multi_worker")]
         check_agreement(*runs[1:], weights=1e-6, pools=1e-6)
         # CycleGAN's narrow networks magnify rounding errors; its largest change of a weight is 4e-4.
-        check_agreement(*runs[:2], weights=1e-4 if preset == "cyclegan" else 1e-5, pools=0.1)
+        # On one device Keras 2 keeps variances that are larger by 1/n, of n values.
+        keras_3 = not compat.KERAS_2
+        check_agreement(*runs[:2], weights=1e-4 if preset == "cyclegan" else 1e-5, pools=0.1, variances=keras_3)
 
 
 def test_a_worker_that_is_killed_ends_the_others_and_resume_goes_on(pairs_folder, tmp_path):
@@ -126,7 +132,7 @@ model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
 """
 
 
-@pytest.mark.skipif(keras.__version__.startswith("2."), reason="Keras 2 has no symbolic build")
+@pytest.mark.skipif(compat.KERAS_2, reason="Keras 2 has no symbolic build")
 def test_keras_cannot_yet_do_without_our_seam():
     """Where this fails, `ReplicatedSteps._maybe_symbolic_build` can go."""
     assert hasattr(keras.Model, "_maybe_symbolic_build")

@@ -34,7 +34,8 @@ class Colorizer(ReplicatedSteps, keras.Model):
 
     def compile(self, generator_optimizer, run_eagerly=False):
         # XLA is left off: Keras' default fails under MirroredStrategy, and is slower on CPUs.
-        super().compile(optimizer=generator_optimizer, run_eagerly=run_eagerly, jit_compile=False)
+        # weighted_metrics: else Keras 2 warns that it has none for the weights of validation images.
+        super().compile(generator_optimizer, weighted_metrics=[], run_eagerly=run_eagerly, jit_compile=False)
         self.train_metrics = {name: keras.metrics.Mean(name=name) for name in self.term_names()}
         self.test_metrics = {name: keras.metrics.Mean(name=name) for name in ("l1", "psnr")}
 
