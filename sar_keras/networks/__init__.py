@@ -65,7 +65,8 @@ def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
-        stock = type(layer).__module__.startswith("keras.")
+        # Of Keras 3's operations that are no layers, such as `keras.ops.pad`, none has a dtype of its own.
+        stock = type(layer).__module__.startswith("keras.") and isinstance(layer, keras.layers.Layer)
         if stock and layer.name not in last and not isinstance(layer, keras.layers.InputLayer):
             config["dtype"] = policy
         if layer.name in left_out:
