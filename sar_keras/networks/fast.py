@@ -26,15 +26,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return normalized
 
 
-class ResizeConvolution(keras.layers.Conv2D):
-    """A nearest-neighbour enlargement by 2 and the 3 x 3 convolution behind it, on the image as it was before.
+class _SubPixel:
+    """What the two layers below share."""
 
-    Each of the four pixels that come from one sees only 2 x 2 different pixels, so that 4 products do for 9. Has the
-    convolution's own weights.
-    """
-
-    def call(self, inputs):
-        outputs = sub_pixel_convolution(inputs, sub_pixel_kernel(tf.cast(self.kernel, inputs.dtype)))
+    def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        outputs = sub_pixel_convolution(inputs, kernel)
         if self.use_bias:
             outputs += tf.cast(self.bias, outputs.dtype)
         return self.activation(outputs)
@@ -44,7 +40,18 @@ class ResizeConvolution(keras.layers.Conv2D):
         return count, height and 2 * height, width and 2 * width, self.filters
 
 
-class SubPixelConvolution(keras.layers.Layer):
+class ResizeConvolution(_SubPixel, keras.layers.Conv2D):
+    """A nearest-neighbour enlargement by 2 and the 3 x 3 convolution behind it, on the image as it was before.
+
+    Each of the four pixels that come from one sees only 2 x 2 different pixels, so that 4 products do for 9. Has the
+    convolution's own weights.
+    """
+
+    def call(self, inputs):
+        return self.convolve(inputs, sub_pixel_kernel(tf.cast(self.kernel, inputs.dtype)))
+
+
+class SubPixelConvolution(_SubPixel, keras.layers.Layer):
     """`ResizeConvolution` with a kernel that is made once, by `sub_pixel_kernel`: for inference."""
 
     def __init__(self, filters: int, use_bias: bool, activation, **kwargs):
@@ -56,14 +63,7 @@ class SubPixelConvolution(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.filters,), name="bias") if self.use_bias else None
 
     def call(self, inputs):
-        outputs = sub_pixel_convolution(inputs, tf.cast(self.kernel, inputs.dtype))
-        if self.use_bias:
-            outputs += tf.cast(self.bias, outputs.dtype)
-        return self.activation(outputs)
-
-    def compute_output_shape(self, input_shape):
-        count, height, width, _ = input_shape
-        return count, height and 2 * height, width and 2 * width, self.filters
+        return self.convolve(inputs, tf.cast(self.kernel, inputs.dtype))
 
 
 def sub_pixel_kernel(kernel: tf.Tensor) -> tf.Tensor:
