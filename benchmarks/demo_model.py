@@ -5,7 +5,7 @@
 Training: 60 SEN1-2 pairs of three scenes (farmland, grassland, a city; VV) and the western part of a scene of Los
 Angeles (VH), in the preset `fast`. Validation: the eastern part of that scene. Test: the fourth SEN1-2 scene (bare
 land) and a scene of Riverside, of which the training saw nothing. Writes demo/demo_model.npz, to be put into the
-package, and prints its scores.
+package, of the epoch that was best in validation, and prints its scores.
 """
 
 import csv
@@ -42,7 +42,7 @@ def main(pairs: Path, scenes: Path, minutes: float, output: Path) -> None:
         sar_keras.fit(load_config("fast", [*changes, "train.steps_per_epoch=100"]), run, resume=run.is_dir())
     fast = load_config("fast").model
     shipped = output / "demo_model.npz"
-    save_small(sar_keras.load_model(run), shipped, filters=fast.filters, dropout=fast.dropout)
+    save_small(sar_keras.load_model(run / "generator_best.keras"), shipped, filters=fast.filters, dropout=fast.dropout)
     for split in ("train", "test"):
         print(f"\n{split}\n{table(evaluate(shipped, manifest, split), 'scene')}")
 
