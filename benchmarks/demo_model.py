@@ -1,11 +1,11 @@
 """Trains and scores the model `demo` that comes with the package.
 
-    python benchmarks/demo_model.py --pairs sen12/v_2 --scenes scenes -o demo --minutes 15
+    python benchmarks/demo_model.py --pairs sen12/v_2 --scenes scenes -o demo_model --minutes 10
 
 Training: 60 SEN1-2 pairs of three scenes (farmland, grassland, a city; VV) and the western part of a scene of Los
 Angeles (VH), in the preset `fast`. Validation: the eastern part of that scene. Test: the fourth SEN1-2 scene (bare
-land) and a scene of Riverside, of which the training saw nothing. Writes demo/demo_model.npz, to be put into the
-package, of the epoch that was best in validation, and prints its scores.
+land) and a scene of Riverside, of which the training saw nothing. Puts the weights of the epoch that was best in
+validation into the package, and prints their scores.
 """
 
 import csv
@@ -21,7 +21,7 @@ from sar_keras.config import load_config
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.evaluation import evaluate, table
 from sar_keras.images import read_optical, read_sar
-from sar_keras.inference import save_small
+from sar_keras.inference import DEMO, load_model, save_demo
 
 TEST = ("114", "Riverside")
 _EAST, _GAP = 2, 1  # columns of windows of Los Angeles that validate, and those between them and the training
@@ -30,8 +30,8 @@ _EAST, _GAP = 2, 1  # columns of windows of Los Angeles that validate, and those
 @click.command()
 @click.option("--pairs", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--scenes", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--minutes", default=15.0, show_default=True)
-@click.option("-o", "--output", default=Path("demo"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--minutes", default=10.0, show_default=True)
+@click.option("-o", "--output", default=Path("demo_model"), show_default=True, type=click.Path(path_type=Path))
 def main(pairs: Path, scenes: Path, minutes: float, output: Path) -> None:
     manifest = output / "data" / "pairs.csv"
     if not manifest.is_file():
@@ -41,10 +41,10 @@ def main(pairs: Path, scenes: Path, minutes: float, output: Path) -> None:
         changes = [f"data.root={manifest}", f"train.minutes={minutes}", "train.epochs=1000000"]
         sar_keras.fit(load_config("fast", [*changes, "train.steps_per_epoch=100"]), run, resume=run.is_dir())
     fast = load_config("fast").model
-    shipped = output / "demo_model.npz"
-    save_small(sar_keras.load_model(run / "generator_best.keras"), shipped, filters=fast.filters, dropout=fast.dropout)
+    save_demo(load_model(run / "generator_best.keras"), filters=fast.filters, dropout=fast.dropout)
+    print(f"{DEMO}: {DEMO.stat().st_size / 1e6:.1f} MB")
     for split in ("train", "test"):
-        print(f"\n{split}\n{table(evaluate(shipped, manifest, split), 'scene')}")
+        print(f"\n{split}\n{table(evaluate('demo', manifest, split), 'scene')}")
 
 
 def write_patches(pairs: list[Pair], windows: list[Pair], manifest: Path) -> None:

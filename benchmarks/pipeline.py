@@ -77,8 +77,9 @@ def torch_batches(folder: Path, where: str, batch: int):
     from torch.utils.data import DataLoader
 
     pairs = PairsOfTorch(folder, where)
+    loader = DataLoader(pairs, batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True)
     while True:
-        yield from DataLoader(pairs, batch, shuffle=True, num_workers=2, drop_last=True)
+        yield from loader
 
 
 def measure(side: str, where: str, folder: Path, batch: int) -> float:

@@ -26,11 +26,12 @@ import tensorflow as tf  # noqa: E402
 
 from sar_keras import systems  # noqa: E402
 from sar_keras.comparison import processor  # noqa: E402
+from sar_keras.distribution import dtype_policy_for  # noqa: E402
 from sar_keras.networks import any_size, for_inference  # noqa: E402
 
 # Dense bfloat16 matrix products, from the vendor's data sheets, TFLOP/s.
 GPUS = {"A100 (312 TFLOP/s)": 312, "H100 SXM (989 TFLOP/s)": 989}
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PRECISIONS = ("float32", "bfloat16")
 KINDS = {
     "Conv2DBackpropInput": "convolutions, gradient of their input",
     "Conv2DBackpropFilter": "convolutions, gradient of their weights",
@@ -44,7 +45,7 @@ KINDS = {
 def main(steps: int) -> None:
     machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
     print(f"{machine}, TensorFlow {tf.__version__}, {time.strftime('%F')}\n")
-    peaks = {precision: matrix_rate(precision) for precision in POLICIES}
+    peaks = {precision: matrix_rate(precision) for precision in PRECISIONS}
     for precision, rate in peaks.items():
         print(f"matrix products, {precision}: {rate:.0f} GFLOP/s")
     print(f"memory: {bandwidth():.0f} GB/s\n")
@@ -52,7 +53,7 @@ def main(steps: int) -> None:
     print("|---|---|---|---|---|---|---|")
     shares, profiles = {}, {}
     for name, precision, batch, build in works():
-        function, arguments = build(POLICIES[precision], batch)
+        function, arguments = build(precision, batch)
         operations = gflop(function, arguments) / batch
         seconds = median_seconds(lambda run=function, given=arguments: run(*given), steps)
         rate = operations * batch / seconds
@@ -76,7 +77,7 @@ def main(steps: int) -> None:
 
 
 def works() -> list[tuple[str, str, int, Callable]]:
-    """(name, precision, batch, function of policy and batch that gives a function and its arguments)."""
+    """(name, precision, batch, function of precision and batch that gives a function and its arguments)."""
     return [
         ("training step of `paper`", "float32", 4, training("paper")),
         ("training step of `paper`", "bfloat16", 4, training("paper")),
@@ -89,8 +90,8 @@ def works() -> list[tuple[str, str, int, Callable]]:
 
 
 def training(preset: str) -> Callable:
-    def build(policy: str, batch: int):
-        model = systems.build_model(load_config(preset), policy)
+    def build(precision: str, batch: int):
+        model = systems.build_model(load_config(preset), dtype_policy_for(precision))
         model.stop_training = False
         return tf.function(lambda sar, optical: model.train_step((sar, optical))), _images(batch, 1, 3)
 
@@ -98,9 +99,9 @@ def training(preset: str) -> Callable:
 
 
 def inference(preset: str) -> Callable:
-    def build(policy: str, batch: int):
+    def build(precision: str, batch: int):
         generator = systems.build_generator(load_config(preset))
-        network = any_size(for_inference(generator, policy.removeprefix("mixed_")))
+        network = any_size(for_inference(generator, precision))
         return tf.function(lambda sar: network(sar, training=False)), _images(batch, 1)
 
     return build

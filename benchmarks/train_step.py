@@ -12,6 +12,7 @@ The peer must print one JSON line with `images_per_s` and take `{train|infer} --
 """
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os

@@ -135,7 +135,11 @@ def _quoted(path: Path) -> str:
 @click.option("--tile", type=int, metavar="N", help="Scenes: side of the windows [1024].")
 @click.option("--overlap", type=int, metavar="N", help="Scenes: pixels that windows share [128].")
 @click.option("--batch", type=int, metavar="N", help="Scenes: windows at a time [1].")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="[float32]")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="bfloat16 is faster where the processor has it [float32]",
+)
 @click.option("--confidence", is_flag=True, help="Scenes: also write OUTPUT_confidence.tif.")
 @click.option("--preview", type=_PATH, metavar="FILE.png", help="Scenes: a quick-look of one scene.")
 @click.option("--resume", is_flag=True, help="Scenes: keep finished windows, and go on from them.")

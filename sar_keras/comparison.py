@@ -25,7 +25,7 @@ from sar_keras.inference import load_model
 from sar_keras.training import fit
 
 PRESETS = (
-    "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong",
+    "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong", "fast",
 )  # fmt: skip
 _PATCHES = 6  # test patches in the picture
 # A run of a number of steps is validated so often; a sixth of a run with a refinement belongs to that.

@@ -68,7 +68,7 @@ def evaluate(
     """
     path = Path(model)
     generator = load_model(path)
-    run = path if path.is_dir() else path.parent
+    run = Path(generator.saved_as).parent
     config = load_config(run / "config.yaml") if (run / "config.yaml").is_file() else None
     split = split or ("train" if protocol == "paper" else "test")
     pairs = _pairs(run, config, data, generator.input_shape[1])

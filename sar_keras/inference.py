@@ -1,6 +1,5 @@
 """Saving and loading trained generators, and colorizing single images of any size with them."""
 
-import functools
 import json
 import os
 import warnings
@@ -23,12 +22,12 @@ from sar_keras.networks import (  # their layers must be known when a model load
     epcgan,  # noqa: F401
     for_inference,
     unet,
-    with_constant_weights,
 )
 from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
+PRECISIONS = ("float32", "bfloat16")
 # The model that comes with the package, `load_model("demo")`; benchmarks/demo_model.py made it. Data: CC BY 4.0, see
 # DEMO_MODEL.md beside it.
 DEMO = Path(__file__).with_name("demo_model.npz")
@@ -66,22 +65,22 @@ def _take_metadata(generator: keras.Model, metadata: dict, path: Path) -> keras.
     return generator
 
 
-def save_small(generator: keras.Model, path: str | os.PathLike, **architecture) -> None:
-    """Save a loaded U-Net as small as it gets: its kernels in float16, and the arguments of `UNetGenerator`."""
+def save_demo(generator: keras.Model, **architecture) -> None:
+    """Make a loaded U-Net the model "demo": kernels in float16, and the arguments of `UNetGenerator`."""
     metadata = _metadata(generator.sar_scale, generator.optical_scale, generator.expected_error)
     # Statistics of batch normalisation may be too small for float16.
     weights = [weight.astype("float16" if weight.ndim > 1 else "float32") for weight in generator.get_weights()]
     text = json.dumps(metadata | {"architecture": architecture})
-    with atomic(path) as temporary, temporary.open("wb") as file:
+    with atomic(DEMO) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, *weights, metadata=text)
 
 
-def _load_small(path: Path) -> keras.Model:
-    with np.load(path) as file:
+def _load_demo() -> keras.Model:
+    with np.load(DEMO) as file:
         metadata = json.loads(str(file["metadata"]))
         generator = unet.UNetGenerator(**metadata["architecture"])
         generator.set_weights([file[f"arr_{n}"].astype("float32") for n in range(len(generator.weights))])
-    return _take_metadata(generator, metadata, path)
+    return _take_metadata(generator, metadata, DEMO)
 
 
 def load_model(model: str | os.PathLike) -> keras.Model:
@@ -97,10 +96,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         ModelError: neither a run that has saved a generator nor a readable `.keras` file.
     """
     path = Path(model)
-    if str(model) == "demo" and not path.exists():
-        path = DEMO
-    if path.suffix == ".npz" and path.is_file():
-        return _load_small(path)
+    if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
+        return _load_demo()
     if path.is_dir():
         if not (path / "config.yaml").is_file():
             raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
@@ -167,27 +164,22 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-@functools.lru_cache(maxsize=2)
-def _colorizer(generator: keras.Model, precision: str):
-    return colorizer(generator, precision)
-
-
 def colorizer(generator: keras.Model, precision: str = "float32") -> tf.types.experimental.PolymorphicFunction:
     """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
 
     The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
     both sides are multiples of the network's patch size, and cropped back. It is what `colorize` and exported models
-    run, so that both give the same colours. With the precision "bfloat16" its weights are constants of the graph.
+    run, so that both give the same colours. With the precision "bfloat16" it has a copy
+    of the weights as they are now.
     """
     network = any_size(generator if precision == "float32" else for_inference(generator, precision))
-    forward = network if precision == "float32" else with_constant_weights(network)
     patch = generator.input_shape[1] or 256
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)])
     def run(sar):
         height, width = tf.shape(sar)[0], tf.shape(sar)[1]
         padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
-        optical = forward(padded[None])[0, :height, :width]
+        optical = network(padded[None], training=False)[0, :height, :width]
         return tf.cast(tf.clip_by_value(tf.round((optical + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
 
     run.network = network  # Keeps the layers alive, which a tf.function does not.
@@ -212,14 +204,17 @@ def colorize(model: keras.Model, image, units: str = "auto", precision: str = "f
             float (decibel, linear power, or [-1, 1]).
         units: Units of its values, see `sar_keras.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
             and warns where they are not what the model was trained on.
-        precision: "float32", or "bfloat16", which is faster where the processor has it.
+        precision: "float32", or "bfloat16", which is faster where the processor has it; it keeps the weights that the
+            model has at its first call.
 
     Returns:
         RGB, uint8 (H, W, 3).
 
     Raises:
-        DataError: the image cannot be read or has too few bands.
+        DataError: the image cannot be read or has too few bands; or another precision.
     """
+    if precision not in PRECISIONS:
+        raise DataError(f"precision: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     channels = model.input_shape[-1]
     name = "the image"
     if isinstance(image, str | os.PathLike):
@@ -239,7 +234,10 @@ def colorize(model: keras.Model, image, units: str = "auto", precision: str = "f
         raise DataError(f"{name} holds no data: no value is a number")
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
-    return _colorizer(model, precision)(scale.to_unit(values, units)).numpy()
+    name = f"colorizer_{precision}"
+    if not hasattr(model, name):
+        setattr(model, name, colorizer(model, precision))
+    return getattr(model, name)(scale.to_unit(values, units)).numpy()
 
 
 def colorize_files(

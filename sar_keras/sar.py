@@ -56,7 +56,7 @@ class Scale:
         low, high = limits or self.limits(units, values)
         if may_be_missing:
             values = tf.where(tf.math.is_nan(values), low, values)
-        return tf.clip_by_value((values - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0)
+        return tf.clip_by_value((values - low) * (2.0 / tf.cast(high - low, tf.float32)) - 1.0, -1.0, 1.0)
 
     def limits(self, units: str, values) -> tuple:
         """The values that become -1 and 1, in `units`, in decibel for "linear".

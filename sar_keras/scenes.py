@@ -28,7 +28,7 @@ from sar_keras.confidence import with_uncertainty
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
-from sar_keras.inference import destinations, do_all, load_model
+from sar_keras.inference import PRECISIONS, destinations, do_all, load_model
 from sar_keras.networks import any_size, for_inference
 from sar_keras.sar import Scale
 from sar_keras.unfinished import UNCERTAINTY_STEP, Unfinished
@@ -36,7 +36,6 @@ from sar_keras.unfinished import UNCERTAINTY_STEP, Unfinished
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
 # doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
 TILE, OVERLAP = 1024, 128
-PRECISIONS = ("float32", "bfloat16")
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 _THUMBNAIL = 1024  # pixels of a preview's longer side
 

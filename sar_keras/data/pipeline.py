@@ -231,9 +231,11 @@ def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
 def _plain_png(path: Path, channels: int) -> np.ndarray | None:
     """Read a PNG of 8 bits, grey or RGB, in less time than `read_image`; None where it is anything else, or broken."""
     try:
-        content = path.read_bytes()
-        if not content.startswith(b"\x89PNG") or content[24:26] != _PLAIN.get(channels):
-            return None
+        with path.open("rb") as file:
+            content = file.read(26)
+            if not content.startswith(b"\x89PNG") or content[24:] != _PLAIN.get(channels):
+                return None
+            content += file.read()
         refuse_bomb(path, *struct.unpack(">II", content[16:24]))
         return tf.io.decode_png(content, channels).numpy()
     except (OSError, tf.errors.InvalidArgumentError):
@@ -370,7 +372,7 @@ def _patch(sar, optical, images: Images, seed=None, augment: bool = False) -> tu
     # One call for all: it takes longer to call the generator than to draw.
     draws = None if seed is None else tf.random.stateless_uniform([6], seed)
     if augment:
-        side = tf.where(draws[0] < 0.5, tf.cast(tf.cast(side, tf.float32) / _JITTER, tf.int32), side)
+        side = tf.where(draws[0] < 0.5, tf.cast(tf.math.ceil(tf.cast(side, tf.float32) / _JITTER), tf.int32), side)
     room = height_width - side
     corner = room // 2 if draws is None else tf.cast(draws[1:3] * tf.cast(room + 1, tf.float32), tf.int32)
     row, column = corner[0], corner[1]

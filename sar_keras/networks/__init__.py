@@ -1,7 +1,6 @@
 """Functional Keras networks, in the style of keras.applications: no files, no runs, no training logic."""
 
 import collections
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -91,22 +90,8 @@ def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
     return copied
 
 
-def with_constant_weights(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The model as a function whose weights are constants of the graph that it is traced into, for inference.
-
-    TensorFlow then brings each kernel into its fastest layout once, instead of at every call; which pays where an image
-    is small or alone. The weights are in memory twice.
-    """
-    if KERAS_2:  # has no calls without state
-        return lambda sar: model(sar, training=False)
-    weights = [
-        [tf.constant(v.numpy()) for v in some] for some in (model.trainable_variables, model.non_trainable_variables)
-    ]
-    return lambda sar: model.stateless_call(*weights, sar, training=False)[0]
-
-
 class _Nothing(keras.layers.Layer):
-    """What stands where a batch normalisation was."""
+    """What stands where a batch normalisation or an enlargement was."""
 
     def call(self, x, training=None, mask=None):
         return x
@@ -126,11 +111,11 @@ def _resize_convolutions(model: keras.Model) -> dict[str, str]:
     readers, found = _readers(model), {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest" and layer.size == (2, 2):
-            convolution, *others = readers[id(layer.output)]
+            convolution = readers[id(layer.output)][0] if len(readers[id(layer.output)]) == 1 else None
             wanted = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "dilation_rate": (1, 1), "groups": 1}
             if (
-                not others
-                and type(convolution) is keras.layers.Conv2D
+                type(convolution) is keras.layers.Conv2D
+                and not any(layer.output is output for output in model.outputs)
                 and all(getattr(convolution, name) == value for name, value in wanted.items())
             ):
                 found[convolution.name] = layer.name

@@ -8,7 +8,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation in one operation of TensorFlow's; Keras 3 takes about ten, in float32 whatever the policy."""
 
     def call(self, inputs, training=None, mask=None):
-        if not training or self.synchronized:
+        if not (training and self.trainable) or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -44,7 +44,7 @@ class ResizeConvolution(_SubPixel, keras.layers.Conv2D):
     """A nearest-neighbour enlargement by 2 and the 3 x 3 convolution behind it, on the image as it was before.
 
     Each of the four pixels that come from one sees only 2 x 2 different pixels, so that 4 products do for 9. Has the
-    convolution's own weights.
+    convolution's own weights; under a policy such as "mixed_bfloat16" it is their sums that are rounded last.
     """
 
     def call(self, inputs):

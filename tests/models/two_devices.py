@@ -60,6 +60,7 @@ except tf.errors.InvalidArgumentError as error:
 else:
     raise AssertionError("the step went through")
 trained = {id(variable) for variable in model.generator.trainable_variables}
+assert trained & {id(weight) for weight in model.generator.weights}
 for weight, value in zip(model.generator.weights, before, strict=True):
     if id(weight) in trained:
         np.testing.assert_array_equal(weight, value)

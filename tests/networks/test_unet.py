@@ -57,7 +57,7 @@ def test_for_inference_computes_the_same_without_batch_normalisation(upsampling,
     generator = UNetGenerator((64, 64, 1), 4, upsampling=upsampling)
     for weight in generator.weights:
         weight.assign(
-            random.uniform(0.5, 1.5, weight.shape) if weight.ndim == 1 else random.normal(0, 0.1, weight.shape)
+            random.uniform(0.5, 1.5, weight.shape) if len(weight.shape) == 1 else random.normal(0, 0.1, weight.shape)
         )
     fast = for_inference(generator)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in fast.layers)
