@@ -28,13 +28,11 @@ DEFAULT_PEER = Path(__file__).parents[2] / "shared" / "peers" / "torch_pix2pix.p
 # preset, kind, batch, reduced precision
 CASES = [
     ("paper", "train", 1, False),
-    ("paper", "train", 4, False),
     ("paper", "train", 4, True),
     ("fast", "train", 8, True),
     ("paper", "infer", 1, False),
     ("paper", "infer", 1, True),
     ("paper", "infer", 4, True),
-    ("paper", "infer", 8, True),
     ("fast", "infer", 1, True),
     ("fast", "infer", 8, True),
 ]
