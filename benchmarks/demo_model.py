@@ -1,6 +1,6 @@
 """Trains and scores the model `demo` that comes with the package.
 
-    python benchmarks/demo_model.py --pairs sen12/v_2 --scenes scenes -o demo_model --minutes 8
+    python benchmarks/demo_model.py --pairs sen12/v_2 --scenes scenes -o demo_model --minutes 6
 
 Training: 60 SEN1-2 pairs of three scenes (farmland, grassland, a city; VV) and the western part of a scene of Los
 Angeles (VH), in the preset `fast`. Validation: the eastern part of that scene. Test: the fourth SEN1-2 scene (bare
@@ -30,7 +30,7 @@ _EAST, _GAP = 2, 1  # columns of windows of Los Angeles that validate, and those
 @click.command()
 @click.option("--pairs", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--scenes", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--minutes", default=8.0, show_default=True)
+@click.option("--minutes", default=6.0, show_default=True)
 @click.option("-o", "--output", default=Path("demo_model"), show_default=True, type=click.Path(path_type=Path))
 def main(pairs: Path, scenes: Path, minutes: float, output: Path) -> None:
     manifest = output / "data" / "pairs.csv"
