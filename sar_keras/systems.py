@@ -50,7 +50,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
         return with_loss_scaling(optimizer(config, which), policy)
 
     loss = config.loss
-    generator, averaged = for_training(build_generator(config, policy)), None
+    generator, averaged = _for_training(build_generator(config, policy), policy), None
     if config.train.average:
         averaged = build_generator(config, policy)
         averaged.set_weights(generator.get_weights())
@@ -68,7 +68,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
         )
         model = CycleGAN(
             generator,
-            for_training(back),
+            _for_training(back, policy),
             _discriminator(config, 3, policy, "optical_discriminator"),
             _discriminator(config, channels, policy, "sar_discriminator"),
             adversarial=loss.adversarial,
@@ -154,16 +154,18 @@ def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimiz
 
 def _discriminator(config: Config, channels: int, policy: str, name: str) -> keras.Model:
     size, model = config.data.image_size, config.model
-    return for_training(
-        PatchDiscriminator(
-            (size, size, channels),
-            model.discriminator_filters,
-            model.normalization,
-            model.scales,
-            dtype=policy,
-            name=name,
-        )
+    discriminator = PatchDiscriminator(
+        (size, size, channels), model.discriminator_filters, model.normalization, model.scales, dtype=policy, name=name
     )
+    return _for_training(discriminator, policy)
+
+
+def _for_training(network: keras.Model, policy: str) -> keras.Model:
+    """The faster copy, but in float32: there what one device and several train should differ by rounding only.
+
+    The rounding of the copy's convolutions depends on how many images a device has, and small networks magnify it.
+    """
+    return network if policy == "float32" else for_training(network)
 
 
 def _features(config: Config, policy: str) -> keras.Model:

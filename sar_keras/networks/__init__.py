@@ -32,7 +32,7 @@ def any_size(model: keras.Model) -> keras.Model:
 def for_training(model: keras.Model) -> keras.Model:
     """A copy, of the same weights in the same order, that computes the same in fewer operations, for training.
 
-    Batch normalisation is one operation, and a resize convolution works on the smaller image. What is saved should be a
+    A resize convolution works on the smaller image, and batch normalisation is one operation. What is saved should be a
     network of stock layers: copy the weights back with `get_weights` and `set_weights`.
     """
     resizes = _resize_convolutions(model)

@@ -9,7 +9,7 @@ from sar_keras import compat, systems
 from sar_keras.config import load_config
 from sar_keras.networks import any_size, for_inference, for_training
 from sar_keras.networks.epcgan import EPCGenerator
-from sar_keras.networks.fast import ResizeConvolution
+from sar_keras.networks.fast import FusedBatchNormalization, ResizeConvolution
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.resnet import ResNetGenerator
 from sar_keras.networks.unet import UNetGenerator
@@ -34,7 +34,7 @@ def filled(network, random):
         lambda: PatchDiscriminator((64, 64, 1), 4, scales=2),
     ],
 )
-def test_for_training_computes_the_same_with_the_same_gradients_and_statistics(build, random):
+def test_for_training_computes_the_same_with_the_same_gradients(build, random):
     stock = filled(build(), random)
     fast = for_training(stock)
     sar = tf.constant(random.uniform(-1, 1, (3, 64, 64, 1)), tf.float32)
@@ -51,6 +51,24 @@ def test_for_training_computes_the_same_with_the_same_gradients_and_statistics(b
     # And with what it has learnt of statistics, at inference.
     for one, other in zip(*(tf.nest.flatten(n(sar, training=False)) for n in (stock, fast)), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 2, 16), (3, 32, 32, 4)])
+def test_fused_batch_normalisation_has_the_same_values_gradients_and_statistics(shape, random):
+    images, upstream = (tf.constant(random.normal(mean, 1, shape), tf.float32) for mean in (0.5, 0))
+    results = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(momentum=0.9, epsilon=1e-5)
+        layer.build(shape)
+        layer.set_weights([np.linspace(low, low + 1, shape[-1]) for low in (0.5, -1, 0, 1)])
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            loss = tf.reduce_sum(layer(images, training=True) * upstream)
+        gradients = tape.gradient(loss, [images, *layer.trainable_variables])
+        layer.trainable = False  # Frozen, it neither learns nor uses the batch's statistics.
+        results.append([*gradients, *layer.get_weights(), layer(images, training=True), *layer.get_weights()])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
 
 
 def test_a_resize_convolution_is_one_on_the_enlarged_image(random):
@@ -99,7 +117,7 @@ def test_what_is_enlarged_last_stays_so(random):
 
 def test_fit_trains_the_faster_copies():
     config = load_config("quick", ["model.filters=2", "model.discriminator_filters=2", "data.image_size=64"])
-    model = systems.build_model(config, "float32")
+    model = systems.build_model(config, "mixed_bfloat16")
     kinds = {type(layer).__name__ for layer in model.generator.layers}
     assert "ResizeConvolution" in kinds and "UpSampling2D" not in kinds
     if not compat.KERAS_2:
