@@ -52,7 +52,8 @@ def reflect(x, edge: int):
 class FusedAdam(keras.optimizers.Adam):
     """Keras 3's Adam with TensorFlow's operation for the update: one pass over each weight, not a dozen.
 
-    Not under a strategy, whose variables are several each. Keras 3 keeps its moments to itself: https://github.com/keras-team/keras/blob/master/keras/src/optimizers/adam.py
+    Not under a strategy, whose variables are several each. Keras 3 keeps its moments to itself:
+    https://github.com/keras-team/keras/blob/master/keras/src/optimizers/adam.py
     """
 
     def update_step(self, gradient, variable, learning_rate):

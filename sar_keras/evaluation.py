@@ -47,7 +47,7 @@ def evaluate(
     """Score a model beside the mean colour of the training split and the SAR image copied to RGB.
 
     Args:
-        model: A run directory, a `.keras` file in one, or any `.keras` file together with `data`.
+        model: A run directory, a `.keras` file in one, or together with `data` any `.keras` file or "demo".
         data: Pairs to use instead of the run's own. Where they are those of the run, its split is kept; others are
             split by scene.
         split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".

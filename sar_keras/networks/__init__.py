@@ -108,17 +108,16 @@ def _readers(model: keras.Model) -> dict[int, list[keras.layers.Layer]]:
 
 def _resize_convolutions(model: keras.Model) -> dict[str, str]:
     """Names of the 3 x 3 convolutions that alone read an image enlarged by nearest neighbours, with that layer's."""
-    readers, found = _readers(model), {}
+    readers, outputs, found = _readers(model), {id(output) for output in model.outputs}, {}
+    wanted = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "dilation_rate": (1, 1), "groups": 1}
     for layer in model.layers:
-        if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest" and layer.size == (2, 2):
-            convolution = readers[id(layer.output)][0] if len(readers[id(layer.output)]) == 1 else None
-            wanted = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "dilation_rate": (1, 1), "groups": 1}
-            if (
-                type(convolution) is keras.layers.Conv2D
-                and not any(layer.output is output for output in model.outputs)
-                and all(getattr(convolution, name) == value for name, value in wanted.items())
-            ):
-                found[convolution.name] = layer.name
+        if not isinstance(layer, keras.layers.UpSampling2D) or layer.interpolation != "nearest" or layer.size != (2, 2):
+            continue
+        reading = readers[id(layer.output)]
+        if [type(reader) for reader in reading] != [keras.layers.Conv2D] or id(layer.output) in outputs:
+            continue
+        if all(getattr(reading[0], name) == value for name, value in wanted.items()):
+            found[reading[0].name] = layer.name
     return found
 
 
