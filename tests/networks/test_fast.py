@@ -53,6 +53,7 @@ def test_for_training_computes_the_same_with_the_same_gradients(build, random):
         np.testing.assert_allclose(other, one, atol=1e-4)
 
 
+@pytest.mark.skipif(compat.KERAS_2, reason="Keras 2 fuses by itself, and keeps n / (n - 1) of the variance")
 @pytest.mark.parametrize("shape", [(6, 2, 2, 16), (3, 32, 32, 4)])
 def test_fused_batch_normalisation_has_the_same_values_gradients_and_statistics(shape, random):
     images, upstream = (tf.constant(random.normal(mean, 1, shape), tf.float32) for mean in (0.5, 0))
