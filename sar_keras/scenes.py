@@ -25,6 +25,7 @@ from rasterio.windows import Window
 import sar_keras
 from sar_keras import rasters
 from sar_keras.confidence import with_uncertainty
+from sar_keras.engine import check_engine, on_openvino
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
@@ -62,6 +63,7 @@ def colorize_scene(
     overlap: int | None = None,
     batch: int = 1,
     precision: str = "float32",
+    engine: str = "tensorflow",
     confidence: bool = False,
     preview: str | os.PathLike | None = None,
     resume: bool = False,
@@ -87,6 +89,7 @@ def colorize_scene(
             None: 128, where the tile allows it.
         batch: Windows a call of the network.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
+        engine: "tensorflow", or "openvino", which is faster on CPUs; it is the extra `openvino`.
         confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
             error on a scale of 0..1, see `sar_keras.confidence`. One uint8 band; its scale, 0.5 / 255, is in the file.
         preview: A PNG of SAR, colours and, with `confidence`, the expected error (black: none).
@@ -110,6 +113,7 @@ def colorize_scene(
     tile = max(TILE // patch, 1) * patch if tile is None else tile
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     _check_options(tile, overlap, batch, patch, precision, limits, destination, preview)
+    check_engine(engine)
     scale = getattr(model, "sar_scale", Scale())
     with rasters.SarScene(source, model.input_shape[-1], scale, band, units, limits) as scene:
         outputs = {"colours": destination}
@@ -117,7 +121,7 @@ def colorize_scene(
             outputs["confidence"] = destination.with_name(f"{destination.stem}_confidence.tif")
         _check_not_an_input(scene, [*outputs.values(), *([Path(preview)] if preview else [])])
         area = _area(scene, window)
-        tags, key = _provenance(model, scene, [tile, overlap, precision, confidence, *area.flatten()])
+        tags, key = _provenance(model, scene, [tile, overlap, precision, engine, confidence, *area.flatten()])
         log(scene.decision)
         partial = Unfinished(destination, outputs, key)
         if resume and partial.is_finished():
@@ -125,7 +129,7 @@ def colorize_scene(
             log(f"{destination}: is there already")
         else:
             rows = _tile_rows(area, tile, overlap, patch)
-            network = _network(model, precision, confidence)
+            network = _network(model, precision, confidence, engine)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
                 _run(network, scene, area, rows, overlap, batch, partial, progress)
@@ -259,7 +263,7 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
 
 
 @functools.lru_cache(maxsize=2)
-def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
+def _network(model: keras.Model, precision: str, confidence: bool, engine: str = "tensorflow") -> Callable:
     """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, as the outputs hold them.
 
     (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
@@ -270,7 +274,7 @@ def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
             "differ in brightness; larger ones (--tile) differ less",
             stacklevel=3,
         )
-    computing = for_inference(model, precision)
+    computing = for_inference(model, "float32" if engine == "openvino" else precision)
     computing.expected_error = getattr(model, "expected_error", None)
     inner = with_uncertainty(computing) if confidence else any_size(computing)
 
@@ -282,8 +286,10 @@ def _network(model: keras.Model, precision: str, confidence: bool) -> Callable:
             levels = tf.concat([levels, uncertainty / UNCERTAINTY_STEP], -1)
         return tf.clip_by_value(levels, 0.0, 255.0)
 
+    if engine == "openvino":
+        return on_openvino(run, precision)
     run.inner = inner  # Keeps the layers alive, which a tf.function does not.
-    return run
+    return lambda sar: run(sar).numpy()
 
 
 def tile_positions(length: int, tile: int, overlap: int, patch: int) -> list[tuple[int, int]]:
@@ -362,7 +368,7 @@ def _run(network, scene, area: Window, rows: list[list[_Tile]], overlap: int, ba
         chosen = [index for index, (_, _, valid) in enumerate(windows) if valid.any()]
         if not chosen:
             return windows, {}
-        values = network(np.stack([windows[index][1] for index in chosen])).numpy()
+        values = network(np.stack([windows[index][1] for index in chosen]))
         return windows, dict(zip(chosen, values, strict=True))
 
     def write(computed):

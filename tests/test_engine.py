@@ -1,0 +1,66 @@
+"""OpenVINO against TensorFlow, on images and on scenes."""
+
+import numpy as np
+import pytest
+import rasterio
+
+import sar_keras
+from sar_keras.errors import DataError
+from sar_keras.networks.unet import UNetGenerator
+
+
+@pytest.fixture(scope="module")
+def model():
+    """With weights that give every pixel a colour of its own."""
+    generator, random = UNetGenerator((64, 64, 1), 4), np.random.default_rng(0)
+    for weight in generator.weights:
+        one = len(weight.shape) == 1
+        weight.assign(random.uniform(0.5, 1.5, weight.shape) if one else random.normal(0, 0.1, weight.shape))
+    return generator
+
+
+@pytest.fixture
+def scene(tmp_path, random):
+    path = tmp_path / "scene.tif"
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5000000)}
+    with rasterio.open(path, "w", "GTiff", 150, 90, 1, dtype="uint8", **place) as file:
+        file.write(random.integers(1, 256, (1, 90, 150), np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float32", 1), ("bfloat16", 24)])
+def test_images(model, random, precision, most):
+    pytest.importorskip("openvino")
+    for shape in ((64, 64), (70, 130), (1, 1), (70, 130)):
+        image = random.integers(0, 256, shape, np.uint8)
+        theirs = sar_keras.colorize(model, image)
+        ours = sar_keras.colorize(model, image, precision=precision, engine="openvino")
+        assert ours.shape == theirs.shape and ours.dtype == np.uint8
+        assert theirs.std() > 10 or shape == (1, 1)
+        assert np.abs(ours.astype(int) - theirs).max() <= most
+
+
+def test_scenes(model, scene, tmp_path):
+    pytest.importorskip("openvino")
+    images = []
+    for engine in ("tensorflow", "openvino"):
+        path = sar_keras.colorize_scene(model, scene, tmp_path / f"{engine}.tif", engine=engine, tile=64, overlap=16)
+        with rasterio.open(path) as file:
+            images.append(file.read().astype(int))
+    assert np.abs(images[0] - images[1]).max() <= 1
+
+
+def test_the_command(command, tiny_run, save_png, random, scene, tmp_path):
+    pytest.importorskip("openvino")
+    image = save_png(tmp_path / "image.png", random.integers(0, 256, (64, 64), np.uint8))
+    for source, output in ((image, tmp_path / "colour.png"), (scene, tmp_path / "colour.tif")):
+        code, _, err = command("colorize", tiny_run, source, "-o", output, "--engine", "openvino")
+        assert code == 0 and output.is_file(), err
+
+
+def test_an_engine_that_is_not_there(model, monkeypatch):
+    with pytest.raises(DataError, match="one of tensorflow, openvino"):
+        sar_keras.colorize(model, np.zeros((64, 64), np.uint8), engine="tensorrt")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install \"sar-keras\[openvino\]\""):
+        sar_keras.colorize(model, np.zeros((64, 64), np.uint8), engine="openvino")
