@@ -31,8 +31,9 @@ def our_batches(folder: Path, where: str, batch: int):
     import dataclasses
 
     import sar_keras  # noqa: F401
+    from sar_keras.data.loading import load
     from sar_keras.data.pairs import find_pairs
-    from sar_keras.data.pipeline import load, training_dataset
+    from sar_keras.data.pipeline import training_dataset
 
     images = load(find_pairs(folder).pairs, SIZE)
     if where == "files":

@@ -19,7 +19,7 @@ from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.compat import untracked_seeds
 from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, load_config
-from sar_keras.data import pipeline, synthetic
+from sar_keras.data import loading, pipeline, synthetic
 from sar_keras.data.pairs import Pair, evenly, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.distribution import (
@@ -145,7 +145,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         if chief:
             remove_leftovers(run)
     pairs = _pairs(config, run, resume, strategy)
-    images = pipeline.load(
+    images = loading.load(
         pairs,
         config.data.image_size,
         config.model.channels,
