@@ -65,6 +65,11 @@ class Images:
             optical, self.optical_scale.units
         )
 
+    @property
+    def scales(self) -> tuple[Scale, Scale]:
+        """Of the SAR and the optical images."""
+        return self.sar_scale, self.optical_scale
+
     def scaled_as(self, generator) -> "Images":
         """The same images with the scales that a model from `load_model` was trained with, as far as it knows them."""
         optical_scale = generator.optical_scale or self.optical_scale
