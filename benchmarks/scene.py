@@ -116,7 +116,8 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
 def measure(arguments) -> dict:
     """One case; run in a process of its own."""
     import sar_keras
-    from sar_keras import rasters, scenes
+    from sar_keras import rasters
+    from sar_keras.tiles import tile_positions
 
     model, scene = load(arguments.model), arguments.scene
     options = {"precision": arguments.precision, "tile": arguments.tile, "overlap": arguments.overlap}
@@ -126,7 +127,7 @@ def measure(arguments) -> dict:
             height, width = file.shape
         idle = peak()
         patch = model.input_shape[1]
-        positions = [scenes.tile_positions(size, arguments.tile, arguments.overlap, patch) for size in (height, width)]
+        positions = [tile_positions(size, arguments.tile, arguments.overlap, patch) for size in (height, width)]
         # The first window of each shape is slower: oneDNN prepares for it.
         network_seconds(model, arguments.precision, [sorted(set(spans[-2:])) for spans in positions])
         totals, networks = [], []
