@@ -16,7 +16,6 @@ sums of colours and weights in numpy, and a GeoTIFF written at once.
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -27,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from common import circumstances
 from rasterio.windows import Window
-from train_step import processor
 
 HEADER = "| way | precision | MPix | total s | network s | rest | COG s | MPix/s | peak MB |\n" + "|---" * 9 + "|"
 
@@ -206,7 +205,7 @@ def main() -> None:
         return
 
     name = arguments.model or "the paper's U-Net, random weights"
-    print(f"{processor()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    print(circumstances())
     print(f"{name}; windows of {arguments.tile} pixels, overlap {arguments.overlap}\n")
     with tempfile.TemporaryDirectory() as folder:
         trained = arguments.model is not None

@@ -12,17 +12,16 @@ The peer must print one JSON line with `images_per_s` and take `{train|infer} --
 """
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from common import circumstances, median_seconds
 
 DEFAULT_PEER = Path(__file__).parents[2] / "shared" / "peers" / "torch_pix2pix.py"
 # preset, kind, batch, reduced precision
@@ -36,18 +35,6 @@ CASES = [
     ("fast", "infer", 1, True),
     ("fast", "infer", 8, True),
 ]
-
-
-def median_rate(step, batch: int, steps: int) -> float:
-    """Images a second."""
-    for _ in range(2):
-        step()
-    seconds = []
-    for _ in range(steps):
-        started = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - started)
-    return batch / statistics.median(seconds)
 
 
 def random_images(batch: int, channels: int):
@@ -69,14 +56,14 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int) -> f
     if kind == "train":
         model = systems.build_model(config, "mixed_bfloat16" if low else "float32")
         optical = random_images(batch, 3)
-        return median_rate(lambda: model.train_on_batch(sar, optical), batch, steps)
+        return batch / median_seconds(lambda: model.train_on_batch(sar, optical), steps)
     generator, precision = systems.build_generator(config), "bfloat16" if low else "float32"
     if batch == 1:
         colorize = inference.colorizer(generator, precision)
-        return median_rate(lambda: colorize(sar[0]).numpy(), batch, steps)
+        return batch / median_seconds(lambda: colorize(sar[0]).numpy(), steps)
     network = networks.any_size(networks.for_inference(generator, precision))
     forward = tf.function(lambda images: network(images, training=False))
-    return median_rate(lambda: forward(sar).numpy(), batch, steps)
+    return batch / median_seconds(lambda: forward(sar).numpy(), steps)
 
 
 def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) -> float:
@@ -95,7 +82,7 @@ def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) 
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if low else "f32"}
     request = openvino.Core().compile_model(network, "CPU", hints).create_infer_request()
     sar = random_images(batch, 1)
-    return median_rate(lambda: request.infer({0: sar}), batch, steps)
+    return batch / median_seconds(lambda: request.infer({0: sar}), steps)
 
 
 def in_a_process(command: list) -> tuple[float, float]:
@@ -135,15 +122,7 @@ def main() -> None:
         print(json.dumps({"images_per_s": measure(preset, kind, int(batch), low == "True", arguments.steps)}))
         return
 
-    from sar_keras.comparison import processor
-
-    versions = [
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("tensorflow", "torch", "openvino")
-        if importlib.util.find_spec(name)
-    ]
-    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}, {', '.join(versions)}"
-    print(f"{machine}, {time.strftime('%Y-%m-%d')}; images/s, peak MB\n")
+    print(f"{circumstances('tensorflow', 'torch', 'openvino')}; images/s, peak MB\n")
     print("| network | work | batch | precision | sar_keras | PyTorch | OpenVINO |\n|---|---|---|---|---|---|---|")
     for case in CASES:
         sides = commands(*case, arguments)
