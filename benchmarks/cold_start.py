@@ -7,14 +7,14 @@ weights are does not matter here, only what the file holds. The image is a PNG o
 """
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from common import circumstances
 
 QUICK = ["fit", "quick", "--set", "data.limit=24", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=2"]
 
@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
 
-    from sar_keras.comparison import processor
     from sar_keras.data.synthetic import write_pairs
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -48,8 +47,7 @@ def main() -> None:
             run(*QUICK, "--out", model)
         commands = {"--help": ["--help"], "colorize": ["colorize", model, image, "-o", folder / "colour.png"]}
         found = {name: [run(*command) for _ in range(arguments.runs + 1)][1:] for name, command in commands.items()}
-    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
-    print(f"{machine}, {time.strftime('%Y-%m-%d')}, median of {arguments.runs}\n")
+    print(f"{circumstances()}, median of {arguments.runs}\n")
     print("| `sar-keras` | seconds |\n|---|---|")
     for name, seconds in found.items():
         print(f"| {name} | {statistics.median(seconds):.2f} |")

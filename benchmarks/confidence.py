@@ -62,11 +62,11 @@ def outputs_on(run: Path, model, split: str, passes: int) -> dict[str, np.ndarra
     """SAR (N, H, W, c), colour (N, H, W, 3), and (N, H, W): error, spread over turns and over dropout."""
     import tensorflow as tf
 
-    from sar_keras.data import pipeline
+    from sar_keras.data import loading, pipeline
     from sar_keras.terminal import progress_bar
 
     pairs = split_pairs_of(run, split)
-    images = pipeline.load(pairs, model.input_shape[1], model.input_shape[-1])
+    images = loading.load(pairs, model.input_shape[1], model.input_shape[-1])
     images = images.scaled_as(model)
     dropout_model = with_dropout(model)
     plain, dropout = tf.function(model), tf.function(dropout_model)

@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common import circumstances
 from PIL import Image
 
 SIZE = 256
@@ -31,8 +31,9 @@ def our_batches(folder: Path, where: str, batch: int):
     import dataclasses
 
     import sar_keras  # noqa: F401
+    from sar_keras.data.loading import load
     from sar_keras.data.pairs import find_pairs
-    from sar_keras.data.pipeline import load, training_dataset
+    from sar_keras.data.pipeline import training_dataset
 
     images = load(find_pairs(folder).pairs, SIZE)
     if where == "files":
@@ -107,7 +108,6 @@ def main() -> None:
         os._exit(0)  # without waiting for workers that still read ahead
 
     import sar_keras  # noqa: F401
-    from sar_keras.comparison import processor
     from sar_keras.data.synthetic import write_pairs
 
     sides = ["ours"] + (["torch"] if importlib.util.find_spec("torch") else [])
@@ -123,8 +123,7 @@ def main() -> None:
                 if result.returncode:
                     sys.exit(result.stderr)
                 rates.append(json.loads(result.stdout.splitlines()[-1]))
-    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
-    print(f"{machine}, {time.strftime('%Y-%m-%d')}, pairs/s, median of {arguments.runs}\n")
+    print(f"{circumstances()}, pairs/s, median of {arguments.runs}\n")
     print("| from | batch | sar_keras | PyTorch, 2 workers | ratio |\n|---|---|---|---|---|")
     for where in ("files", "memory"):
         ours = statistics.median(found["ours", where])

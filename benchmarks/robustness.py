@@ -35,7 +35,7 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     import tensorflow as tf
 
     from sar_keras import losses, metrics
-    from sar_keras.data import pipeline
+    from sar_keras.data import loading, pipeline
     from sar_keras.data.splits import split_pairs
     from sar_keras.evaluation import run_pairs
     from sar_keras.sar import add_speckle
@@ -43,7 +43,7 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     config = load_config(run / "config.yaml")
     pairs = split_pairs(run_pairs(run, config.data), str(run / "split.csv"))
     pairs = [pair for pair in pairs if pair.split == split]
-    images = pipeline.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
+    images = loading.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
     images = images.scaled_as(generator)
     features = sar_keras.VGG16Features()
     found = {"as it is": [], "4 looks": [], "2 looks": [], "1 look": []}

@@ -8,15 +8,12 @@ each graph as TensorFlow runs it (what no output needs is left out), and divides
 
 import collections
 import glob
-import os
-import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 
 import click
 import numpy as np
+from common import circumstances, median_seconds
 
 import sar_keras
 from sar_keras.config import load_config
@@ -25,7 +22,6 @@ sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
 import tensorflow as tf  # noqa: E402
 
 from sar_keras import systems  # noqa: E402
-from sar_keras.comparison import processor  # noqa: E402
 from sar_keras.distribution import dtype_policy_for  # noqa: E402
 from sar_keras.networks import any_size, for_inference  # noqa: E402
 
@@ -43,8 +39,7 @@ KINDS = {
 @click.command()
 @click.option("--steps", default=5, show_default=True)
 def main(steps: int) -> None:
-    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}"
-    print(f"{machine}, TensorFlow {tf.__version__}, {time.strftime('%F')}\n")
+    print(circumstances("tensorflow"), end="\n\n")
     peaks = {precision: matrix_rate(precision) for precision in PRECISIONS}
     for precision, rate in peaks.items():
         print(f"matrix products, {precision}: {rate:.0f} GFLOP/s")
@@ -55,7 +50,7 @@ def main(steps: int) -> None:
     for name, precision, batch, build in works():
         function, arguments = build(precision, batch)
         operations = gflop(function, arguments) / batch
-        seconds = median_seconds(lambda run=function, given=arguments: run(*given), steps)
+        seconds = waited_for(lambda run=function, given=arguments: run(*given), steps)
         rate = operations * batch / seconds
         share = rate / peaks[precision]
         print(
@@ -112,29 +107,23 @@ def _images(batch: int, *channels: int) -> list[tf.Tensor]:
     return [tf.constant(random.uniform(-1, 1, (batch, 256, 256, count)), tf.float32) for count in channels]
 
 
-def median_seconds(run: Callable, steps: int) -> float:
-    for _ in range(2):
-        run()
-    seconds = []
-    for _ in range(steps):
-        started = time.perf_counter()
-        tf.nest.flatten(run())[0].numpy()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+def waited_for(run: Callable, steps: int) -> float:
+    """Median seconds of a call until its first result is in memory."""
+    return median_seconds(lambda: tf.nest.flatten(run())[0].numpy(), steps)
 
 
 def matrix_rate(precision: str, size: int = 4096) -> float:
     """GFLOP/s of a matrix product, the best of several."""
     a, b = (tf.cast(tf.random.normal((size, size)), precision) for _ in range(2))
     product = tf.function(lambda: tf.matmul(a, b)[0, 0])
-    return max(2 * size**3 / median_seconds(product, 1) / 1e9 for _ in range(8))
+    return max(2 * size**3 / waited_for(product, 1) / 1e9 for _ in range(8))
 
 
 def bandwidth(size: int = 2**26) -> float:
     """GB/s of a sum of two arrays much larger than the caches: two reads and a write."""
     a, b = (tf.random.normal((size,)) for _ in range(2))
     add = tf.function(lambda: a + b)
-    return max(3 * 4 * size / median_seconds(add, 1) / 1e9 for _ in range(8))
+    return max(3 * 4 * size / waited_for(add, 1) / 1e9 for _ in range(8))
 
 
 def gflop(function, arguments: list[tf.Tensor]) -> float:

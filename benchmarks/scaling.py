@@ -23,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from common import circumstances
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import agreement
@@ -149,9 +150,7 @@ def main() -> None:
         name, *numbers = arguments.measure
         return measure(name, *map(int, numbers), arguments.filters, arguments.steps)
 
-    from sar_keras.comparison import processor
-
-    print(f"{processor()}, {time.strftime('%Y-%m-%d')}\n")
+    print(circumstances(), end="\n\n")
     if arguments.only != "agreement":
         growth(arguments)
     if arguments.only != "growth":

@@ -16,7 +16,6 @@ sums of colours and weights in numpy, and a GeoTIFF written at once.
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -27,8 +26,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from common import circumstances
 from rasterio.windows import Window
-from train_step import processor
 
 HEADER = "| way | precision | MPix | total s | network s | rest | COG s | MPix/s | peak MB |\n" + "|---" * 9 + "|"
 
@@ -116,7 +115,8 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
 def measure(arguments) -> dict:
     """One case; run in a process of its own."""
     import sar_keras
-    from sar_keras import rasters, scenes
+    from sar_keras import rasters
+    from sar_keras.tiles import tile_positions
 
     model, scene = load(arguments.model), arguments.scene
     options = {"precision": arguments.precision, "tile": arguments.tile, "overlap": arguments.overlap}
@@ -126,7 +126,7 @@ def measure(arguments) -> dict:
             height, width = file.shape
         idle = peak()
         patch = model.input_shape[1]
-        positions = [scenes.tile_positions(size, arguments.tile, arguments.overlap, patch) for size in (height, width)]
+        positions = [tile_positions(size, arguments.tile, arguments.overlap, patch) for size in (height, width)]
         # The first window of each shape is slower: oneDNN prepares for it.
         network_seconds(model, arguments.precision, [sorted(set(spans[-2:])) for spans in positions])
         totals, networks = [], []
@@ -205,7 +205,7 @@ def main() -> None:
         return
 
     name = arguments.model or "the paper's U-Net, random weights"
-    print(f"{processor()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    print(circumstances())
     print(f"{name}; windows of {arguments.tile} pixels, overlap {arguments.overlap}\n")
     with tempfile.TemporaryDirectory() as folder:
         trained = arguments.model is not None

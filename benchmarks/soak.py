@@ -11,7 +11,6 @@ Everything runs through the command line, in processes of their own, on networks
 import argparse
 import contextlib
 import csv
-import datetime
 import json
 import os
 import random
@@ -27,6 +26,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from common import circumstances
 
 SIZE = 64
 TINY = [
@@ -60,16 +61,12 @@ def main() -> None:
     if arguments.verb == "fuzz-worker":
         work_on(arguments.job)
         return
-    from sar_keras.comparison import processor
 
     random.seed(arguments.seed)
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        print(
-            f"{os.cpu_count()} x {processor()}, {datetime.date.today()}, {arguments.verb}, seed {arguments.seed}",
-            flush=True,
-        )
+        print(f"{circumstances()}, {arguments.verb}, seed {arguments.seed}", flush=True)
         if arguments.verb == "kills":
             disturb(work, arguments.epochs, ["kill", "kill in a write"], number=arguments.number)
         elif arguments.verb == "faults":

@@ -12,17 +12,16 @@ The peer must print one JSON line with `images_per_s` and take `{train|infer} --
 """
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from common import circumstances, median_seconds
 
 DEFAULT_PEER = Path(__file__).parents[2] / "shared" / "peers" / "torch_pix2pix.py"
 # preset, kind, batch, reduced precision
@@ -36,18 +35,6 @@ CASES = [
     ("fast", "infer", 1, True),
     ("fast", "infer", 8, True),
 ]
-
-
-def median_rate(step, batch: int, steps: int) -> float:
-    """Images a second."""
-    for _ in range(2):
-        step()
-    seconds = []
-    for _ in range(steps):
-        started = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - started)
-    return batch / statistics.median(seconds)
 
 
 def random_images(batch: int, channels: int):
@@ -67,13 +54,13 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
     if kind == "train":
         model = systems.build_model(config, "mixed_bfloat16" if low else "float32")
         optical = random_images(batch, 3)
-        return median_rate(lambda: model.train_on_batch(sar, optical), batch, steps)
+        return batch / median_seconds(lambda: model.train_on_batch(sar, optical), steps)
     generator, precision = systems.build_generator(config), "bfloat16" if low else "float32"
     if batch == 1:
         levels = ((sar[0] + 1) * 127.5).astype("uint8")
-        return median_rate(lambda: inference.colorize(generator, levels, "uint8", precision, engine), batch, steps)
+        return 1 / median_seconds(lambda: inference.colorize(generator, levels, "uint8", precision, engine), steps)
     network = scenes._network(generator, precision, False, engine)
-    return median_rate(lambda: network(sar), batch, steps)
+    return batch / median_seconds(lambda: network(sar), steps)
 
 
 def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) -> float:
@@ -92,7 +79,7 @@ def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) 
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if low else "f32"}
     request = openvino.Core().compile_model(network, "CPU", hints).create_infer_request()
     sar = random_images(batch, 1)
-    return median_rate(lambda: request.infer({0: sar}), batch, steps)
+    return batch / median_seconds(lambda: request.infer({0: sar}), steps)
 
 
 def in_a_process(command: list) -> tuple[float, float]:
@@ -137,15 +124,7 @@ def main() -> None:
         print(json.dumps({"images_per_s": rate}))
         return
 
-    from sar_keras.comparison import processor
-
-    versions = [
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("tensorflow", "torch", "openvino")
-        if importlib.util.find_spec(name)
-    ]
-    machine = f"{os.cpu_count()} x {processor()}, Python {platform.python_version()}, {', '.join(versions)}"
-    print(f"{machine}, {time.strftime('%Y-%m-%d')}; images/s, peak MB\n")
+    print(f"{circumstances('tensorflow', 'torch', 'openvino')}; images/s, peak MB\n")
     columns = ("sar_keras", "with --engine openvino", "PyTorch", "OpenVINO")
     print(f"| network | work | batch | precision | {' | '.join(columns)} |\n" + "|---" * 8 + "|")
     for case in CASES:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import sar_keras
 from sar_keras.config import Config, keys, load_config, override
-from sar_keras.data import pipeline
+from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import evenly
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.distribution import describe, dtype_policy_for, strategy_for
@@ -236,7 +236,7 @@ def _draw_patches(path: Path, runs: list[Path]) -> None:
     config = load_config(runs[0] / "config.yaml")
     pairs = split_pairs(run_pairs(path.parent, config.data), config.data.split)
     chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
-    images = pipeline.load(chosen, config.data.image_size, config.model.channels, config.data.resize)
+    images = loading.load(chosen, config.data.image_size, config.model.channels, config.data.resize)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
     columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}
     for run in runs:

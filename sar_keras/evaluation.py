@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sar_keras import metrics
 from sar_keras.config import DataConfig, load_config
-from sar_keras.data import pipeline
+from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.splits import split_pairs
 from sar_keras.errors import DataError, ModelError
@@ -186,12 +186,12 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
     return split_pairs(pairs)
 
 
-def _load(pairs: list[Pair], generator: keras.Model, config) -> pipeline.Images:
+def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     if not pairs:
         raise DataError("the split leaves no training images, whose mean colour is the baseline")
     _, size, _, channels = generator.input_shape
     resize = bool(config and config.data.resize)
-    images = pipeline.load(pairs, size, channels, resize, progress_bar("reading", "pair", len(pairs)))
+    images = loading.load(pairs, size, channels, resize, progress_bar("reading", "pair", len(pairs)))
     return images.scaled_as(generator)
 
 

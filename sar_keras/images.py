@@ -1,6 +1,9 @@
 """Image files: reading them as they are, writing RGB, and the grids that people look at."""
 
+import contextlib
 import os
+import struct
+import sys
 import warnings
 from pathlib import Path
 
@@ -18,6 +21,9 @@ from sar_keras.files import atomic
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+# Bit depth and colour type, https://www.w3.org/TR/png/#11IHDR, of PNGs of 8 bits, grey and RGB; to their bands.
+_PLAIN = {b"\x08\x00": 1, b"\x08\x02": 3}
 
 MAX_PIXELS = "SAR_KERAS_MAX_PIXELS"  # the environment variable that raises, or lowers, `max_pixels`
 
@@ -81,7 +87,7 @@ def read_image(path: str | os.PathLike, count: int, window: Window | None = None
         # Pillow has no TIFF of several 16-bit or float bands; GDAL reads a truncated PNG without complaint.
         if window or path.suffix.lower() in (".tif", ".tiff"):
             return _read_with_gdal(path, count, "GTiff", window)
-        return _read_with_pillow(path, count)
+        return _read_png_or_jpeg(path, count)
     except (PermissionError, DataError, ConfigError):
         raise
     except Exception as error:  # decoders raise whatever comes to their mind
@@ -109,6 +115,23 @@ def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None =
     return image
 
 
+def _read_png_or_jpeg(path: Path, count: int) -> np.ndarray:
+    with path.open("rb") as file:
+        header = file.read(26)
+    depth_and_colour = header[24:] if header.startswith(b"\x89PNG") else b""
+    # TensorFlow takes less time for an image than Pillow, but seconds to load.
+    if depth_and_colour in _PLAIN and (tf := sys.modules.get("tensorflow")):
+        refuse_bomb(path, *struct.unpack(">II", header[16:24]))
+        # Of a broken file Pillow says what is wrong.
+        with contextlib.suppress(tf.errors.InvalidArgumentError):
+            return tf.io.decode_png(path.read_bytes(), _PLAIN[depth_and_colour]).numpy()[..., :count]
+    image = _read_with_pillow(path, count)
+    # Pillow has found that all of it is there, but keeps 16 bits of plain grey only.
+    if depth_and_colour[:1] == b"\x10" and depth_and_colour != b"\x10\x00":
+        return _read_with_gdal(path, count, "PNG")
+    return image
+
+
 def _read_with_pillow(path: Path, count: int) -> np.ndarray:
     limit = max_pixels()
     try:
@@ -117,13 +140,7 @@ def _read_with_pillow(path: Path, count: int) -> np.ndarray:
         raise DataError(f"{path}: claims more than {limit} pixels; if you trust it, raise {MAX_PIXELS}") from error
     with image:
         refuse_bomb(path, *image.size)
-        array = image_array(image)[..., :count]
-    with path.open("rb") as file:
-        header = file.read(26)
-    # Bit depth and colour type, https://www.w3.org/TR/png/#11IHDR. Pillow keeps 16 bits of plain grey only.
-    if header.startswith(b"\x89PNG") and header[24] == 16 and header[25] != 0:
-        return _read_with_gdal(path, count, "PNG")
-    return array
+        return image_array(image)[..., :count]
 
 
 def image_array(image: Image.Image) -> np.ndarray:

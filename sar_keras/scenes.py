@@ -1,19 +1,12 @@
-"""Whole scenes of any size to georeferenced colours: windows through the network, blended, in flat memory.
-
-Three things happen at a time: a thread reads and scales the next windows, the network works on the present ones, and
-another thread blends and writes the last ones.
-"""
+"""Whole scenes of any size to georeferenced colours."""
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
 import os
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -32,6 +25,7 @@ from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_i
 from sar_keras.inference import PRECISIONS, destinations, do_all, load_model
 from sar_keras.networks import any_size, for_inference
 from sar_keras.sar import Scale
+from sar_keras.tiles import colorize_tiles, tile_rows
 from sar_keras.unfinished import UNCERTAINTY_STEP, Unfinished
 
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
@@ -39,16 +33,6 @@ from sar_keras.unfinished import UNCERTAINTY_STEP, Unfinished
 TILE, OVERLAP = 1024, 128
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 _THUMBNAIL = 1024  # pixels of a preview's longer side
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tile:
-    """A window of the network: where it lies in the output (its first pixels may lie outside), and its size."""
-
-    column: int
-    row: int
-    width: int
-    height: int
 
 
 def colorize_scene(
@@ -128,11 +112,11 @@ def colorize_scene(
             progress(int(area.width * area.height))
             log(f"{destination}: is there already")
         else:
-            rows = _tile_rows(area, tile, overlap, patch)
+            rows = tile_rows(area, tile, overlap, patch)
             network = _network(model, precision, confidence, engine)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
-                _run(network, scene, area, rows, overlap, batch, partial, progress)
+                colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress)
                 if not partial.seen:
                     raise DataError(f"{source}: holds no data in this window: every pixel is nodata")
                 partial.publish()
@@ -290,138 +274,6 @@ def _network(model: keras.Model, precision: str, confidence: bool, engine: str =
         return on_openvino(run, precision)
     run.inner = inner  # Keeps the layers alive, which a tf.function does not.
     return lambda sar: run(sar).numpy()
-
-
-def tile_positions(length: int, tile: int, overlap: int, patch: int) -> list[tuple[int, int]]:
-    """(first pixel, size) of the windows along one side of a scene.
-
-    They begin and end half an overlap outside, where the scene is mirrored, to keep the frame that padded convolutions
-    draw out of the picture. The last is only as large as it must be. What fits into one patch is one, without a margin,
-    as in training.
-    """
-    if length <= patch:
-        return [(0, patch)]
-    margin, start, positions = overlap // 2, -(overlap // 2), []
-    while not positions or sum(positions[-1]) < length + margin:
-        size = min(tile, -(-(length + margin - start) // patch) * patch)
-        positions.append((start, size))
-        start += tile - overlap
-    return positions
-
-
-def _tile_rows(area: Window, tile: int, overlap: int, patch: int) -> list[list[_Tile]]:
-    columns = tile_positions(int(area.width), tile, overlap, patch)
-    rows = tile_positions(int(area.height), tile, overlap, patch)
-    return [[_Tile(column, row, width, height) for column, width in columns] for row, height in rows]
-
-
-class _Blend:
-    """Joins windows, row by row and from left to right, with raised-cosine weights, and keeps the overlaps only.
-
-    The weights of two windows add up to one everywhere, so that nothing needs to be divided in the end.
-    """
-
-    def __init__(self, overlap: int, below: np.ndarray):
-        self.overlap = overlap
-        self.rising = (0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1))).astype("float32")
-        self.right: np.ndarray | None = None  # (height, overlap, bands): what the window on the left gives to the next
-        self.below = below  # (overlap, width, bands): what the rows above give to the next; changed in place
-
-    def add(self, values: np.ndarray, column: int, first_row: bool, last_row: bool, last_column: bool) -> np.ndarray:
-        """Take the next window (h, w, bands), which is changed, and give back its finished part, the upper left.
-
-        `column` counts from the left border of the first window.
-        """
-        shared, rising = self.overlap, self.rising
-        if self.right is not None:
-            values[:, :shared] = values[:, :shared] * rising[:, None] + self.right
-        self.right = None
-        if not last_column:
-            width = values.shape[1] - shared
-            self.right = values[:, width:] * rising[::-1, None]
-            values = values[:, :width]
-        between = self.below[:, column : column + values.shape[1]]
-        if not first_row:
-            values[:shared] = values[:shared] * rising[:, None, None] + between
-        if not last_row:
-            height = values.shape[0] - shared
-            between[:] = values[height:] * rising[::-1, None, None]
-            values = values[:height]
-        return values
-
-
-def _run(network, scene, area: Window, rows: list[list[_Tile]], overlap: int, batch: int, partial, progress):
-    """Bring the rows of windows that are not finished yet through the network and into the partial file."""
-    first, last = rows[0][0], rows[-1][-1]
-    below = partial.below
-    if below is None:
-        below = np.zeros((overlap, last.column + last.width - first.column, partial.bands), "float32")
-    blend = _Blend(overlap, below)
-
-    def read(places):
-        return [
-            (place, *scene.read(area.col_off + place.column, area.row_off + place.row, place.width, place.height))
-            for place in places
-        ]
-
-    def compute(windows):
-        chosen = [index for index, (_, _, valid) in enumerate(windows) if valid.any()]
-        if not chosen:
-            return windows, {}
-        values = network(np.stack([windows[index][1] for index in chosen]))
-        return windows, dict(zip(chosen, values, strict=True))
-
-    def write(computed):
-        windows, values = computed
-        pixels = 0
-        for index, (place, _, valid) in enumerate(windows):
-            ends_row = place.column == last.column
-            new = values.get(index)
-            if new is None:
-                new = np.zeros((place.height, place.width, partial.bands), "float32")
-            rows_at_edge = place.row == first.row, place.row == last.row
-            finished = blend.add(new, place.column - first.column, *rows_at_edge, ends_row)
-            top, left = max(-place.row, 0), max(-place.column, 0)
-            bottom = min(finished.shape[0], int(area.height) - place.row)
-            right = min(finished.shape[1], int(area.width) - place.column)
-            inside = slice(top, bottom), slice(left, right)
-            if valid[inside].any():
-                partial.write(place.column + left, place.row + top, finished[inside], valid[inside])
-            pixels += max(bottom - top, 0) * max(right - left, 0)
-            if ends_row:
-                partial.finish_row(blend.below)
-        return pixels
-
-    if partial.rows:
-        top = rows[partial.rows][0].row if partial.rows < len(rows) else int(area.height)
-        progress(top * int(area.width))
-    groups = [group for row in rows[partial.rows :] for group in _groups(row, batch)]
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        computed = map(compute, _ahead(reader, read, groups))
-        for pixels in _ahead(writer, write, computed):
-            progress(pixels)
-
-
-def _groups(row: list[_Tile], size: int) -> list[list[_Tile]]:
-    """Neighbours of the same shape, at most `size` together: the network takes them at once."""
-    groups: list[list[_Tile]] = []
-    for tile in row:
-        if groups and len(groups[-1]) < size and groups[-1][0].width == tile.width:
-            groups[-1].append(tile)
-        else:
-            groups.append([tile])
-    return groups
-
-
-def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 2) -> Iterator:
-    """`map` in a thread that is at most `depth` items ahead of whoever takes the results."""
-    pending: deque = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > depth:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: dict[str, Path]) -> None:

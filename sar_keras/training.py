@@ -1,7 +1,6 @@
 """From a configuration to a run directory."""
 
 import contextlib
-import dataclasses
 import datetime
 import functools
 import io
@@ -12,18 +11,17 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from sar_keras import callbacks, metrics, saving, systems
+from sar_keras import callbacks, metrics, systems
 from sar_keras.checkpoints import Checkpoints, Position
-from sar_keras.compat import untracked_seeds
 from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, load_config
-from sar_keras.data import pipeline, synthetic
+from sar_keras.data import loading, pipeline, synthetic
 from sar_keras.data.pairs import Pair, evenly, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.distribution import (
-    NOT_FINITE,
     describe,
     dtype_policy_for,
     is_chief,
@@ -34,12 +32,13 @@ from sar_keras.distribution import (
     strategy_for,
     wait_for_all,
 )
-from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged, WorkerLost, is_disk_full
+from sar_keras.errors import ConfigError, DataError, OutputError, WorkerLost, is_disk_full
 from sar_keras.files import remove_leftovers
 from sar_keras.history import plot_history, read_history
 from sar_keras.inference import load_model, save_model
-from sar_keras.models.base import Colorizer
+from sar_keras.phases import Phase, Sitting, build_phases, state_of, train_phase
 from sar_keras.resuming import as_resumed
+from sar_keras.sar import Scale
 from sar_keras.terminal import progress_bar
 
 _SAMPLES = 4  # pairs in a sample grid
@@ -125,70 +124,18 @@ def _resolved(config: Config) -> Config:
 
 def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> Path:
     """Train. Of several processes only the chief prints and writes; all have to do the same otherwise."""
-    train = config.train
+    train, chief = config.train, is_chief(strategy)
     keras.utils.set_random_seed(train.seed)
-    policy, chief = dtype_policy_for(train.precision), is_chief(strategy)
-    if train.batch_size % strategy.num_replicas_in_sync:
-        raise ConfigError(
-            f"train.batch_size: {train.batch_size} cannot be shared equally by {strategy.num_replicas_in_sync} devices"
-            "; make it a multiple, or train.strategy=one"
-        )
-    for which in ("generator", "discriminator", "refinement"):
-        systems.optimizer(config, which)
+    policy = dtype_policy_for(train.precision)
+    _check_batch_and_optimizers(config, strategy)
 
     checkpoints = Checkpoints(run / "checkpoints", train.keep)
-    found, start = None, Position()
-    if resume:
-        found, start = checkpoints.latest(remove_broken=chief) or (None, start)
-        print(f"resumed {start}", flush=True)
-        _must_agree(start.step, "checkpoints", run, strategy)
-        if chief:
-            remove_leftovers(run)
-    pairs = _pairs(config, run, resume, strategy)
-    images = pipeline.load(
-        pairs,
-        config.data.image_size,
-        config.model.channels,
-        config.data.resize,
-        progress=progress_bar("reading", "pair", len(pairs)),
-        on_error=config.data.on_error,
-    )
-    pairs = images.pairs
-    _must_agree(len(pairs), "images", config.data.root or run / "data", strategy)
-    indices = {
-        split: [index for index, pair in enumerate(pairs) if pair.split == split]
-        for split in ("train", "validation", "test")
-    }
-    if not indices["train"]:
-        raise DataError("the split leaves no training pairs")
-
+    found, start = _last_checkpoint(checkpoints, run, strategy) if resume else (None, Position())
+    images, indices = _load(config, run, resume, strategy)
     steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
     with strategy.scope():
-        model = systems.build_model(config, policy)
-        phases = [_Phase(model, train.epochs, train.minutes)]
-        if config.refinement.epochs:
-            refinement = systems.build_refinement(config, policy, model.final_generator)
-            phases.append(_Phase(refinement, config.refinement.epochs, train.minutes))
-            # The limit is of both together.
-            for phase in phases:
-                share = phase.epochs / (train.epochs + config.refinement.epochs)
-                phase.minutes = train.minutes and train.minutes * share
-        if config.loss.warm_up:
-            phases[0].callbacks.append(callbacks.WarmUp(config.loss.warm_up))
-        if train.decay:
-            rates, total = systems.learning_rates(config, model), train.epochs * steps
-            phases[0].callbacks.append(
-                callbacks.Decay(train.decay, rates, total, phases[0].minutes, phases[0].progress)
-            )
-        if train.average:
-            phases[0].callbacks.append(callbacks.AverageWeights(train.average))
-        # All but the random numbers of the data and of an image pool, which follow from the number of steps.
-        state = tf.train.Checkpoint(
-            dropout_seeds=untracked_seeds(model.generator),
-            phases=[phase.progress for phase in phases],
-            running_means=[phase.model.running_means() for phase in phases],
-            **{name: part for phase in phases for name, part in phase.model.state.items()},
-        )
+        phases = build_phases(config, policy, steps)
+        state = state_of(phases)
     if found:
         checkpoints.restore(state, found)
     if len(phases) > 1 and phases[1].steps and not phases[0].finished:
@@ -198,110 +145,102 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
     if chief:
         run.mkdir(parents=True, exist_ok=True)
         if not resume:
-            write_split(pairs, run / "split.csv", config.data.root or run / "data")
+            write_split(images.pairs, run / "split.csv", config.data.root or run / "data")
         config.save(run / "config.yaml")  # last: it makes a run of the folder
         callbacks.forget_events_after(start.step, run / "logs")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
 
-    _print_opening(config, run, pairs, indices, strategy, policy, model, steps)
-    datasets = {
-        split: pipeline.evaluation_dataset(images, chosen, train.batch_size)
-        for split, chosen in indices.items()
-        if chosen
+    _print_opening(config, run, images.pairs, indices, strategy, policy, phases[0].model, steps)
+    sitting = Sitting(
+        config=config,
+        run=run,
+        strategy=strategy,
+        images=images,
+        indices=indices,
+        steps=steps,
+        phases=phases,
+        checkpoints=checkpoints,
+        state=state,
+        history=history,
+        samples=_samples(images, indices),
+        validation=_validation(images, indices["validation"], train.batch_size, strategy),
+    )
+    if all(phase.finished for phase in phases):
+        _print_nothing_to_do(phases)
+    for phase in phases:
+        generator = train_phase(sitting, phase)
+    if chief:
+        _close(sitting, generator)
+    wait_for_all(strategy)  # A worker that left earlier would count as lost.
+    return run
+
+
+def _check_batch_and_optimizers(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Say early what would fail only after the images are read."""
+    if config.train.batch_size % strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"train.batch_size: {config.train.batch_size} cannot be shared equally by {strategy.num_replicas_in_sync} "
+            "devices; make it a multiple, or train.strategy=one"
+        )
+    for which in ("generator", "discriminator", "refinement"):
+        systems.optimizer(config, which)
+
+
+def _last_checkpoint(
+    checkpoints: Checkpoints, run: Path, strategy: tf.distribute.Strategy
+) -> tuple[Path | None, Position]:
+    """Where a run goes on; also removes what killed processes left in it."""
+    chief = is_chief(strategy)
+    found, start = checkpoints.latest(remove_broken=chief) or (None, Position())
+    print(f"resumed {start}", flush=True)
+    _must_agree(start.step, "checkpoints", run, strategy)
+    if chief:
+        remove_leftovers(run)
+    return found, start
+
+
+def _load(
+    config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy
+) -> tuple[loading.Images, dict[str, list[int]]]:
+    """The images of all splits, and each split's indices of them."""
+    pairs = _pairs(config, run, resume, strategy)
+    images = loading.load(
+        pairs,
+        config.data.image_size,
+        config.model.channels,
+        config.data.resize,
+        progress=progress_bar("reading", "pair", len(pairs)),
+        on_error=config.data.on_error,
+    )
+    _must_agree(len(images.pairs), "images", config.data.root or run / "data", strategy)
+    indices = {
+        split: [index for index, pair in enumerate(images.pairs) if pair.split == split]
+        for split in ("train", "validation", "test")
     }
-    samples = {
+    if not indices["train"]:
+        raise DataError("the split leaves no training pairs")
+    return images, indices
+
+
+def _samples(images: loading.Images, indices: dict[str, list[int]]) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    """A few pairs of each split that has any, for the sample grids."""
+    return {
         split: next(iter(pipeline.evaluation_dataset(images, evenly(indices[split], _SAMPLES), _SAMPLES)))
         for split in ("train", "validation")
         if indices[split]
     }
-    validation = None
-    if indices["validation"]:
-        validation = strategy.distribute_datasets_from_function(
-            functools.partial(pipeline.validation_dataset, images, indices["validation"], train.batch_size)
-        )
-    scales = images.sar_scale, images.optical_scale
-    if all(phase.finished for phase in phases):
-        last = phases[-1]
-        key = "train.minutes" if last.epochs_done < last.epochs else "train.epochs"
-        key = "refinement.epochs" if len(phases) > 1 else key
-        print(f"nothing to do: the run has had its {done} epochs; to go on raise {key} with --set")
-    for index, phase in enumerate(phases):
-        last = index == len(phases) - 1
-        twin = systems.build_saved_generator(config) if last else systems.build_generator(config)
-        if phase.finished:
-            twin.set_weights(phase.model.final_generator.get_weights())
-            continue
-        if index:
-            print("refinement: the autoencoder behind the generator", flush=True)
-        phase.model.steps_done = sum(earlier.steps for earlier in phases[: index + 1])
-        before = sum(earlier.epochs_done for earlier in phases[:index])
-        epochs = before + phase.epochs
-        paired = config.model.system != "cyclegan" or index == 1
-        with saving.noting_signals() as signals:
-            watchers = [
-                *phase.callbacks,
-                callbacks.StopAfter(phase.minutes, phase.progress, sum(p.minutes_spent for p in phases[:index])),
-                callbacks.StopWhenNotFinite(),
-                saving.KeepTwin(twin),
-            ]
-            if chief:
-                watchers += [
-                    callbacks.Progress(epochs),
-                    callbacks.TensorBoardScalars(run / "logs"),
-                    callbacks.SampleGrids(run, samples, twin, epochs),
-                ]
-            watchers.append(
-                saving.SaveRun(
-                    run=run,
-                    checkpoints=checkpoints,
-                    state=state,
-                    every=train.checkpoint_every,
-                    steps=steps,
-                    progress=phase.progress,
-                    epochs_before=before,
-                    epochs=epochs,
-                    generator=twin,
-                    scales=scales,
-                    history=history,
-                    best=train.best,
-                    signals=signals,
-                )
-            )
-            while not phase.finished:
-                done, into = before + phase.epochs_done, min(phase.steps_into_epoch, steps - 1)
-                order = images, indices["train"], train.batch_size, train.seed
-                dataset = functools.partial(
-                    pipeline.training_dataset,
-                    *order,
-                    config.data.augment,
-                    done * steps + into,
-                    paired,
-                    config.data.speckle,
-                )
-                try:
-                    phase.model.fit(
-                        strategy.distribute_datasets_from_function(dataset),
-                        # Of an epoch that was interrupted the rest, then whole ones.
-                        steps_per_epoch=steps - into,
-                        initial_epoch=done,
-                        epochs=done + 1 if into else epochs,
-                        validation_data=validation,
-                        validation_steps=math.ceil(len(indices["validation"]) / train.batch_size) or None,
-                        verbose=0,
-                        shuffle=False,
-                        callbacks=watchers,
-                    )
-                except tf.errors.InvalidArgumentError as error:
-                    if NOT_FINITE not in str(error):
-                        raise
-                    step = (before + phase.epochs_done) * steps + phase.steps_into_epoch
-                    files = pipeline.files_of_step(*order, step, paired)
-                    raise _diverged(str(error), step + 1, files) from error
-    if chief:
-        _close(run, twin, images, indices["train"], datasets, scales, history)
-    wait_for_all(strategy)  # A worker that left earlier would count as lost.
-    return run
+
+
+def _validation(
+    images: loading.Images, indices: list[int], batch_size: int, strategy: tf.distribute.Strategy
+) -> tf.distribute.DistributedDataset | None:
+    """What each device validates on, or None where there is nothing."""
+    if not indices:
+        return None
+    return strategy.distribute_datasets_from_function(
+        functools.partial(pipeline.validation_dataset, images, indices, batch_size)
+    )
 
 
 def _must_agree(count: int, what: str, where: Path, strategy: tf.distribute.Strategy) -> None:
@@ -309,73 +248,35 @@ def _must_agree(count: int, what: str, where: Path, strategy: tf.distribute.Stra
         raise OutputError(f"{where}: the machines see different {what} there; all have to see the same folder")
 
 
-def _close(run: Path, generator: keras.Model, images, train_indices: list[int], datasets: dict, scales, history):
+def _close(sitting: Sitting, generator: keras.Model) -> None:
     """Save the generators with what they know of their errors, draw the history, and say how good the last one is."""
-    _save_with_expected_error(generator, run / "generator.keras", scales, datasets.get("validation"))
+    run, images, indices = sitting.run, sitting.images, sitting.indices
+    datasets = {
+        split: pipeline.evaluation_dataset(images, indices[split], sitting.config.train.batch_size)
+        for split in ("validation", "test")
+        if indices[split]
+    }
+    validation = datasets.get("validation")
+    _save_with_expected_error(generator, run / "generator.keras", images.scales, validation)
     if (run / "generator_best.keras").is_file():
         best = load_model(run / "generator_best.keras")
-        _save_with_expected_error(best, run / "generator_best.keras", scales, datasets.get("validation"))
-    if history:
-        plot_history(history, run / "history.png")
-    _print_closing(run, generator, images, train_indices, datasets)
+        _save_with_expected_error(best, run / "generator_best.keras", images.scales, validation)
+    if sitting.history:
+        plot_history(sitting.history, run / "history.png")
+    if "test" in datasets:
+        _print_test(generator, datasets["test"], pipeline.mean_colour(images, evenly(indices["train"], 500)))
+    print(f"""
+{run}/generator.keras    the trained model
+{run}/samples/           SAR | generated | truth
+{run}/history.png        loss curves
+tensorboard --logdir {run}/logs
+next: sar-keras colorize {run} IMAGE -o colour.png
+      sar-keras export {run}""")
 
 
-def _save_with_expected_error(generator: keras.Model, path: Path, scales: tuple, validation) -> None:
+def _save_with_expected_error(generator: keras.Model, path: Path, scales: tuple[Scale, Scale], validation) -> None:
     error = validation and fit_expected_error(generator, progress_bar("learning its errors", "batch")(validation))
     save_model(generator, path, *scales, error)
-
-
-def _diverged(message: str, step: int, files: list[Path]) -> TrainingDiverged:
-    """What `distribution.descend` found, for people."""
-    terms = dict(re.findall(r"\[(\w+)\] \[(\S+)\]", message[message.index(NOT_FINITE) :]))
-    broken = [name for name, value in terms.items() if not math.isfinite(float(value))]
-    what = ", ".join(broken) or f"the gradient of {' + '.join(terms)}"
-    return TrainingDiverged(
-        f"{what} not finite at step {step}, on {', '.join(map(str, files))}; it has not reached the weights, and "
-        f"{callbacks.LOWER}"
-    )
-
-
-@dataclasses.dataclass
-class _Phase:
-    """One of the trainings of a run: of the generator, then of a refinement where there is one.
-
-    `minutes` is its limit in training time, or None. `callbacks` are those that the other has not. `progress` is saved
-    with the weights.
-    """
-
-    model: Colorizer
-    epochs: int
-    minutes: float | None
-    callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
-    progress: dict[str, tf.Variable] = dataclasses.field(
-        default_factory=lambda: {
-            "epochs": tf.Variable(0, dtype=tf.int64),
-            "steps": tf.Variable(0, dtype=tf.int64),  # into the epoch under way
-            "all_steps": tf.Variable(0, dtype=tf.int64),
-            "minutes": tf.Variable(0.0, dtype=tf.float64),
-        }
-    )
-
-    @property
-    def epochs_done(self) -> int:
-        return int(self.progress["epochs"].numpy())
-
-    @property
-    def steps_into_epoch(self) -> int:
-        return int(self.progress["steps"].numpy())
-
-    @property
-    def steps(self) -> int:
-        return int(self.progress["all_steps"].numpy())
-
-    @property
-    def minutes_spent(self) -> float:
-        return float(self.progress["minutes"].numpy())
-
-    @property
-    def finished(self) -> bool:
-        return self.epochs_done >= self.epochs or bool(self.minutes and self.minutes_spent >= self.minutes)
 
 
 def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> list[Pair]:
@@ -430,21 +331,19 @@ def _print_opening(config, run, pairs, indices, strategy, policy, model, steps) 
     print(flush=True)
 
 
-def _print_closing(run: Path, model, images, train_indices: list[int], datasets: dict) -> None:
-    if "test" in datasets:
-        mean_colour = pipeline.mean_colour(images, evenly(train_indices, 500))
-        scores, baseline = [], []
-        for sar, truth in progress_bar("testing", "batch")(datasets["test"]):
-            scores.append(metrics.psnr(truth, model(sar, training=False)))
-            baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
-        model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
-        print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")
-        if model_psnr < mean_psnr:
-            print("        not yet better than a single colour: train longer, or on more scenes")
-    print(f"""
-{run}/generator.keras    the trained model
-{run}/samples/           SAR | generated | truth
-{run}/history.png        loss curves
-tensorboard --logdir {run}/logs
-next: sar-keras colorize {run} IMAGE -o colour.png
-      sar-keras export {run}""")
+def _print_nothing_to_do(phases: list[Phase]) -> None:
+    last, done = phases[-1], sum(phase.epochs_done for phase in phases)
+    key = "train.minutes" if last.epochs_done < last.epochs else "train.epochs"
+    key = "refinement.epochs" if len(phases) > 1 else key
+    print(f"nothing to do: the run has had its {done} epochs; to go on raise {key} with --set")
+
+
+def _print_test(generator: keras.Model, test: tf.data.Dataset, mean_colour: np.ndarray) -> None:
+    scores, baseline = [], []
+    for sar, truth in progress_bar("testing", "batch")(test):
+        scores.append(metrics.psnr(truth, generator(sar, training=False)))
+        baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
+    model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
+    print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")
+    if model_psnr < mean_psnr:
+        print("        not yet better than a single colour: train longer, or on more scenes")

@@ -10,6 +10,7 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.cli import main
+from sar_keras.data.pairs import Pair
 from sar_keras.data.synthetic import write_pairs
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -73,6 +74,17 @@ def save_png():
         return path
 
     return save
+
+
+@pytest.fixture
+def hundred(tmp_path, save_png) -> list[Pair]:
+    """A hundred pairs whose SAR image number i is i everywhere, in training but for the second."""
+    pairs = []
+    for index in range(100):
+        sar = save_png(tmp_path / f"s1/{index}.png", np.full((32, 32), index, np.uint8))
+        optical = save_png(tmp_path / f"s2/{index}.png", np.full((32, 32, 3), index, np.uint8))
+        pairs.append(Pair(sar, optical, split="validation" if index == 1 else "train"))
+    return pairs
 
 
 @pytest.fixture

@@ -61,6 +61,11 @@ def logged_steps(run: Path) -> dict[tuple[str, str], list[int]]:
     return found
 
 
+def take(dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The first batches (sar, optical) of a dataset."""
+    return [(sar.numpy(), optical.numpy()) for sar, optical in dataset.take(count)]
+
+
 def read_rows(path: Path) -> list[dict]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import rasterio
@@ -35,6 +37,17 @@ def test_sixteen_bits_of_several_bands_keep_their_low_byte(tmp_path, random, cha
     (tmp_path / "deep.png").write_bytes(tf.io.encode_png(deep).numpy())
     colours = channels - 1 if channels in (2, 4) else channels  # the last band is transparency
     np.testing.assert_array_equal(read_image(tmp_path / "deep.png", 3), deep[..., :colours])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_plain_pngs_are_the_same_with_and_without_tensorflow(tmp_path, random, monkeypatch, mode):
+    image = Image.fromarray(random.integers(0, 255, (20, 30, 3), np.uint8)).convert(mode)
+    image.save(tmp_path / "a.png")
+    with_tensorflow = [read_image(tmp_path / "a.png", count) for count in (1, 3)]
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    for count, read in zip((1, 3), with_tensorflow, strict=True):
+        np.testing.assert_array_equal(read, np.asarray(image).reshape(20, 30, -1)[..., :count])
+        np.testing.assert_array_equal(read, read_image(tmp_path / "a.png", count))
 
 
 def test_nodata_of_a_float_tiff_is_not_a_number(tmp_path):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from sar_keras.distribution import descend
 from sar_keras.errors import TrainingDiverged
-from sar_keras.training import _diverged
+from sar_keras.phases import _diverged
 
 
 @pytest.mark.parametrize(

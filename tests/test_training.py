@@ -115,11 +115,11 @@ def test_the_last_update_of_an_epoch_is_guarded_too(tmp_path, pairs_folder):
 
 
 def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, monkeypatch):
-    from sar_keras.data import pipeline
+    from sar_keras.data import loading
 
     root = shutil.copytree(pairs_folder, tmp_path / "data")
-    monkeypatch.setattr(pipeline, "_physical_memory", lambda: 0)
-    load = pipeline.load
+    monkeypatch.setattr(loading, "_physical_memory", lambda: 0)
+    load = loading.load
 
     def load_then_lose_files(*arguments, **keywords):
         images = load(*arguments, **keywords)
@@ -127,7 +127,7 @@ def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, mon
             path.unlink()
         return images
 
-    monkeypatch.setattr(pipeline, "load", load_then_lose_files)
+    monkeypatch.setattr(loading, "load", load_then_lose_files)
     config = sar_keras.load_config("default", [*TINY, f"data.root={root}"])
     with pytest.raises(DataError, match=r"s1.*\.png: no such file$"):
         sar_keras.fit(config, tmp_path / "run")

@@ -1,0 +1,224 @@
+"""Images of pairs of files: read, checked, and kept in memory where they fit, with the scales that they need."""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+from rasterio.windows import Window
+
+from sar_keras.data.pairs import Pair
+from sar_keras.errors import ConfigError, DataError
+from sar_keras.images import read_optical, read_sar
+from sar_keras.sar import Scale, fit_scale, guess_units
+
+# Images read to find the range of values that are not 8-bit.
+_SCALE_SAMPLES = 64
+# Values of them that count.
+_SCALE_VALUES = 1_000_000
+# Share of the pairs that `on_error="skip"` leaves out before it stops after all.
+_MOST_SKIPPED = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Pairs of equal dtype, read into memory where they fit, else from their files at each use.
+
+    Attributes:
+        pairs: The pairs, whose order the datasets' indices refer to.
+        size: Height and width of the patches that the datasets give.
+        channels: SAR bands.
+        resize: Bring larger images to `size` whole, instead of cropping.
+        sar_scale, optical_scale: How stored values become [-1, 1].
+        sar_units: Units of the stored SAR values, see `sar_keras.sar.UNITS`.
+        dtypes: Of the SAR and the optical images as stored.
+        memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
+        on_error: See `load`.
+        failed: Indices of pairs that could not be read any more after `load`.
+    """
+
+    pairs: list[Pair]
+    size: int
+    channels: int
+    resize: bool
+    sar_scale: Scale
+    optical_scale: Scale
+    sar_units: str
+    dtypes: tuple[np.dtype, np.dtype]
+    memory: tuple[tf.Tensor, tf.Tensor] | None
+    on_error: str = "stop"
+    failed: set[int] = dataclasses.field(default_factory=set)
+
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The pair at `index` as stored; for use inside `Dataset.map`."""
+        if self.memory:
+            return tuple(images[index] for images in self.memory)
+        sar, optical = tf.numpy_function(self._read_files, [index], self.dtypes, stateful=False)
+        return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
+
+    def to_unit(self, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Stored values as float32 in [-1, 1]."""
+        return self.sar_scale.to_unit(sar, self.sar_units), self.optical_scale.to_unit(
+            optical, self.optical_scale.units
+        )
+
+    @property
+    def scales(self) -> tuple[Scale, Scale]:
+        """Of the SAR and the optical images."""
+        return self.sar_scale, self.optical_scale
+
+    def scaled_as(self, generator) -> "Images":
+        """The same images with the scales that a model from `load_model` was trained with, as far as it knows them."""
+        optical_scale = generator.optical_scale or self.optical_scale
+        return dataclasses.replace(self, sar_scale=generator.sar_scale, optical_scale=optical_scale)
+
+    def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        while True:
+            try:
+                return _read(self.pairs[index], self.channels)
+            except DataError as error:
+                if index not in self.failed or self.on_error == "stop":
+                    self.failed.add(int(index))
+                    _skip(error, len(self.failed), len(self.pairs), self.on_error)
+                # The next of its split takes its place, so that all the others keep theirs.
+                split = self.pairs[index].split
+                following = [*range(index + 1, len(self.pairs)), *range(index)]
+                index = next((i for i in following if self.pairs[i].split == split and i not in self.failed), None)
+                if index is None:
+                    raise
+
+
+def load(
+    pairs: list[Pair],
+    size: int = 256,
+    channels: int = 1,
+    resize: bool = False,
+    progress: Callable[[Iterable], Iterable] = iter,
+    on_error: str = "stop",
+) -> Images:
+    """Read and check every pair; keep the images in memory where they are equal in size and fit a quarter of it.
+
+    A window of a scene is read with half its size around it: the centre is what evaluation sees, and training crops
+    at random.
+
+    Args:
+        pairs: What to read.
+        size: Patch size in pixels.
+        channels: SAR bands.
+        resize: See `Images`.
+        progress: Wraps the iteration over the pairs, for a progress bar.
+        on_error: "stop", or "skip" to leave out pairs that cannot be read, with a warning that names each; of those
+            that can no longer be read later, another of the split takes the place.
+
+    Raises:
+        DataError: a file is missing, broken or empty, holds no numbers, or the two images of a pair differ in size; or
+            more than 1 % of the pairs are to be skipped.
+        ConfigError: windows of scenes are to be resized.
+    """
+    if resize and any(pair.window for pair in pairs):
+        raise ConfigError("data.resize: windows of scenes have the size of a patch already; set it to false")
+    memory: tuple[np.ndarray, np.ndarray] | None = None
+    samples: list[tuple[np.ndarray, np.ndarray]] = []
+    every = max(1, len(pairs) // _SCALE_SAMPLES)
+    kept: list[Pair] = []
+    first, failures = None, 0
+    with ThreadPoolExecutor() as pool:
+        # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
+        results = progress(pool.map(lambda pair: _try_to_read(pair, channels), pairs))
+        for pair, images in zip(pairs, results, strict=True):
+            error = images if isinstance(images, DataError) else _type_error(pair, images, first or images)
+            if error:
+                failures += 1
+                _skip(error, failures, len(pairs), on_error)
+                continue
+            if first is None and len(pairs) * sum(image.nbytes for image in images) < _physical_memory() / 4:
+                memory = tuple(np.empty((len(pairs), *image.shape), image.dtype) for image in images)
+            first = first or images
+            if memory and all(image.shape == store.shape[1:] for image, store in zip(images, memory, strict=True)):
+                for image, store in zip(images, memory, strict=True):
+                    store[len(kept)] = image
+            else:
+                memory = None
+            if len(kept) % every == 0:
+                samples.append(images)
+            kept.append(pair)
+    sar_values, optical_values = (_pool(images) for images in zip(*samples, strict=True))
+    sar_units = guess_units(sar_values)
+    return Images(
+        kept,
+        size,
+        channels,
+        resize,
+        fit_scale(sar_values, sar_units),
+        fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
+        sar_units,
+        tuple(image.dtype for image in first),
+        _on_the_cpu([store[: len(kept)] for store in memory]) if memory else None,
+        on_error,
+    )
+
+
+def _try_to_read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray] | DataError:
+    try:
+        return _read(pair, channels)
+    except DataError as error:
+        return error
+
+
+def _type_error(pair: Pair, images: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> DataError | None:
+    for path, image, before in zip((pair.sar, pair.optical), images, first, strict=True):
+        if image.dtype != before.dtype:
+            return DataError(f"{path}: is {image.dtype}, those before it are {before.dtype}; convert it")
+    return None
+
+
+def _skip(error: DataError, failures: int, total: int, on_error: str) -> None:
+    """Warn of a pair that is left out, unless it is one too many or none is to be.
+
+    Raises:
+        DataError
+    """
+    if on_error == "stop":
+        raise error
+    if failures > _MOST_SKIPPED * total:
+        raise DataError(
+            f"{failures} of {total} pairs cannot be read, more than {_MOST_SKIPPED:.0%}: {error}"
+        ) from error
+    warnings.warn(f"skipped: {error}", stacklevel=2)
+
+
+def _pool(images: Sequence[np.ndarray]) -> np.ndarray:
+    values = np.concatenate([image.ravel() for image in images])
+    return values[:: max(1, values.size // _SCALE_VALUES)]
+
+
+def _on_the_cpu(arrays: Sequence[np.ndarray]) -> tuple[tf.Tensor, ...]:
+    with tf.device("CPU:0"):
+        return tuple(tf.convert_to_tensor(array) for array in arrays)
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    window = pair.window and _with_surroundings(pair.window)
+    sar, optical = read_sar(pair.sar, channels, window), read_optical(pair.optical, window)
+    if pair.window:
+        return sar, np.nan_to_num(optical, nan=0.0)  # the few pixels of a window that hold no data
+    if sar.shape[:2] != optical.shape[:2]:
+        sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
+        raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
+    for path, image in ((pair.sar, sar), (pair.optical, optical)):
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise DataError(f"{path}: holds values that are not numbers, or nodata; fill or remove them")
+    return sar, optical
+
+
+def _with_surroundings(window: tuple[int, int, int, int]) -> Window:
+    """A window of a scene with half its size around it, where a training patch may lie: half the gap between splits."""
+    column, row, width, height = window
+    return Window(column - width // 2, row - height // 2, 2 * width, 2 * height)

@@ -1,0 +1,179 @@
+"""The windows of a scene through the network, blended, in memory that does not grow with the scene.
+
+Three things happen at a time: a thread reads and scales the next windows, the network works on the present ones, and
+another thread blends and writes the last ones.
+"""
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from rasterio.windows import Window
+
+from sar_keras.rasters import SarScene
+from sar_keras.unfinished import Unfinished
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A window of the network: where it lies in the output (its first pixels may lie outside), and its size."""
+
+    column: int
+    row: int
+    width: int
+    height: int
+
+
+def tile_positions(length: int, tile: int, overlap: int, patch: int) -> list[tuple[int, int]]:
+    """(first pixel, size) of the windows along one side of a scene.
+
+    They begin and end half an overlap outside, where the scene is mirrored, to keep the frame that padded convolutions
+    draw out of the picture. The last is only as large as it must be. What fits into one patch is one, without a margin,
+    as in training.
+    """
+    if length <= patch:
+        return [(0, patch)]
+    margin, start, positions = overlap // 2, -(overlap // 2), []
+    while not positions or sum(positions[-1]) < length + margin:
+        size = min(tile, -(-(length + margin - start) // patch) * patch)
+        positions.append((start, size))
+        start += tile - overlap
+    return positions
+
+
+def tile_rows(area: Window, tile: int, overlap: int, patch: int) -> list[list[Tile]]:
+    """The windows of an area, of at most `tile` pixels a side, each a multiple of `patch`; they share `overlap`."""
+    columns = tile_positions(int(area.width), tile, overlap, patch)
+    rows = tile_positions(int(area.height), tile, overlap, patch)
+    return [[Tile(column, row, width, height) for column, width in columns] for row, height in rows]
+
+
+class _Blend:
+    """Joins windows, row by row and from left to right, with raised-cosine weights, and keeps the overlaps only.
+
+    The weights of two windows add up to one everywhere, so that nothing needs to be divided in the end.
+    """
+
+    def __init__(self, overlap: int, below: np.ndarray):
+        self.overlap = overlap
+        self.rising = (0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / max(overlap, 1))).astype("float32")
+        self.right: np.ndarray | None = None  # (height, overlap, bands): what the window on the left gives to the next
+        self.below = below  # (overlap, width, bands): what the rows above give to the next; changed in place
+
+    def add(self, values: np.ndarray, column: int, first_row: bool, last_row: bool, last_column: bool) -> np.ndarray:
+        """Take the next window (h, w, bands), which is changed, and give back its finished part, the upper left.
+
+        `column` counts from the left border of the first window.
+        """
+        shared, rising = self.overlap, self.rising
+        if self.right is not None:
+            values[:, :shared] = values[:, :shared] * rising[:, None] + self.right
+        self.right = None
+        if not last_column:
+            width = values.shape[1] - shared
+            self.right = values[:, width:] * rising[::-1, None]
+            values = values[:, :width]
+        between = self.below[:, column : column + values.shape[1]]
+        if not first_row:
+            values[:shared] = values[:shared] * rising[:, None, None] + between
+        if not last_row:
+            height = values.shape[0] - shared
+            between[:] = values[height:] * rising[::-1, None, None]
+            values = values[:height]
+        return values
+
+
+def colorize_tiles(
+    network: Callable,
+    scene: SarScene,
+    area: Window,
+    rows: list[list[Tile]],
+    overlap: int,
+    batch: int,
+    partial: Unfinished,
+    progress: Callable[[int], object],
+) -> None:
+    """Bring the rows of windows that are not finished yet through the network and into the partial file.
+
+    Args:
+        network: SAR (N, H, W, channels) to grey levels of 0..255, (N, H, W, bands), float32.
+        scene: What is read.
+        area: The part of it to colorize.
+        rows: From `tile_rows`.
+        overlap: Pixels that neighbouring windows share.
+        batch: Windows a call of the network.
+        partial: What is written; says which rows are finished.
+        progress: Called with the number of pixels done since the last call.
+    """
+    first, last = rows[0][0], rows[-1][-1]
+    below = partial.below
+    if below is None:
+        below = np.zeros((overlap, last.column + last.width - first.column, partial.bands), "float32")
+    blend = _Blend(overlap, below)
+
+    def read(places):
+        return [
+            (place, *scene.read(area.col_off + place.column, area.row_off + place.row, place.width, place.height))
+            for place in places
+        ]
+
+    def compute(windows):
+        chosen = [index for index, (_, _, valid) in enumerate(windows) if valid.any()]
+        if not chosen:
+            return windows, {}
+        values = network(np.stack([windows[index][1] for index in chosen]))
+        return windows, dict(zip(chosen, values, strict=True))
+
+    def write(computed):
+        windows, values = computed
+        pixels = 0
+        for index, (place, _, valid) in enumerate(windows):
+            ends_row = place.column == last.column
+            new = values.get(index)
+            if new is None:
+                new = np.zeros((place.height, place.width, partial.bands), "float32")
+            rows_at_edge = place.row == first.row, place.row == last.row
+            finished = blend.add(new, place.column - first.column, *rows_at_edge, ends_row)
+            top, left = max(-place.row, 0), max(-place.column, 0)
+            bottom = min(finished.shape[0], int(area.height) - place.row)
+            right = min(finished.shape[1], int(area.width) - place.column)
+            inside = slice(top, bottom), slice(left, right)
+            if valid[inside].any():
+                partial.write(place.column + left, place.row + top, finished[inside], valid[inside])
+            pixels += max(bottom - top, 0) * max(right - left, 0)
+            if ends_row:
+                partial.finish_row(blend.below)
+        return pixels
+
+    if partial.rows:
+        top = rows[partial.rows][0].row if partial.rows < len(rows) else int(area.height)
+        progress(top * int(area.width))
+    groups = [group for row in rows[partial.rows :] for group in _groups(row, batch)]
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        computed = map(compute, _ahead(reader, read, groups))
+        for pixels in _ahead(writer, write, computed):
+            progress(pixels)
+
+
+def _groups(row: list[Tile], size: int) -> list[list[Tile]]:
+    """Neighbours of the same shape, at most `size` together: the network takes them at once."""
+    groups: list[list[Tile]] = []
+    for tile in row:
+        if groups and len(groups[-1]) < size and groups[-1][0].width == tile.width:
+            groups[-1].append(tile)
+        else:
+            groups.append([tile])
+    return groups
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 2) -> Iterator:
+    """`map` in a thread that is at most `depth` items ahead of whoever takes the results."""
+    pending: deque = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > depth:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
