@@ -54,7 +54,7 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
         for looks, condition in zip((None, 4, 2, 1), found, strict=True):
             seen = sar if looks is None else add_speckle(sar, looks, generator.sar_scale, [looks, index])
             candidate = (generator(seen, training=False).numpy() + 1) / 2
-            distance = {"vgg_distance": metrics.feature_distance(features, truth, candidate)}
+            distance = {"vgg_distance": metrics.feature_distance(features(truth * 2 - 1), features(candidate * 2 - 1))}
             found[condition].append(metrics.standard(truth, candidate) | distance)
     joined = {
         condition: {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -40,6 +40,7 @@ class DataConfig(_Section):
     allow_outside: bool = False
     augment: bool = True
     speckle: bool = False
+    shift: float = Field(0.0, ge=0, le=1)
 
     @pydantic.field_validator("ratios")
     @classmethod

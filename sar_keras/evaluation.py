@@ -1,6 +1,7 @@
 """How good a trained model is, on pairs it has or has not seen, beside trivial baselines."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -82,29 +83,31 @@ def evaluate(
     images = _load(chosen, generator, config)
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     mean_colour = pipeline.mean_colour(images if split == "train" else _load(training, generator, config))
-    features = VGG16Features() if protocol == "standard" else None
+    features = tf.function(VGG16Features()) if protocol == "standard" else None
     ranked = generator.expected_error and protocol == "standard"
     errors: list[tuple[np.ndarray, np.ndarray]] = []
     perceptual = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
-    for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
-        truth = _to_fraction(optical)
-        candidates = {
-            "model": generator(sar, training=False),
-            "mean_colour": tf.broadcast_to(mean_colour, tf.shape(optical)),
-            "copy_sar": tf.repeat(sar[..., :1], 3, -1),
-        }
-        for name, candidate in candidates.items():
-            figures = _score(truth, _to_fraction(candidate), _to_fraction(sar), protocol, features)
-            if perceptual:
-                figures["lpips"] = perceptual[name].update(truth, _to_fraction(candidate))
-            scores[name].append(figures)
-        if ranked:
-            error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
-            expected = generator.expected_error(candidates["model"]).numpy()[..., 0]
-            # Every second row and column: ranks hardly change, and large splits fit into memory.
-            errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
+    # Beside each other: most figures keep one core busy.
+    with ThreadPoolExecutor(len(scores)) as pool:
+        for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
+            truth = _to_fraction(optical)
+            candidates = {
+                "model": generator(sar, training=False),
+                "mean_colour": tf.broadcast_to(mean_colour, tf.shape(optical)),
+                "copy_sar": tf.repeat(sar[..., :1], 3, -1),
+            }
+            score = _scorer(truth, _to_fraction(sar), protocol, features)
+            for name, figures in zip(candidates, pool.map(score, candidates.values()), strict=True):
+                if perceptual:
+                    figures["lpips"] = perceptual[name].update(truth, _to_fraction(candidates[name]))
+                scores[name].append(figures)
+            if ranked:
+                error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
+                expected = generator.expected_error(candidates["model"]).numpy()[..., 0]
+                # Every second row and column: ranks hardly change, and large splits fit into memory.
+                errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
 
     per_image = {
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
@@ -199,13 +202,20 @@ def _to_fraction(images: tf.Tensor) -> np.ndarray:
     return np.clip((np.asarray(images) + 1) / 2, 0, 1)
 
 
-def _score(truth, candidate, sar, protocol: str, features) -> dict[str, np.ndarray]:
-    if protocol == "paper":
-        return metrics.paper(truth, candidate)
-    return metrics.standard(truth, candidate) | {
-        "vgg_distance": metrics.feature_distance(features, truth, candidate),
-        "sar_ratio": metrics.sar_ratio(truth, candidate, sar),
-    }
+def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor], dict[str, np.ndarray]]:
+    """A function from images in [-1, 1] to their figures beside `truth`, which is in [0, 1] as `sar` is."""
+    true_features = features and features(truth * 2 - 1)
+
+    def score(images):
+        candidate = _to_fraction(images)
+        if protocol == "paper":
+            return metrics.paper(truth, candidate)
+        return metrics.standard(truth, candidate) | {
+            "vgg_distance": metrics.feature_distance(true_features, features(candidate * 2 - 1)),
+            "sar_ratio": metrics.sar_ratio(truth, candidate, sar),
+        }
+
+    return score
 
 
 def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

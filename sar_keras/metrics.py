@@ -84,17 +84,14 @@ def _spectral_angle(truth: np.ndarray, generated: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean((1, 2))
 
 
-def feature_distance(features, truth: np.ndarray, generated: np.ndarray) -> np.ndarray:
-    """Distance of VGG16 features of images in [0, 1], (N,), from 0 to 2.
+def feature_distance(truth: tf.Tensor, generated: tf.Tensor) -> np.ndarray:
+    """Distance of features, such as those that `VGG16Features()` gives (N, h, w, c), of two images: (N,), from 0 to 2.
 
     Squared difference of the activations, each pixel's scaled to unit length, summed over channels and averaged over
     pixels. In the manner of LPIPS (Zhang et al., CVPR 2018), but of one layer and without its learned weights: not
     comparable with LPIPS.
-
-    Args:
-        features: Such as `VGG16Features()`.
     """
-    a, b = (tf.math.l2_normalize(features(image * 2 - 1, training=False), axis=-1) for image in (truth, generated))
+    a, b = (tf.math.l2_normalize(features, axis=-1) for features in (truth, generated))
     return tf.reduce_mean(tf.reduce_sum((a - b) ** 2, -1), [1, 2]).numpy()
 
 

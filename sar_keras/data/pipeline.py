@@ -18,6 +18,8 @@ from sar_keras.sar import Scale, add_speckle
 _JITTER = 286 / 256
 # Pairs under way at once: more than cores, since those that read wait for each other, and for the disk.
 _PARALLEL = 2 * (os.cpu_count() or 1)
+# Batches made ready while the network works on one.
+_AHEAD = 2
 _ONE_DEVICE = tf.distribute.InputContext()
 
 
@@ -30,13 +32,15 @@ def training_dataset(
     first_step: int = 0,
     paired: bool = True,
     speckle: bool = False,
+    shift: float = 0.0,
     context: tf.distribute.InputContext = _ONE_DEVICE,
 ) -> tf.data.Dataset:
     """An endless dataset of full batches, beginning at step `first_step` of the run.
 
     Each pass over the data has an order of its own; batches run on across the border of two passes. Not `paired`, the
     optical images have another order and another augmentation than the SAR images beside them.
-    `speckle` of 1 to 16 looks is added to half of the SAR patches.
+    `speckle` of 1 to 16 looks is added to half of the SAR patches. Each SAR patch is brightened or darkened as a whole
+    by up to `shift`, in units of [-1, 1], and its contrast changed by up to that share.
 
     Of several devices each gets an equal part of a batch, in their order: `context`, which
     `tf.distribute.Strategy.distribute_datasets_from_function` gives, says which of them this process feeds, in turn.
@@ -48,7 +52,11 @@ def training_dataset(
         # Another stream than the order's, one number a position.
         own = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
         sar, optical = _patch(sar, optical, images, own, augment)
-        return (_speckled(sar, images.sar_scale, own) if speckle else sar), optical
+        if speckle:
+            sar = _speckled(sar, images.sar_scale, own)
+        if shift:
+            sar = _shifted(sar, shift, own)
+        return sar, optical
 
     def load_one(position):
         if paired:
@@ -60,7 +68,7 @@ def training_dataset(
         lambda position: load_one(global_position(position)), num_parallel_calls=_PARALLEL, deterministic=True
     )
     size = context.get_per_replica_batch_size(batch_size)
-    return _without_sharding(dataset.batch(size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+    return _with_options(dataset.batch(size, drop_remainder=True).prefetch(_AHEAD))
 
 
 def validation_dataset(
@@ -82,7 +90,7 @@ def validation_dataset(
     dataset = tf.data.Dataset.range(len(padded) // batch_size * own).repeat()
     dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
     size = context.get_per_replica_batch_size(batch_size)
-    return _without_sharding(dataset.batch(size, drop_remainder=True)).prefetch(tf.data.AUTOTUNE)
+    return _with_options(dataset.batch(size, drop_remainder=True).prefetch(_AHEAD))
 
 
 def _share(batch_size: int, context: tf.distribute.InputContext) -> tuple[int, Callable[[tf.Tensor], tf.Tensor]]:
@@ -122,7 +130,7 @@ def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> t
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
-    return _without_sharding(dataset.batch(batch_size)).prefetch(tf.data.AUTOTUNE)
+    return _with_options(dataset.batch(batch_size).prefetch(_AHEAD))
 
 
 def mean_colour(images: Images, indices: list[int] | None = None) -> np.ndarray:
@@ -168,8 +176,17 @@ def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
     return tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, 16.0 ** draw[1], scale, seeds[1]), lambda: sar)
 
 
-def _without_sharding(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """There are no files in the graph to share out among workers: a strategy splits each batch instead."""
+def _shifted(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
+    """As another place, season or incidence angle would shift the backscatter, so that its level tells less."""
+    level, contrast = tf.unstack(tf.random.stateless_uniform([2], seed + 2**34, -most, most))
+    return tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0)
+
+
+def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
+    # There are no files in the graph to share out among workers: a strategy splits each batch instead.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # There is nothing to tune, and the end of an iterator, at each validation, would wait for the tuning thread's next
+    # look at it, up to 20 seconds.
+    options.autotune.enabled = False
     return dataset.with_options(options)
