@@ -111,11 +111,12 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
         settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])
     settings = override(settings, overrides)
+    fit = sar_keras.fit  # loads TensorFlow without its start-up lines, which the import below would not
     if out is None:
-        from sar_keras.training import new_run  # loads TensorFlow
+        from sar_keras.training import new_run
 
         out = new_run(config or "quick")
-    sar_keras.fit(settings, out, resume)
+    fit(settings, out, resume)
 
 
 def _quoted(path: Path) -> str:

@@ -43,9 +43,10 @@ def test_the_whole_way_from_a_folder_to_colours_and_an_export(tmp_path, pairs_fo
         terminal = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, env=terminal)
 
-    fitted = run("fit", "default", "--data", pairs_folder, "--out", "runs/mine", *SET)
+    fitted = run("fit", "default", "--data", pairs_folder, *SET)
     assert fitted.stderr == ""
-    assert "sar-keras export runs/mine" in fitted.stdout and "PSNR" in fitted.stdout
+    assert "sar-keras export runs/default-" in fitted.stdout and "PSNR" in fitted.stdout
+    next(tmp_path.glob("runs/default-*")).rename(tmp_path / "runs/mine")
     image = next(pairs_folder.rglob("s1/*.png"))
     coloured = run("colorize", "runs/mine", image, "-o", "colour.png")
     assert coloured.stderr == "" and coloured.stdout == "colour.png\n"
