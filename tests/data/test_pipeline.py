@@ -203,3 +203,18 @@ def test_the_files_of_a_step_are_those_that_it_reads(hundred):
         shown = [round(float(image[0, 0, 0] + 1) * 127.5) for both in zip(sar, optical, strict=True) for image in both]
         files = files_of_step(images, indices, 8, 3, 5, paired)
         assert [int(path.stem) for path in files] == shown
+
+
+def test_shift_changes_level_and_contrast_of_each_sar_patch(images):
+    (plain,), (shifted,) = (
+        take(training_dataset(images, list(range(24)), 24, 0, augment=False, shift=most), 1) for most in (0.0, 0.3)
+    )
+    np.testing.assert_array_equal(plain[1], shifted[1])
+    found = []
+    for before, after in zip(plain[0], shifted[0], strict=True):
+        inside = np.abs(after) < 1  # the rest has been cut off
+        contrast, level = np.polyfit(before[inside], after[inside], 1)
+        np.testing.assert_allclose(after, np.clip(before * contrast + level, -1, 1), atol=1e-4)
+        found.append((contrast - 1, level))
+    found = np.array(found)
+    assert np.abs(found).max() < 0.301 and (found.std(0) > 0.1).all() and abs(np.corrcoef(found.T)[0, 1]) < 0.7
