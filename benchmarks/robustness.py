@@ -49,12 +49,13 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     found = {"as it is": [], "4 looks": [], "2 looks": [], "1 look": []}
     steepness = []
     for index, (sar, optical) in enumerate(pipeline.evaluation_dataset(images, list(range(len(pairs))), 4)):
-        truth = (optical.numpy() + 1) / 2
+        truth, true_features = (optical.numpy() + 1) / 2, features(optical)
         steepness.append(tf.reduce_mean(losses.gradient_magnitude(optical), [1, 2, 3]))
         for looks, condition in zip((None, 4, 2, 1), found, strict=True):
             seen = sar if looks is None else add_speckle(sar, looks, generator.sar_scale, [looks, index])
-            candidate = (generator(seen, training=False).numpy() + 1) / 2
-            distance = {"vgg_distance": metrics.feature_distance(features(truth * 2 - 1), features(candidate * 2 - 1))}
+            generated = generator(seen, training=False)
+            candidate = (generated.numpy() + 1) / 2
+            distance = {"vgg_distance": metrics.feature_distance(true_features, features(generated))}
             found[condition].append(metrics.standard(truth, candidate) | distance)
     joined = {
         condition: {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -1,86 +1,21 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
-import contextlib
-import errno
 import shutil
-import signal
 import sys
-import threading
-import warnings
 from collections import Counter
 from pathlib import Path
 
 import click
 
 import sar_keras
-from sar_keras.errors import DataError, OutputError, SarKerasError, Stopped, is_disk_full
+from sar_keras.engine import ENGINES, check_engine
+from sar_keras.errors import DataError, OutputError
+from sar_keras.exits import ErrorsToLines
 
 _PATH = click.Path(path_type=Path, readable=False)
 
 
-class _Group(click.Group):
-    """Turns the errors that a user can cause into one line and an exit code."""
-
-    def invoke(self, context: click.Context):
-        try:
-            with warnings.catch_warnings():
-                # Images need no place on Earth.
-                warnings.filterwarnings("ignore", "Dataset has no geotransform")
-                warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
-                with _termination():
-                    return super().invoke(context)
-        except SarKerasError as error:
-            _fail(str(error), error.exit_code)
-        except KeyboardInterrupt as error:
-            _fail(str(error) or "stopped", getattr(error, "exit_code", 130))
-        except Exception as error:
-            line = _environment_error(error)
-            if line is None:
-                raise
-            _fail(line, 2)
-
-
-@contextlib.contextmanager
-def _termination():
-    """Let SIGTERM clean up as Ctrl-C does, instead of ending the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_):
-        raise Stopped
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _fail(line: str, exit_code: int) -> None:
-    click.echo(f"sar-keras: {line}", err=True)
-    sys.exit(exit_code)
-
-
-def _environment_error(error: Exception) -> str | None:
-    """The line for a full disk or a forbidden place, whichever library met it; None for what is a bug."""
-    number = error.errno if isinstance(error, OSError) else None
-    if is_disk_full(error):
-        return "the disk is full: free some space, or write elsewhere (--out, -o)"
-    if isinstance(error, PermissionError) or number == errno.EROFS:
-        return f"{_visible(error.filename)}: no permission to read or write there"
-    if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError) or number == errno.ENAMETOOLONG:
-        return f"{_visible(error.filename)}: {error.strerror.lower()}; give another path"
-    return None
-
-
-def _visible(filename: str) -> Path:
-    """The folder in place of a temporary file in it, whose name means nothing to the user."""
-    path = Path(filename)
-    return path.parent if path.name.startswith(".") else path
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sar_keras.__version__, prog_name="sar-keras")
 def main() -> None:
     """Colorize Sentinel-1 SAR images: train, use and export."""
@@ -143,7 +78,7 @@ def _quoted(path: Path) -> str:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["tensorflow", "openvino"]),
+    type=click.Choice(ENGINES),
     help="openvino, an extra, is faster on CPUs for more than a few images [tensorflow]",
 )
 @click.option("--confidence", is_flag=True, help="Scenes: also write OUTPUT_confidence.tif.")
@@ -166,6 +101,8 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
         # GDAL has names that are no files: /vsizip/..., NETCDF:file:variable ...
         if not path.exists() and len(inputs) == 1 and not any(mark in str(path) for mark in ("/vsi", ":")):
             raise DataError(f"{path}: no such file or folder")
+    if options["engine"]:
+        check_engine(options["engine"])  # once, and before TensorFlow loads
     loaded = sar_keras.load_model(model)
     from sar_keras.inference import colorize_files
     from sar_keras.scenes import colorize_scenes, count_pixels, find_scenes

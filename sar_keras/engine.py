@@ -4,9 +4,6 @@ import functools
 import importlib.util
 from collections.abc import Callable
 
-import numpy as np
-import tensorflow as tf
-
 from sar_keras.errors import DataError
 
 ENGINES = ("tensorflow", "openvino")
@@ -25,14 +22,15 @@ def check_engine(engine: str) -> None:
         raise DataError('engine: openvino is not installed: pip install "sar-keras[openvino]"')
 
 
-def on_openvino(
-    function: tf.types.experimental.PolymorphicFunction, precision: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A `tf.function` of one tensor, with a signature, as a function of an array, with the weights as they are now.
+def on_engine(function: Callable, engine: str, precision: str) -> Callable:
+    """A `tf.function` of one tensor, with a signature, as a function of an array.
 
-    Compiles anew for each shape of its input, in a tenth of a second or so: with an unknown shape a small network is
-    half as fast. `precision` is "float32", or "bfloat16" where the processor has it.
+    "tensorflow" runs it as it is. "openvino" keeps the weights as they are now, computes in `precision`, "float32" or
+    where the processor has it "bfloat16", and compiles anew for each shape of its input, in a tenth of a second or so:
+    with an unknown shape a small network is half as fast.
     """
+    if engine == "tensorflow":
+        return lambda values: function(values).numpy()
     import openvino
 
     model = openvino.convert_model(function.get_concrete_function())
@@ -45,7 +43,7 @@ def on_openvino(
         fixed.reshape(shape)
         return openvino.Core().compile_model(fixed, "CPU", hints).create_infer_request()
 
-    def run(values: np.ndarray) -> np.ndarray:
+    def run(values):
         compiled = request(values.shape)
         compiled.infer({0: values})
         return compiled.get_output_tensor(0).data.copy()  # the next call would write into it

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sar_keras.compat import import_addons
 from sar_keras.confidence import ExpectedError
-from sar_keras.engine import check_engine, on_openvino
+from sar_keras.engine import check_engine, on_engine
 from sar_keras.errors import DataError, ModelError, OutputError, SarKerasError, SomeFailed
 from sar_keras.files import atomic
 from sar_keras.images import SUFFIXES, check_writable_suffix, image_array, read_sar, write_image
@@ -246,15 +246,8 @@ def colorize(
 def _kept_colorizer(model: keras.Model, precision: str, engine: str) -> Callable[[np.ndarray], np.ndarray]:
     name = f"colorizer_{precision}_{engine}"
     if not hasattr(model, name):
-        if engine == "openvino":
-            run = on_openvino(colorizer(for_inference(model)), precision)
-        else:
-            graph = colorizer(model, precision)
-
-            def run(sar):
-                return graph(sar).numpy()
-
-        setattr(model, name, run)
+        function = colorizer(for_inference(model)) if engine == "openvino" else colorizer(model, precision)
+        setattr(model, name, on_engine(function, engine, precision))
     return getattr(model, name)
 
 

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 import sar_keras
 from sar_keras import rasters
 from sar_keras.confidence import with_uncertainty
-from sar_keras.engine import check_engine, on_openvino
+from sar_keras.engine import check_engine, on_engine
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
@@ -270,10 +270,8 @@ def _network(model: keras.Model, precision: str, confidence: bool, engine: str =
             levels = tf.concat([levels, uncertainty / UNCERTAINTY_STEP], -1)
         return tf.clip_by_value(levels, 0.0, 255.0)
 
-    if engine == "openvino":
-        return on_openvino(run, precision)
     run.inner = inner  # Keeps the layers alive, which a tf.function does not.
-    return lambda sar: run(sar).numpy()
+    return on_engine(run, engine, precision)
 
 
 def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: dict[str, Path]) -> None:
