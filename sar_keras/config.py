@@ -41,6 +41,7 @@ class DataConfig(_Section):
     augment: bool = True
     speckle: bool = False
     shift: float = Field(0.0, ge=0, le=1)
+    recolor: float = Field(0.0, ge=0, le=1)
 
     @pydantic.field_validator("ratios")
     @classmethod
@@ -89,7 +90,7 @@ class LossConfig(_Section):
     perceptual_layer: str = "block3_conv3"
     feature_matching: float = Field(0.0, ge=0)
     warm_up: int = Field(0, ge=0)
-    gradient: float = Field(10.0, ge=0)
+    gradient: float = Field(0.0, ge=0)
     cycle: float = Field(10.0, ge=0)
     identity: float = Field(5.0, ge=0)
 

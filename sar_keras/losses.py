@@ -59,5 +59,10 @@ def gradient_magnitude(rgb: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.reduce_sum(slopes**2, -1) + 1e-6) / 8.0
 
 
+def gradient_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """L1 distance of the `gradient_magnitude` of images (N, H, W, 3) in [-1, 1]."""
+    return mean_absolute_error(gradient_magnitude(a), gradient_magnitude(b))
+
+
 def _mean(tensors) -> tf.Tensor:
     return tf.reduce_mean(tf.stack([tf.reduce_mean(tensor) for tensor in tensors]))

@@ -213,6 +213,7 @@ def _train_epochs(sitting: Sitting, phase: Phase, watchers: list[keras.callbacks
         phase.paired,
         sitting.config.data.speckle,
         sitting.config.data.shift,
+        sitting.config.data.recolor,
     )
     try:
         phase.model.fit(

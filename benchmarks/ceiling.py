@@ -1,0 +1,59 @@
+"""Where the error of a model lies: in the colour of a patch as a whole, or inside it. Prints a Markdown table of PSNR.
+
+    python benchmarks/ceiling.py RUN [RUN ...] [--split test]
+
+"own colour" gives each generated patch the mean colour of its truth, which nobody knows beforehand: what is left is
+the error inside the patches. "one colour" gives it that of the training split: what is left says what the structure is
+worth where the colour is not told. The first row is of patches of a single colour.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+import sar_keras
+from sar_keras.config import load_config
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--split", default="test", show_default=True)
+def main(runs: tuple[Path, ...], split: str) -> None:
+    print("| | PSNR (dB) | with one colour | with each patch's own colour |")
+    print("|---|---|---|---|")
+    for number, run in enumerate(runs):
+        truth, generated, colour = patches(run, split)
+        own = truth.mean((1, 2), keepdims=True)
+        if not number:
+            print(f"| no structure | | {psnr(truth, colour):.2f} | {psnr(truth, own):.2f} |")
+        structure = generated - generated.mean((1, 2), keepdims=True)
+        figures = [psnr(truth, image) for image in (generated, structure + colour, structure + own)]
+        print(f"| `{run.name}` | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |", flush=True)
+
+
+def psnr(truth: np.ndarray, generated: np.ndarray) -> float:
+    error = truth - np.clip(generated, 0, 1)
+    return float((-10 * np.log10((error**2).mean((1, 2, 3)))).mean())
+
+
+def patches(run: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth and generated images of the split, (N, H, W, 3), and the mean colour of the training split, in [0, 1]."""
+    generator = sar_keras.load_model(run)
+    from sar_keras.data import loading, pipeline
+    from sar_keras.data.splits import split_pairs
+    from sar_keras.evaluation import run_pairs
+
+    config = load_config(run / "config.yaml")
+    pairs = split_pairs(run_pairs(run, config.data), str(run / "split.csv"))
+    images = loading.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
+    images = images.scaled_as(generator)
+    indices = {name: [n for n, pair in enumerate(pairs) if pair.split == name] for name in ("train", split)}
+    batches = pipeline.evaluation_dataset(images, indices[split], 4)
+    found = [(optical.numpy(), generator(sar, training=False).numpy()) for sar, optical in batches]
+    truth, generated = (np.concatenate(part) / 2 + 0.5 for part in zip(*found, strict=True))
+    return truth, generated, pipeline.mean_colour(images, indices["train"]) / 2 + 0.5
+
+
+if __name__ == "__main__":
+    main()
