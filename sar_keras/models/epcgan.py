@@ -31,6 +31,4 @@ class EPCGAN(Pix2Pix):
 
     def generate(self, sar, optical):
         generated, gradient = self.with_gradient(sar, training=True)
-        return generated, {
-            "gradient_branch": losses.mean_absolute_error(gradient, losses.gradient_magnitude(optical))
-        }
+        return generated, {"gradient_branch": losses.mean_absolute_error(gradient, losses.gradient_magnitude(optical))}
