@@ -41,7 +41,7 @@ class DataConfig(_Section):
     augment: bool = True
     speckle: bool = False
     shift: float = Field(0.0, ge=0, le=1)
-    recolor: float = Field(0.0, ge=0, le=1)
+    to_mean_colour: float = Field(0.0, ge=0, le=1)
 
     @pydantic.field_validator("ratios")
     @classmethod

@@ -213,7 +213,7 @@ def _train_epochs(sitting: Sitting, phase: Phase, watchers: list[keras.callbacks
         phase.paired,
         sitting.config.data.speckle,
         sitting.config.data.shift,
-        sitting.config.data.recolor,
+        sitting.config.data.to_mean_colour,
     )
     try:
         phase.model.fit(

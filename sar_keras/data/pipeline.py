@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.data.loading import Images
+from sar_keras.data.pairs import evenly
 from sar_keras.sar import Scale, add_speckle
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
@@ -33,7 +34,7 @@ def training_dataset(
     paired: bool = True,
     speckle: bool = False,
     shift: float = 0.0,
-    recolor: float = 0.0,
+    to_mean_colour: float = 0.0,
     context: tf.distribute.InputContext = _ONE_DEVICE,
 ) -> tf.data.Dataset:
     """An endless dataset of full batches, beginning at step `first_step` of the run.
@@ -41,13 +42,14 @@ def training_dataset(
     Each pass over the data has an order of its own; batches run on across the border of two passes. Not `paired`, the
     optical images have another order and another augmentation than the SAR images beside them.
     `speckle` of 1 to 16 looks is added to half of the SAR patches. Each SAR patch is brightened or darkened as a whole
-    by up to `shift`, in units of [-1, 1], and its contrast changed by up to that share. `recolor` is the share of each
-    optical patch's mean colour that comes from the next patch of the batch instead, on its own device.
+    by up to `shift`, in units of [-1, 1], and its contrast changed by up to that share. The mean colour of
+    each optical patch is moved towards that of all by the share `to_mean_colour`.
 
     Of several devices each gets an equal part of a batch, in their order: `context`, which
     `tf.distribute.Strategy.distribute_datasets_from_function` gives, says which of them this process feeds, in turn.
     """
     chosen, count = tf.constant(indices, tf.int64), len(indices)
+    mean = mean_colour(images, evenly(indices, 500)) if to_mean_colour else None
 
     def load_pair(position, stream):
         sar, optical = images.read(chosen[_shuffled(position, count, seed, stream)])
@@ -58,6 +60,9 @@ def training_dataset(
             sar = _speckled(sar, images.sar_scale, own)
         if shift:
             sar = _shifted(sar, shift, own)
+        if to_mean_colour:
+            change = to_mean_colour * (mean - tf.reduce_mean(optical, [0, 1]))
+            optical = tf.clip_by_value(optical + change, -1.0, 1.0)
         return sar, optical
 
     def load_one(position):
@@ -70,10 +75,7 @@ def training_dataset(
         lambda position: load_one(global_position(position)), num_parallel_calls=_PARALLEL, deterministic=True
     )
     size = context.get_per_replica_batch_size(batch_size)
-    batches = dataset.batch(size, drop_remainder=True)
-    if recolor:
-        batches = batches.map(lambda sar, optical: (sar, _recolored(optical, recolor)))
-    return _with_options(batches.prefetch(_AHEAD))
+    return _with_options(dataset.batch(size, drop_remainder=True).prefetch(_AHEAD))
 
 
 def validation_dataset(
@@ -185,12 +187,6 @@ def _shifted(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
     """As another place, season or incidence angle would shift the backscatter, so that its level tells less."""
     level, contrast = tf.unstack(tf.random.stateless_uniform([2], seed + 2**34, -most, most))
     return tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0)
-
-
-def _recolored(optical: tf.Tensor, share: float) -> tf.Tensor:
-    """As if a place had partly another place's colour, which the radar image rarely tells: guesses are held back."""
-    colour = tf.reduce_mean(optical, [1, 2], keepdims=True)
-    return tf.clip_by_value(optical + share * (tf.roll(colour, 1, axis=0) - colour), -1.0, 1.0)
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -220,13 +220,13 @@ def test_shift_changes_level_and_contrast_of_each_sar_patch(images):
     assert np.abs(found).max() < 0.301 and (found.std(0) > 0.1).all() and abs(np.corrcoef(found.T)[0, 1]) < 0.7
 
 
-def test_recolor_takes_part_of_the_mean_colour_from_the_next_patch(images):
-    (plain,), (recolored,) = (
-        take(training_dataset(images, list(range(24)), 4, 0, augment=False, recolor=share), 1) for share in (0.0, 0.25)
+def test_to_mean_colour_moves_each_patch_as_a_whole(images):
+    (plain,), (moved,) = (
+        take(training_dataset(images, list(range(24)), 24, 0, augment=False, to_mean_colour=share), 1)
+        for share in (0.0, 0.25)
     )
-    np.testing.assert_array_equal(plain[0], recolored[0])
-    means = plain[1].mean((1, 2))
-    for index in range(4):
-        change = 0.25 * (means[index - 1] - means[index])
-        np.testing.assert_allclose(recolored[1][index], np.clip(plain[1][index] + change, -1, 1), atol=1e-5)
-    assert np.ptp(means, axis=0).min() > 0.01
+    np.testing.assert_array_equal(plain[0], moved[0])
+    own = plain[1].mean((1, 2), keepdims=True)
+    assert np.ptp(own) > 0.1
+    # The batch is a pass over all images, so that their mean is that of the batch.
+    np.testing.assert_allclose(moved[1], np.clip(plain[1] + 0.25 * (own.mean(0) - own), -1, 1), atol=1e-5)
