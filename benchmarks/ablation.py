@@ -1,9 +1,9 @@
 """What each addition to `strong` brings, which view of the discriminator is better, and what speckle in training does.
 
-    python benchmarks/ablation.py --data DIR --minutes 5 -o ablation [--only without_warm_up ...] [--set KEY=VALUE ...]
+    python benchmarks/ablation.py --data DIR --steps 300 -o ablation [--only without_warm_up ...] [--set KEY=VALUE ...]
 
-Trains variants of presets under equal minutes on one split, and writes the report of `sar-keras benchmark` for them.
-Goes on where it stopped.
+Trains variants of presets for equally many steps on one split, the first half of them without a discriminator in
+`strong`, and writes the report of `sar-keras benchmark` for them. Goes on where it stopped.
 """
 
 from pathlib import Path
@@ -21,6 +21,9 @@ VARIANTS = {
     "without_warm_up": ("strong", ["loss.warm_up=0"]),
     "without_average": ("strong", ["train.average=0"]),
     "without_discriminator": ("strong", ["loss.adversarial=0", "loss.feature_matching=0", "loss.warm_up=0"]),
+    "without_gradient": ("strong", ["loss.gradient=0"]),
+    "without_to_mean_colour": ("strong", ["data.to_mean_colour=0"]),
+    "without_shift": ("strong", ["data.shift=0"]),
     "with_speckle": ("strong", ["data.speckle=true"]),
     "default_luma": ("default", ["model.view=luma"]),
     "default_rgb": ("default", ["model.view=rgb"]),
@@ -29,19 +32,21 @@ VARIANTS = {
 
 @click.command()
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--minutes", default=5.0, show_default=True)
+@click.option("--steps", default=300, show_default=True)
 @click.option("-o", "--output", default=Path("ablation"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)))
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE")
-def main(data: Path, minutes: float, output: Path, only: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+def main(data: Path, steps: int, output: Path, only: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     configs = output / "configs"
     configs.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in only or VARIANTS:
         preset, changes = VARIANTS[name]
         paths.append(configs / f"{name}.yaml")
-        override(load_config(preset), changes).save(paths[-1])
-    print(sar_keras.benchmark(output, tuple(map(str, paths)), data, minutes, overrides=overrides))
+        # The preset's own warm-up is longer than a short training.
+        warm_up = [f"loss.warm_up={steps // 2}"] if preset == "strong" else []
+        override(load_config(preset), [*warm_up, *changes]).save(paths[-1])
+    print(sar_keras.benchmark(output, tuple(map(str, paths)), data, steps=steps, overrides=overrides))
 
 
 if __name__ == "__main__":
