@@ -1,4 +1,5 @@
-"""What each addition to `strong` brings, which view of the discriminator is better, and what speckle in training does.
+"""What each addition to `strong` brings, which view of the discriminator is better, what speckle in training does, and
+whether bfloat16 costs quality.
 
     python benchmarks/ablation.py --data DIR --steps 300 -o ablation [--only without_warm_up ...] [--set KEY=VALUE ...]
 
@@ -27,6 +28,8 @@ VARIANTS = {
     "with_speckle": ("strong", ["data.speckle=true"]),
     "default_luma": ("default", ["model.view=luma"]),
     "default_rgb": ("default", ["model.view=rgb"]),
+    "fast_float32": ("fast", ["train.precision=float32"]),
+    "fast_bfloat16": ("fast", ["train.precision=bfloat16"]),
 }
 
 
