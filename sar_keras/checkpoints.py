@@ -84,7 +84,13 @@ class Checkpoints:
         return found
 
     def restore(self, state: tf.train.Checkpoint, path: Path) -> None:
-        state.read(str(path / "state")).assert_consumed()
+        try:
+            state.read(str(path / "state")).assert_consumed()
+        except AssertionError as error:
+            raise OutputError(
+                f"{path}: was written by another version of sar_keras, and cannot be gone on with; begin again with "
+                "another --out"
+            ) from error
 
 
 def _is_intact(path: Path) -> bool:

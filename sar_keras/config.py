@@ -21,7 +21,7 @@ _PRESETS = next(
 )
 
 
-_NOT_CYCLEGAN = ("l2", "ssim", "feature_matching")
+_NOT_CYCLEGAN = ("l2", "ssim", "edges", "feature_matching")
 
 
 class _Section(pydantic.BaseModel):
@@ -40,7 +40,7 @@ class DataConfig(_Section):
     allow_outside: bool = False
     augment: bool = True
     speckle: bool = False
-    shift: float = Field(0.0, ge=0, le=1)
+    radiometric_jitter: float = Field(0.0, ge=0, le=1)
     to_mean_colour: float = Field(0.0, ge=0, le=1)
 
     @pydantic.field_validator("ratios")
@@ -86,11 +86,12 @@ class LossConfig(_Section):
     l1: float = Field(100.0, ge=0)
     l2: float = Field(0.0, ge=0)
     ssim: float = Field(0.0, ge=0)
+    edges: float = Field(0.0, ge=0)
     perceptual: float = Field(0.01, ge=0)
     perceptual_layer: str = "block3_conv3"
     feature_matching: float = Field(0.0, ge=0)
     warm_up: int = Field(0, ge=0)
-    gradient: float = Field(0.0, ge=0)
+    gradient: float = Field(10.0, ge=0)
     cycle: float = Field(10.0, ge=0)
     identity: float = Field(5.0, ge=0)
 

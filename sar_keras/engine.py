@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import threading
 from collections.abc import Callable
 
 from sar_keras.errors import DataError
@@ -26,7 +27,7 @@ def on_engine(function: Callable, engine: str, precision: str) -> Callable:
     """A `tf.function` of one tensor, with a signature, as a function of an array.
 
     "tensorflow" runs it as it is. "openvino" keeps the weights as they are now, computes in `precision`, "float32" or
-    where the processor has it "bfloat16", and compiles anew for each shape of its input, in a tenth of a second or so:
+    where the processor has it "bfloat16", and compiles anew for each shape of its input:
     with an unknown shape a small network is half as fast.
     """
     if engine == "tensorflow":
@@ -43,9 +44,12 @@ def on_engine(function: Callable, engine: str, precision: str) -> Callable:
         fixed.reshape(shape)
         return openvino.Core().compile_model(fixed, "CPU", hints).create_infer_request()
 
+    one_at_a_time = threading.Lock()  # a request has one output, into which the next call writes
+
     def run(values):
-        compiled = request(values.shape)
-        compiled.infer({0: values})
-        return compiled.get_output_tensor(0).data.copy()  # the next call would write into it
+        with one_at_a_time:
+            compiled = request(values.shape)
+            compiled.infer({0: values})
+            return compiled.get_output_tensor(0).data.copy()
 
     return run

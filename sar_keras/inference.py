@@ -209,8 +209,8 @@ def colorize(
             and warns where they are not what the model was trained on.
         precision: "float32", or "bfloat16", which is faster where the processor has it; it keeps the weights that the
             model has at its first call.
-        engine: "tensorflow", or "openvino", which is faster on CPUs, needs some seconds before its first image, and
-            keeps the weights likewise; it is the extra `openvino`.
+        engine: "tensorflow", or "openvino", which is faster on CPUs, needs some seconds before images of a new size,
+            and keeps the weights likewise; it is the extra `openvino`.
 
     Returns:
         RGB, uint8 (H, W, 3).

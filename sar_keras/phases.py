@@ -212,7 +212,7 @@ def _train_epochs(sitting: Sitting, phase: Phase, watchers: list[keras.callbacks
         done * steps + into,
         phase.paired,
         sitting.config.data.speckle,
-        sitting.config.data.shift,
+        sitting.config.data.radiometric_jitter,
         sitting.config.data.to_mean_colour,
     )
     try:

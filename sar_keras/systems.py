@@ -92,7 +92,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
         "l1": loss.l1,
         "l2": loss.l2,
         "ssim": loss.ssim,
-        "gradient": loss.gradient,
+        "edges": loss.edges,
         "perceptual": loss.perceptual,
         "feature_matching": loss.feature_matching,
         "discriminator_factor": loss.discriminator,
@@ -100,7 +100,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
     }
     features = _features(config, policy) if loss.perceptual else None
     if config.model.system == "epcgan":
-        model = EPCGAN(generator, discriminator, features, **arguments)
+        model = EPCGAN(generator, discriminator, features, gradient=loss.gradient, **arguments)
     else:
         model = Pix2Pix(generator, discriminator, features, **arguments)
     model.compile(scaled("generator"), scaled("discriminator") if discriminator else None)

@@ -33,7 +33,7 @@ def training_dataset(
     first_step: int = 0,
     paired: bool = True,
     speckle: bool = False,
-    shift: float = 0.0,
+    radiometric_jitter: float = 0.0,
     to_mean_colour: float = 0.0,
     context: tf.distribute.InputContext = _ONE_DEVICE,
 ) -> tf.data.Dataset:
@@ -42,8 +42,9 @@ def training_dataset(
     Each pass over the data has an order of its own; batches run on across the border of two passes. Not `paired`, the
     optical images have another order and another augmentation than the SAR images beside them.
     `speckle` of 1 to 16 looks is added to half of the SAR patches. Each SAR patch is brightened or darkened as a whole
-    by up to `shift`, in units of [-1, 1], and its contrast changed by up to that share. The mean colour of
-    each optical patch is moved towards that of all by the share `to_mean_colour`.
+    by up to `radiometric_jitter`, in units of [-1, 1], and its contrast changed by up to that share. The mean colour
+    of each optical patch is moved towards that of (at most 500 of) all by the share `to_mean_colour`. Both leave pixels
+    without data as they are.
 
     Of several devices each gets an equal part of a batch, in their order: `context`, which
     `tf.distribute.Strategy.distribute_datasets_from_function` gives, says which of them this process feeds, in turn.
@@ -58,11 +59,10 @@ def training_dataset(
         sar, optical = _patch(sar, optical, images, own, augment)
         if speckle:
             sar = _speckled(sar, images.sar_scale, own)
-        if shift:
-            sar = _shifted(sar, shift, own)
+        if radiometric_jitter:
+            sar = _jittered(sar, radiometric_jitter, own)
         if to_mean_colour:
-            change = to_mean_colour * (mean - tf.reduce_mean(optical, [0, 1]))
-            optical = tf.clip_by_value(optical + change, -1.0, 1.0)
+            optical = _moved(optical, mean, to_mean_colour)
         return sar, optical
 
     def load_one(position):
@@ -183,10 +183,23 @@ def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
     return tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, 16.0 ** draw[1], scale, seeds[1]), lambda: sar)
 
 
-def _shifted(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
+def _jittered(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
     """As another place, season or incidence angle would shift the backscatter, so that its level tells less."""
     level, contrast = tf.unstack(tf.random.stateless_uniform([2], seed + 2**34, -most, most))
-    return tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0)
+    return tf.where(_has_data(sar), tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0), sar)
+
+
+def _moved(optical: tf.Tensor, mean: tf.Tensor, share: float) -> tf.Tensor:
+    """As if all places had more of one colour: radar seldom tells which they have, and guesses are held back."""
+    valid = _has_data(optical)
+    count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
+    own = tf.reduce_sum(tf.where(valid, optical, 0.0), [0, 1]) / count
+    return tf.where(valid, tf.clip_by_value(optical + share * (mean - own), -1.0, 1.0), optical)
+
+
+def _has_data(image: tf.Tensor) -> tf.Tensor:
+    """(H, W, 1): windows of scenes hold -1 in all bands where there is nothing, as the darkest pixels do."""
+    return tf.reduce_any(image > -1.0, -1, keepdims=True)
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:

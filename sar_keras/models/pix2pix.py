@@ -18,7 +18,7 @@ from sar_keras.networks.patchgan import hidden_features
 class Pix2Pix(Colorizer):
     """Trains a generator against a discriminator on (sar, optical) batches; calling it is calling the generator.
 
-    The objective is `l1 * L1 + l2 * MSE + ssim * (1 - SSIM) + gradient * |grad(generated) - grad(optical)| +
+    The objective is `l1 * L1 + l2 * MSE + ssim * (1 - SSIM) + edges * |grad(generated) - grad(optical)| +
     perceptual * |VGG16(generated) - VGG16(optical)| + adversarial * BCE + feature_matching * |D_hidden(generated) -
     D_hidden(optical)|` for the generator and `discriminator_factor * (BCE(real) + BCE(generated))` for the
     discriminator. Both gradients come from the same forward passes.
@@ -30,9 +30,9 @@ class Pix2Pix(Colorizer):
         features: RGB in [-1, 1] to the features of the perceptual term, such as `VGG16Features()`. None: no such term.
         view: "luma", "ab" or "rgb".
         space: Where the L1 term is taken: "rgb", or "ab" for the chroma of Lab alone, divided by 128.
-        adversarial, l1, l2, ssim, gradient, perceptual, feature_matching: Weights of the terms; `gradient` is
-            that of the gradient magnitudes' distance (Ma et al., "Structure-Preserving Super Resolution with Gradient
-            Guidance", CVPR 2020), which asks for as much detail as the truth has, if not for the same.
+        adversarial, l1, l2, ssim, edges, perceptual, feature_matching: Weights of the terms; `edges` is that of the
+            distance of gradient magnitudes (Ma et al., "Structure-Preserving Super Resolution with Gradient Guidance",
+            CVPR 2020), which unlike the others tells a generator that is not sure not to blur.
         discriminator_factor: Factor of the discriminator's loss.
         averaged: See `Colorizer`.
 
@@ -57,7 +57,7 @@ class Pix2Pix(Colorizer):
         l1: float = 100.0,
         l2: float = 0.0,
         ssim: float = 0.0,
-        gradient: float = 0.0,
+        edges: float = 0.0,
         perceptual: float = 0.01,
         feature_matching: float = 0.0,
         discriminator_factor: float = 0.5,
@@ -74,7 +74,7 @@ class Pix2Pix(Colorizer):
         self.l1 = l1
         self.l2 = l2
         self.ssim = ssim
-        self.gradient = gradient
+        self.edges = edges
         self.perceptual = perceptual
         self.feature_matching = feature_matching
         self.discriminator_factor = discriminator_factor
@@ -103,7 +103,7 @@ class Pix2Pix(Colorizer):
     def term_names(self) -> list[str]:
         """What `train_step` reports."""
         names = ["generator_loss", "l1"]
-        names += [name for name in ("l2", "ssim", "gradient") if getattr(self, name)]
+        names += [name for name in ("l2", "ssim", "edges") if getattr(self, name)]
         names += ["perceptual"] if self.features else []
         if self.discriminator:
             names += ["adversarial", "discriminator_loss", "d_real", "d_fake"]
@@ -153,8 +153,8 @@ class Pix2Pix(Colorizer):
             terms["l2"] = losses.mean_squared_error(generated, optical)
         if self.ssim:
             terms["ssim"] = losses.ssim_loss(generated, optical)
-        if self.gradient:
-            terms["gradient"] = losses.gradient_distance(generated, optical)
+        if self.edges:
+            terms["edges"] = losses.gradient_distance(generated, optical)
         if self.features:
             terms["perceptual"] = losses.mean_absolute_error(self.features(generated), self.features(optical))
         return terms

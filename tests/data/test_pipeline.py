@@ -205,16 +205,18 @@ def test_the_files_of_a_step_are_those_that_it_reads(hundred):
         assert [int(path.stem) for path in files] == shown
 
 
-def test_shift_changes_level_and_contrast_of_each_sar_patch(images):
-    (plain,), (shifted,) = (
-        take(training_dataset(images, list(range(24)), 24, 0, augment=False, shift=most), 1) for most in (0.0, 0.3)
+def test_radiometric_jitter_changes_level_and_contrast_of_each_sar_patch(images):
+    (plain,), (jittered,) = (
+        take(training_dataset(images, list(range(24)), 24, 0, augment=False, radiometric_jitter=most), 1)
+        for most in (0.0, 0.3)
     )
-    np.testing.assert_array_equal(plain[1], shifted[1])
+    np.testing.assert_array_equal(plain[1], jittered[1])
     found = []
-    for before, after in zip(plain[0], shifted[0], strict=True):
-        inside = np.abs(after) < 1  # the rest has been cut off
+    for before, after in zip(plain[0], jittered[0], strict=True):
+        inside = (np.abs(after) < 1) & (before > -1)  # of the rest some has been cut off
         contrast, level = np.polyfit(before[inside], after[inside], 1)
-        np.testing.assert_allclose(after, np.clip(before * contrast + level, -1, 1), atol=1e-4)
+        expected = np.where(before > -1, np.clip(before * contrast + level, -1, 1), -1)
+        np.testing.assert_allclose(after, expected, atol=1e-4)
         found.append((contrast - 1, level))
     found = np.array(found)
     assert np.abs(found).max() < 0.301 and (found.std(0) > 0.1).all() and abs(np.corrcoef(found.T)[0, 1]) < 0.7
@@ -230,3 +232,20 @@ def test_to_mean_colour_moves_each_patch_as_a_whole(images):
     assert np.ptp(own) > 0.1
     # The batch is a pass over all images, so that their mean is that of the batch.
     np.testing.assert_allclose(moved[1], np.clip(plain[1] + 0.25 * (own.mean(0) - own), -1, 1), atol=1e-5)
+
+
+def test_pixels_without_data_stay_as_they_are(tmp_path, save_png, random):
+    pairs = []
+    for index in range(2):
+        grey, colour = random.integers(100, 150, (64, 64), np.uint8), np.full((64, 64, 3), 60 + 80 * index, np.uint8)
+        grey[:40], colour[:40] = 0, 0
+        files = save_png(tmp_path / f"s{index}.png", grey), save_png(tmp_path / f"o{index}.png", colour)
+        pairs.append(Pair(*files))
+    images = load(pairs, size=64)
+    changes = {"radiometric_jitter": 0.4, "to_mean_colour": 0.5}
+    ((sar, optical),) = take(training_dataset(images, [0, 1], 2, 0, augment=False, **changes), 1)
+    assert (sar[:, :40] == -1).all() and (sar[:, 40:] > -1).all() and (optical[:, :40] == -1).all()
+    # The mean of all counts what is empty as black: it is that of evaluation, too.
+    mean = (24 * np.array([60, 140]) / 127.5 - 64).mean() / 64
+    own = optical[:, 40:].mean((1, 2, 3))
+    np.testing.assert_allclose(sorted(own), np.array([60, 140]) / 255 - 0.5 + mean / 2, atol=1e-4)

@@ -33,7 +33,7 @@ def batch(random):
 
 @pytest.mark.parametrize("view", color.VIEWS)
 def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view):
-    model, twin = make(view, gradient=20.0), make(view)
+    model, twin = make(view, edges=20.0), make(view)
     sar, optical = batch
     with tf.GradientTape() as tape:
         generated = twin.generator(sar, training=True)
@@ -41,12 +41,10 @@ def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view
         terms = {
             "l1": tf.reduce_mean(tf.abs(generated - optical)),
             "perceptual": tf.reduce_mean(tf.abs(twin.features(generated) - twin.features(optical))),
-            "gradient": tf.reduce_mean(
-                tf.abs(losses.gradient_magnitude(generated) - losses.gradient_magnitude(optical))
-            ),
+            "edges": tf.reduce_mean(tf.abs(losses.gradient_magnitude(generated) - losses.gradient_magnitude(optical))),
             "adversarial": tf.reduce_mean(keras.losses.binary_crossentropy(tf.ones_like(fake), fake, from_logits=True)),
         }
-        total = 100 * terms["l1"] + 0.01 * terms["perceptual"] + 20 * terms["gradient"] + terms["adversarial"]
+        total = 100 * terms["l1"] + 0.01 * terms["perceptual"] + 20 * terms["edges"] + terms["adversarial"]
     gradients = tape.gradient(total, twin.generator.trainable_variables)
     expected = [w - 0.01 * g for w, g in zip(twin.generator.trainable_variables, gradients, strict=True)]
 
