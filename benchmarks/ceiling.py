@@ -11,14 +11,14 @@ from pathlib import Path
 
 import click
 import numpy as np
+from common import images_of
 
 import sar_keras
-from sar_keras.config import load_config
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--split", default="test", show_default=True)
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 def main(runs: tuple[Path, ...], split: str) -> None:
     print("| | PSNR (dB) | with one colour | with each patch's own colour |")
     print("|---|---|---|---|")
@@ -40,15 +40,10 @@ def psnr(truth: np.ndarray, generated: np.ndarray) -> float:
 def patches(run: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Truth and generated images of the split, (N, H, W, 3), and the mean colour of the training split, in [0, 1]."""
     generator = sar_keras.load_model(run)
-    from sar_keras.data import loading, pipeline
-    from sar_keras.data.splits import split_pairs
-    from sar_keras.evaluation import run_pairs
+    from sar_keras.data import pipeline
 
-    config = load_config(run / "config.yaml")
-    pairs = split_pairs(run_pairs(run, config.data), str(run / "split.csv"))
-    images = loading.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
-    images = images.scaled_as(generator)
-    indices = {name: [n for n, pair in enumerate(pairs) if pair.split == name] for name in ("train", split)}
+    images = images_of(run, generator, "train", split)
+    indices = {name: [n for n, pair in enumerate(images.pairs) if pair.split == name] for name in ("train", split)}
     batches = pipeline.evaluation_dataset(images, indices[split], 4)
     found = [(optical.numpy(), generator(sar, training=False).numpy()) for sar, optical in batches]
     truth, generated = (np.concatenate(part) / 2 + 0.5 for part in zip(*found, strict=True))

@@ -1,4 +1,4 @@
-"""What benchmarks share: the line above their tables, and the time that a call takes."""
+"""What benchmarks share: the line above their tables, the time that a call takes, and the images of a run."""
 
 import importlib.metadata
 import importlib.util
@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def circumstances(*packages: str) -> str:
@@ -28,3 +29,17 @@ def median_seconds(call: Callable[[], object], times: int) -> float:
         call()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
+
+
+def images_of(run: Path, generator, *splits: str):
+    """The `Images` of these splits of a run, scaled as its generator takes them; each pair knows its split."""
+    from sar_keras.config import load_config
+    from sar_keras.data import loading
+    from sar_keras.data.splits import split_pairs
+    from sar_keras.evaluation import run_pairs
+
+    data = load_config(run / "config.yaml").data
+    pairs = split_pairs(run_pairs(run, data), str(run / "split.csv"))
+    pairs = [pair for pair in pairs if pair.split in splits]
+    _, size, _, channels = generator.input_shape
+    return loading.load(pairs, size, channels, data.resize).scaled_as(generator)

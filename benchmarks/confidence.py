@@ -14,17 +14,9 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+from common import images_of
 
 import sar_keras
-
-
-def split_pairs_of(run: Path, split: str) -> list:
-    from sar_keras.config import load_config
-    from sar_keras.data.splits import split_pairs
-    from sar_keras.evaluation import run_pairs
-
-    pairs = split_pairs(run_pairs(run, load_config(run / "config.yaml").data), str(run / "split.csv"))
-    return [pair for pair in pairs if pair.split == split]
 
 
 def with_dropout(model):
@@ -62,17 +54,16 @@ def outputs_on(run: Path, model, split: str, passes: int) -> dict[str, np.ndarra
     """SAR (N, H, W, c), colour (N, H, W, 3), and (N, H, W): error, spread over turns and over dropout."""
     import tensorflow as tf
 
-    from sar_keras.data import loading, pipeline
+    from sar_keras.data import pipeline
     from sar_keras.terminal import progress_bar
 
-    pairs = split_pairs_of(run, split)
-    images = loading.load(pairs, model.input_shape[1], model.input_shape[-1])
-    images = images.scaled_as(model)
+    images = images_of(run, model, split)
+    count = len(images.pairs)
     dropout_model = with_dropout(model)
     plain, dropout = tf.function(model), tf.function(dropout_model)
     found: dict[str, list] = {"sar": [], "colour": [], "error": [], "turns": [], "dropout": []}
-    batches = pipeline.evaluation_dataset(images, list(range(len(pairs))), 4)
-    for sar, optical in progress_bar(split, "batch", -(-len(pairs) // 4))(batches):
+    batches = pipeline.evaluation_dataset(images, list(range(count)), 4)
+    for sar, optical in progress_bar(split, "batch", -(-count // 4))(batches):
         outputs = turned(plain, sar.numpy())
         found["sar"].append(sar.numpy())
         found["colour"].append(outputs[0])

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import click
 import numpy as np
+from common import images_of
 
 import sar_keras
-from sar_keras.config import load_config
 
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ciede2000": "CIEDE2000", "gradient_similarity": "gradient similarity"}
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--split", default="test", show_default=True)
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 def main(runs: tuple[Path, ...], split: str) -> None:
     print("| run | SAR | " + " | ".join(FIGURES.values()) + " | VGG16 distance |")
     print("|---" * (len(FIGURES) + 3) + "|")
@@ -35,20 +35,15 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     import tensorflow as tf
 
     from sar_keras import losses, metrics
-    from sar_keras.data import loading, pipeline
-    from sar_keras.data.splits import split_pairs
-    from sar_keras.evaluation import run_pairs
+    from sar_keras.data import pipeline
     from sar_keras.sar import add_speckle
 
-    config = load_config(run / "config.yaml")
-    pairs = split_pairs(run_pairs(run, config.data), str(run / "split.csv"))
-    pairs = [pair for pair in pairs if pair.split == split]
-    images = loading.load(pairs, config.data.image_size, config.model.channels, config.data.resize)
-    images = images.scaled_as(generator)
+    images = images_of(run, generator, split)
+    count = len(images.pairs)
     features = sar_keras.VGG16Features()
     found = {"as it is": [], "4 looks": [], "2 looks": [], "1 look": []}
     steepness = []
-    for index, (sar, optical) in enumerate(pipeline.evaluation_dataset(images, list(range(len(pairs))), 4)):
+    for index, (sar, optical) in enumerate(pipeline.evaluation_dataset(images, list(range(count)), 4)):
         truth, true_features = (optical.numpy() + 1) / 2, features(optical)
         steepness.append(tf.reduce_mean(losses.gradient_magnitude(optical), [1, 2, 3]))
         for looks, condition in zip((None, 4, 2, 1), found, strict=True):
@@ -61,7 +56,7 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
         condition: {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         for condition, batches in found.items()
     }
-    steepest = np.argsort(np.concatenate(steepness))[-max(1, len(pairs) // 10) :]
+    steepest = np.argsort(np.concatenate(steepness))[-max(1, count // 10) :]
     return joined | {"edges": {name: values[steepest] for name, values in joined["as it is"].items()}}
 
 
