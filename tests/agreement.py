@@ -32,7 +32,12 @@ SETTINGS = [
 ]
 OF_PRESETS = {
     # So narrow networks give nearly flat images at first, where the gradient's direction is a matter of rounding.
-    "strong": ["train.average=0.5", "loss.warm_up=2", "loss.edges=2"],
+    "strong": [
+        "train.average=0.5",
+        "loss.warm_up=2",
+        "loss.edges=2",
+        "optimizer.generator.config.learning_rate=0.00001",
+    ],
     "pix2pix_dae": ["train.epochs=1", "refinement.epochs=1", "refinement.filters=4"],
     # In the second epoch the pool is full. Instance normalisation of so narrow networks magnifies rounding errors.
     "cyclegan": [
