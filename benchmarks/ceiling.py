@@ -33,12 +33,13 @@ def main(runs: tuple[Path, ...], split: str) -> None:
 
 
 def psnr(truth: np.ndarray, generated: np.ndarray) -> float:
-    error = truth - np.clip(generated, 0, 1)
-    return float((-10 * np.log10((error**2).mean((1, 2, 3)))).mean())
+    from sar_keras import metrics
+
+    return float(np.mean(metrics.psnr(truth, np.broadcast_to(np.clip(generated, -1, 1), truth.shape))))
 
 
 def patches(run: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth and generated images of the split, (N, H, W, 3), and the mean colour of the training split, in [0, 1]."""
+    """Truth and generated images of the split, (N, H, W, 3), and the mean colour of the training split, in [-1, 1]."""
     generator = sar_keras.load_model(run)
     from sar_keras.data import pipeline
 
@@ -46,8 +47,8 @@ def patches(run: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     indices = {name: [n for n, pair in enumerate(images.pairs) if pair.split == name] for name in ("train", split)}
     batches = pipeline.evaluation_dataset(images, indices[split], 4)
     found = [(optical.numpy(), generator(sar, training=False).numpy()) for sar, optical in batches]
-    truth, generated = (np.concatenate(part) / 2 + 0.5 for part in zip(*found, strict=True))
-    return truth, generated, pipeline.mean_colour(images, indices["train"]) / 2 + 0.5
+    truth, generated = (np.concatenate(part) for part in zip(*found, strict=True))
+    return truth, generated, pipeline.mean_colour(images, indices["train"])
 
 
 if __name__ == "__main__":
