@@ -40,13 +40,25 @@ def test_images(model, random, precision, most):
         assert np.abs(ours.astype(int) - theirs).max() <= most
 
 
-def test_scenes(model, scene, tmp_path):
+def test_the_engine_keeps_the_weights_of_its_first_call(random):
     pytest.importorskip("openvino")
-    images = []
+    generator = UNetGenerator((64, 64, 1), 2)
+    image = random.integers(0, 256, (64, 64), np.uint8)
+    before, also = (sar_keras.colorize(generator, image, engine=engine) for engine in ("openvino", "tensorflow"))
+    generator.layers[-2].bias.assign([0.5, 0.5, 0.5])
+    assert np.array_equal(sar_keras.colorize(generator, image, engine="openvino"), before)
+    assert (sar_keras.colorize(generator, image).astype(int) - also).min() > 10
+
+
+def test_scenes(model, scene, tmp_path, monkeypatch):
+    openvino, compiled, images = pytest.importorskip("openvino"), [], []
+    convert = openvino.convert_model
+    monkeypatch.setattr(openvino, "convert_model", lambda graph: compiled.append(graph) or convert(graph))
     for engine in ("tensorflow", "openvino"):
         path = sar_keras.colorize_scene(model, scene, tmp_path / f"{engine}.tif", engine=engine, tile=64, overlap=16)
         with rasterio.open(path) as file:
             images.append(file.read().astype(int))
+        assert len(compiled) == (engine == "openvino")
     assert np.abs(images[0] - images[1]).max() <= 1
 
 

@@ -5,8 +5,10 @@ import pytest
 from helpers import TINY, read_rows
 
 import sar_keras
+from sar_keras import systems
 from sar_keras.config import load_config
 from sar_keras.errors import ConfigError
+from sar_keras.history import SHORT
 
 SMALL = [*TINY, "model.blocks=1", "train.batch_size=2", "train.epochs=1", "train.steps_per_epoch=2"]
 
@@ -20,6 +22,11 @@ def test_presets_that_are_a_yaml_alone_train(name, pairs_folder, tmp_path, rando
     run = sar_keras.fit(small(name, pairs_folder), tmp_path / "run")
     sar = random.integers(0, 256, (70, 90), np.uint8)
     assert sar_keras.colorize(sar_keras.load_model(run), sar).shape == (70, 90, 3)
+
+
+@pytest.mark.parametrize("name", ["strong", "epcgan", "cyclegan", "paper"])
+def test_the_progress_bar_and_the_curves_know_every_term(name, pairs_folder):
+    assert set(systems.build_model(small(name, pairs_folder), "float32").term_names()) <= set(SHORT)
 
 
 @pytest.mark.parametrize(
