@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import TINY, logged_steps, one_line, read_rows, saved_state
+from helpers import DISCRIMINATORS, TINY, logged_steps, one_line, read_rows, saved_state
 
 import sar_keras
 from sar_keras import callbacks
@@ -52,7 +52,11 @@ def check_equal(run, other):
 @pytest.mark.parametrize(
     ("preset", "changes", "steps"),
     [
-        ("strong", ["loss.warm_up=4", "train.average=0.9", "train.decay=0.5", "refinement.epochs=1"], [5, 8]),
+        (
+            "strong",
+            [*DISCRIMINATORS, "loss.warm_up=4", "train.average=0.9", "train.decay=0.5", "refinement.epochs=1"],
+            [5, 8],
+        ),
         ("cyclegan", ["model.blocks=1", "train.batch_size=12"], [5]),
     ],
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import TINY, read_rows
+from helpers import DISCRIMINATORS, TINY, read_rows
 
 import sar_keras
 from sar_keras import systems
@@ -24,9 +24,11 @@ def test_presets_that_are_a_yaml_alone_train(name, pairs_folder, tmp_path, rando
     assert sar_keras.colorize(sar_keras.load_model(run), sar).shape == (70, 90, 3)
 
 
-@pytest.mark.parametrize("name", ["strong", "epcgan", "cyclegan", "paper"])
-def test_the_progress_bar_and_the_curves_know_every_term(name, pairs_folder):
-    assert set(systems.build_model(small(name, pairs_folder), "float32").term_names()) <= set(SHORT)
+@pytest.mark.parametrize(
+    ("name", "more"), [("strong", DISCRIMINATORS), ("epcgan", []), ("cyclegan", []), ("paper", [])]
+)
+def test_the_progress_bar_and_the_curves_know_every_term(name, more, pairs_folder):
+    assert set(systems.build_model(small(name, pairs_folder, *more), "float32").term_names()) <= set(SHORT)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,6 @@ def test_minutes_end_a_run_and_count_on_when_it_resumes(pairs_folder, tmp_path, 
 
 
 def test_the_discriminator_joins_in_after_the_warm_up(pairs_folder, tmp_path):
-    run = sar_keras.fit(small("strong", pairs_folder, "loss.warm_up=2", "train.epochs=2"), tmp_path / "run")
+    run = sar_keras.fit(small("strong", pairs_folder, *DISCRIMINATORS, "loss.warm_up=2", "train.epochs=2"), tmp_path / "run")
     first, second = read_rows(run / "history.csv")
     assert not first.get("d_real") and float(second["d_real"]) > 0 and float(second["feature_matching"]) > 0
