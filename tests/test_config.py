@@ -90,4 +90,4 @@ def test_what_a_system_cannot_use_is_refused(override, message):
         load_config("cyclegan", [override])
     assert len(str(caught.value)) < 200
     with pytest.raises(ConfigError, match="image_size must be at least 64"):
-        load_config("strong", ["data.image_size=32"])
+        load_config("default", ["model.scales=2", "data.image_size=32"])

@@ -79,6 +79,7 @@ def test_minutes_end_a_run_and_count_on_when_it_resumes(pairs_folder, tmp_path, 
 
 
 def test_the_discriminator_joins_in_after_the_warm_up(pairs_folder, tmp_path):
-    run = sar_keras.fit(small("strong", pairs_folder, *DISCRIMINATORS, "loss.warm_up=2", "train.epochs=2"), tmp_path / "run")
+    config = small("strong", pairs_folder, *DISCRIMINATORS, "loss.warm_up=2", "train.epochs=2")
+    run = sar_keras.fit(config, tmp_path / "run")
     first, second = read_rows(run / "history.csv")
     assert not first.get("d_real") and float(second["d_real"]) > 0 and float(second["feature_matching"]) > 0
