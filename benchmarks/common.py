@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sar_keras.machine import processor
+
 
 def circumstances(*packages: str) -> str:
-    """Processors, Python, those of some packages that are installed, and the date."""
-    from sar_keras.comparison import processor  # loads TensorFlow, which not each process of a benchmark should
+    """Processors, Python, those of some packages that are installed, and the date.
 
+    Imports none of them: the largest resident set of a child process counts from its parent's on.
+    """
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages if importlib.util.find_spec(name)]
     machine = [f"{os.cpu_count()} x {processor()}", f"Python {platform.python_version()}"]
     return ", ".join([*machine, *versions, time.strftime("%Y-%m-%d")])

@@ -92,6 +92,13 @@ def in_a_process(command: list) -> tuple[float, float]:
     return json.loads(out.splitlines()[-1])["images_per_s"], usage.ru_maxrss / 1024
 
 
+def memory_of_import(code: str) -> float:
+    """Largest resident set, in MB, of a process that does nothing else."""
+    code += "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    return int(out.splitlines()[-1]) / 1024
+
+
 def commands(preset: str, kind: str, batch: int, low: bool, arguments) -> dict[str, list]:
     """Side to its command."""
     steps, case = ["--steps", arguments.steps], [preset, kind, batch, low]
@@ -125,6 +132,8 @@ def main() -> None:
         return
 
     print(f"{circumstances('tensorflow', 'torch', 'openvino')}; images/s, peak MB\n")
+    print(f"Importing alone: sar_keras {memory_of_import('import sar_keras; sar_keras.fit'):.0f} MB", end="")
+    print(f", PyTorch {memory_of_import('import torch'):.0f} MB\n" if importlib.util.find_spec("torch") else "\n")
     columns = ("sar_keras", "with --engine openvino", "PyTorch", "OpenVINO")
     print(f"| network | work | batch | precision | {' | '.join(columns)} |\n" + "|---" * 8 + "|")
     for case in CASES:

@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-import platform
 from pathlib import Path
 
 import keras
@@ -22,6 +21,7 @@ from sar_keras.files import atomic
 from sar_keras.history import read_history
 from sar_keras.images import captioned, to_uint8, write_image
 from sar_keras.inference import load_model
+from sar_keras.machine import processor
 from sar_keras.training import fit
 
 PRESETS = (
@@ -168,13 +168,6 @@ def _about(run: Path) -> dict:
         "software": f"sar_keras {sar_keras.__version__}, TensorFlow {tf.__version__}, Keras {keras.__version__}",
         "date": str(datetime.date.today()),
     }
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _result(run: Path) -> dict:
