@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import sar_keras
-from sar_keras.engine import ENGINES, check_engine
+from sar_keras.engine import ENGINES, PRECISIONS, check_engine
 from sar_keras.errors import DataError, OutputError
 from sar_keras.exits import ErrorsToLines
 
@@ -73,7 +73,7 @@ def _quoted(path: Path) -> str:
 @click.option("--batch", type=int, metavar="N", help="Scenes: windows at a time [1].")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
+    type=click.Choice(PRECISIONS),
     help="bfloat16 is faster where the processor has it [float32]",
 )
 @click.option(
@@ -101,8 +101,8 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
         # GDAL has names that are no files: /vsizip/..., NETCDF:file:variable ...
         if not path.exists() and len(inputs) == 1 and not any(mark in str(path) for mark in ("/vsi", ":")):
             raise DataError(f"{path}: no such file or folder")
-    if options["engine"]:
-        check_engine(options["engine"])  # once, and before TensorFlow loads
+    # Once, and before TensorFlow loads.
+    check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
     loaded = sar_keras.load_model(model)
     from sar_keras.inference import colorize_files
     from sar_keras.scenes import colorize_scenes, count_pixels, find_scenes

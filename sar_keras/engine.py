@@ -8,15 +8,18 @@ from collections.abc import Callable
 from sar_keras.errors import DataError
 
 ENGINES = ("tensorflow", "openvino")
+PRECISIONS = ("float32", "bfloat16")
 # Input shapes that stay compiled: those of a scene's windows, or of a folder's images.
 _SHAPES = 8
 
 
-def check_engine(engine: str) -> None:
+def check_engine(engine: str, precision: str) -> None:
     """
     Raises:
-        DataError: no engine of that name, or it is not installed.
+        DataError: no engine or precision of that name, or the engine is not installed.
     """
+    if precision not in PRECISIONS:
+        raise DataError(f"precision: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if engine not in ENGINES:
         raise DataError(f"engine: must be one of {', '.join(ENGINES)}, got {engine!r}")
     if engine == "openvino" and not importlib.util.find_spec("openvino"):
@@ -27,8 +30,8 @@ def on_engine(function: Callable, engine: str, precision: str) -> Callable:
     """A `tf.function` of one tensor, with a signature, as a function of an array.
 
     "tensorflow" runs it as it is. "openvino" keeps the weights as they are now, computes in `precision`, "float32" or
-    where the processor has it "bfloat16", and compiles anew for each shape of its input:
-    with an unknown shape a small network is half as fast.
+    where the processor has it "bfloat16", and compiles anew for each shape of its
+    input: with an unknown shape a small network is half as fast.
     """
     if engine == "tensorflow":
         return lambda values: function(values).numpy()

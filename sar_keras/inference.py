@@ -28,7 +28,6 @@ from sar_keras.sar import Scale, guess_units, warn_if_units_differ
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
-PRECISIONS = ("float32", "bfloat16")
 # The model that comes with the package, `load_model("demo")`; benchmarks/demo_model.py made it. Data: CC BY 4.0, see
 # DEMO_MODEL.md beside it.
 DEMO = Path(__file__).with_name("demo_model.npz")
@@ -218,9 +217,7 @@ def colorize(
     Raises:
         DataError: the image cannot be read or has too few bands; or another precision or engine.
     """
-    check_engine(engine)
-    if precision not in PRECISIONS:
-        raise DataError(f"precision: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    check_engine(engine, precision)
     channels = model.input_shape[-1]
     name = "the image"
     if isinstance(image, str | os.PathLike):

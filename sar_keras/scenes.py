@@ -22,7 +22,7 @@ from sar_keras.engine import check_engine, on_engine
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
-from sar_keras.inference import PRECISIONS, destinations, do_all, load_model
+from sar_keras.inference import destinations, do_all, load_model
 from sar_keras.networks import any_size, for_inference
 from sar_keras.sar import Scale
 from sar_keras.tiles import colorize_tiles, tile_rows
@@ -97,8 +97,8 @@ def colorize_scene(
     patch = model.input_shape[1] or 256
     tile = max(TILE // patch, 1) * patch if tile is None else tile
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
-    _check_options(tile, overlap, batch, patch, precision, limits, destination, preview)
-    check_engine(engine)
+    _check_options(tile, overlap, batch, patch, limits, destination, preview)
+    check_engine(engine, precision)
     scale = getattr(model, "sar_scale", Scale())
     with rasters.SarScene(source, model.input_shape[-1], scale, band, units, limits) as scene:
         outputs = {"colours": destination}
@@ -185,15 +185,13 @@ def _loaded(path: str) -> keras.Model:
     return load_model(path)
 
 
-def _check_options(tile, overlap, batch, patch, precision, limits, destination, preview) -> None:
+def _check_options(tile, overlap, batch, patch, limits, destination, preview) -> None:
     if tile < patch or tile % patch:
         raise DataError(f"--tile {tile}: must be a multiple of {patch}, the model's patch")
     if not 0 <= overlap <= tile // 2:
         raise DataError(f"--overlap {overlap}: must not be more than half of --tile {tile}")
     if batch < 1:
         raise DataError(f"--batch {batch}: must be at least 1")
-    if precision not in PRECISIONS:
-        raise DataError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}")
     if limits and not limits[0] < limits[1]:
         raise DataError(f"--range {limits[0]:g} {limits[1]:g}: the first must be below the second")
     if destination.suffix.lower() not in (".tif", ".tiff"):
