@@ -73,7 +73,7 @@ def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]
     """Of the network alone, on windows of these (first, size) along rows and columns."""
     from sar_keras import scenes
 
-    network = scenes._network(model, precision, False)
+    network = scenes._network(model, "", precision, False)
     random = np.random.default_rng(0)
     windows = {
         (height, width): random.uniform(-1, 1, (1, height, width, 1)).astype("float32")
@@ -91,7 +91,7 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
     """The obvious alternative."""
     from sar_keras import scenes
 
-    network = scenes._network(model, precision, False)
+    network = scenes._network(model, "", precision, False)
     with rasterio.open(scene) as file:
         values, profile = file.read(1).astype("float32") / 127.5 - 1, file.profile
     height, width = values.shape

@@ -59,7 +59,7 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
     if batch == 1:
         levels = ((sar[0] + 1) * 127.5).astype("uint8")
         return 1 / median_seconds(lambda: inference.colorize(generator, levels, "uint8", precision, engine), steps)
-    network = scenes._network(generator, precision, False, engine)
+    network = scenes._network(generator, "", precision, False, engine)
     return batch / median_seconds(lambda: network(sar), steps)
 
 

@@ -172,7 +172,7 @@ def evaluate(
 
 
 @main.command()
-@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [every system of the README's table].")
+@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [all but default and quick].")
 @click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs [procedural scenes].")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Training time of each.")
 @click.option("--steps", type=click.IntRange(1), help="Training steps of each, instead of minutes.")

@@ -1,5 +1,6 @@
 """Trains several presets under equal terms on one split, and writes the comparison: tables, pictures, curves."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -15,7 +16,7 @@ from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import evenly
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.distribution import describe, dtype_policy_for, strategy_for
-from sar_keras.errors import ConfigError, ModelError, OutputError, TrainingDiverged
+from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, SarKerasError, TrainingDiverged
 from sar_keras.evaluation import TITLES, evaluate, run_pairs
 from sar_keras.files import atomic
 from sar_keras.history import read_history
@@ -84,8 +85,14 @@ def benchmark(
         except TrainingDiverged as error:
             print(f"{name}: left out, it diverged: {error}", flush=True)
             continue
+        except SarKerasError:
+            if not any(output.glob("*/config.yaml")):  # nothing was trained: leave nothing
+                split_file.unlink()
+                with contextlib.suppress(OSError):
+                    output.rmdir()
+            raise
         with atomic(run / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps(evaluate(run, split="test"), indent=2) + "\n")
+            temporary.write_text(json.dumps(evaluate(run, split="test") | _circumstances(config), indent=2) + "\n")
         report = write_report(output)
     return report or write_report(output)
 
@@ -100,6 +107,8 @@ def _config(preset: str, data, minutes, steps, overrides) -> Config:
         per_epoch = -(-steps // _EPOCHS_OF_STEPS)
         epochs, length = -(-steps // per_epoch), [f"train.steps_per_epoch={per_epoch}"]
     refinement = max(1, epochs // 6) if config.refinement.epochs else 0
+    if epochs == refinement:
+        raise ConfigError(f"{preset} trains two networks: give at least two steps")
     length += [f"train.epochs={epochs - refinement}", f"refinement.epochs={refinement}"]
     return override(config, [*source, *length, *overrides])
 
@@ -133,6 +142,11 @@ def _split(output: Path, config: Config) -> Path:
                 output / "data", data.limit or 240, config.train.seed, data.image_size, progress_bar("drawing", "scene")
             )
         pairs = split_pairs(run_pairs(output, data), data.split, data.ratios, config.train.seed)
+        tested = sum(pair.split == "test" for pair in pairs)
+        if tested < 2:
+            raise DataError(
+                f"the split has {tested} test image(s), and a comparison needs at least 2: change data.ratios"
+            )
         write_split(pairs, path, data.root or output / "data")
     return path
 
@@ -163,6 +177,12 @@ def _about(run: Path) -> dict:
         "data": config.data.root.name if config.data.root else "procedural scenes",
         "seed": config.train.seed,
         "leaks": audit(read_split(run.parent / "split.csv")).leaks,
+    }
+
+
+def _circumstances(config: Config) -> dict[str, str]:
+    """Where and when a run was scored; one that is added to a comparison later may have had others."""
+    return {
         "device": describe(strategy_for(config.train.strategy), dtype_policy_for(config.train.precision)),
         "machine": f"{os.cpu_count()} cores, {processor()}",
         "software": f"sar_keras {sar_keras.__version__}, TensorFlow {tf.__version__}, Keras {keras.__version__}",
@@ -184,12 +204,15 @@ def _result(run: Path) -> dict:
 def _markdown(about: dict, results: list[dict]) -> str:
     names = list(results[0]["metrics"])
     titles = [TITLES[name][0] + (" ↑" if TITLES[name][1] else " ↓") for name in names]
+    circumstances = dict.fromkeys(
+        f"{result['device']}, {result['machine']}; {result['software']}; {result['date']}" for result in results
+    )
     verdict = "which LEAKS: `sar-keras data audit` tells how" if about["leaks"] else "not seen in training"
     lines = [
         f"# Benchmark on {about['data']}",
         "",
         f"{results[0]['n']} test images of {results[0]['scenes'] or 'unknown'} scenes (split.csv, {verdict}), "
-        f"seed {about['seed']}; {about['device']}, {about['machine']}; {about['software']}; {about['date']}. Means "
+        f"seed {about['seed']}; {'; '.join(circumstances)}. Means "
         "over images; intervals are in benchmark.json. Minutes are those of the training steps alone, on a CPU in "
         "processor time over all cores.",
         "",
@@ -202,7 +225,9 @@ def _markdown(about: dict, results: list[dict]) -> str:
     for key, title in (("mean_colour", "mean training colour"), ("copy_sar", "SAR as grey")):
         figures = [f"{results[0]['baselines'][key][name]['mean']:.4g}" for name in names]
         lines.append(_row([title, "", "", "", *figures]))
-    lines += ["", "\\* trained with a loss of VGG16 features itself, which flatters it there.", ""]
+    if any(result["trained_on_vgg"] for result in results):
+        lines += ["", "\\* trained with a loss of VGG16 features itself, which flatters it there."]
+    lines.append("")
     for by in ("terrain", "scene"):
         lines += [f"## PSNR (dB) by {by}", ""]
         groups = list(results[0][f"by_{by}"])
@@ -227,7 +252,7 @@ def _figures(result: dict, names: list[str]) -> list[str]:
 def _draw_patches(path: Path, runs: list[Path]) -> None:
     """The same test patches, a row each, across systems: SAR | each system | truth."""
     config = load_config(runs[0] / "config.yaml")
-    pairs = split_pairs(run_pairs(path.parent, config.data), config.data.split)
+    pairs = split_pairs(run_pairs(path.parent, config.data), str(path.with_name("split.csv")))
     chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
     images = loading.load(chosen, config.data.image_size, config.model.channels, config.data.resize)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))

@@ -1,5 +1,6 @@
 """How good a trained model is, on pairs it has or has not seen, beside trivial baselines."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,10 +12,11 @@ import tensorflow as tf
 from sar_keras import metrics
 from sar_keras.config import DataConfig, load_config
 from sar_keras.data import loading, pipeline
-from sar_keras.data.pairs import Pair, find_pairs
-from sar_keras.data.splits import split_pairs
+from sar_keras.data.pairs import SPLITS, Pair, find_pairs
+from sar_keras.data.splits import read_split, split_pairs
 from sar_keras.errors import DataError, ModelError
 from sar_keras.inference import load_model
+from sar_keras.networks import patch_size
 from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.perceptual import CONVENTIONS, Perceptual
 from sar_keras.sar import warn_if_units_differ
@@ -49,8 +51,8 @@ def evaluate(
 
     Args:
         model: A run directory, a `.keras` file in one, or together with `data` any `.keras` file or "demo".
-        data: Pairs to use instead of the run's own. Where they are those of the run, its split is kept; others are
-            split by scene.
+        data: Pairs to use instead of the run's own. Where they hold images of the run, by name, its split is kept;
+            others are split by scene.
         split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".
         protocol: "standard", see `sar_keras.metrics.standard`, with a VGG16 feature distance; or "paper", the student
             report's figures, which it took on its training images.
@@ -67,18 +69,20 @@ def evaluate(
     Raises:
         DataError, ModelError: the split is empty or has one image only, or model and data do not fit.
     """
+    if protocol not in PROTOCOLS or split not in (None, *SPLITS):
+        raise DataError(f"no such protocol or split: {protocol}, {split}; {', '.join((*PROTOCOLS, *SPLITS))} are")
     path = Path(model)
     generator = load_model(path)
     run = Path(generator.saved_as).parent
     config = load_config(run / "config.yaml") if (run / "config.yaml").is_file() else None
     split = split or ("train" if protocol == "paper" else "test")
-    pairs = _pairs(run, config, data, generator.input_shape[1])
+    pairs = _pairs(run, config, data, patch_size(generator))
     chosen = [pair for pair in pairs if pair.split == split]
     training = [pair for pair in pairs if pair.split == "train"]
     if len(chosen) < 2:
         raise DataError(f"the split {split!r} has {len(chosen)} image(s); an interval needs at least 2")
-    if protocol == "paper" and generator.input_shape[1] < 255:
-        raise ModelError(f"{path}: works on {generator.input_shape[1]} pixels; the paper's SSIM needs 255")
+    if protocol == "paper" and patch_size(generator) < 255:
+        raise ModelError(f"{path}: works on {patch_size(generator)} pixels; the paper's SSIM needs 255")
 
     images = _load(chosen, generator, config)
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
@@ -182,19 +186,27 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
     allow_outside = bool(config and config.data.allow_outside)
     pairs = find_pairs(data, size=size, progress=progress, allow_outside=allow_outside).pairs
     if own_split.is_file():
+        read_split(own_split)  # a broken one is no sign of other data
         try:
-            return split_pairs(pairs, str(own_split))
-        except DataError:
-            pass  # other data than the run's
+            kept = split_pairs(pairs, str(own_split))
+        except DataError:  # none of its training images is there: other data than the run's
+            return split_pairs(pairs)
+        if len(kept) < len(pairs):
+            # What the run was trained on must not become test data.
+            warnings.warn(
+                f"{data}: holds images of the run's {own_split.name}, which counts: {len(kept)} of {len(pairs)} pairs; "
+                "if they are others of the same names, evaluate a copy of the model outside its run",
+                stacklevel=2,
+            )
+        return kept
     return split_pairs(pairs)
 
 
 def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     if not pairs:
         raise DataError("the split leaves no training images, whose mean colour is the baseline")
-    _, size, _, channels = generator.input_shape
-    resize = bool(config and config.data.resize)
-    images = loading.load(pairs, size, channels, resize, progress_bar("reading", "pair", len(pairs)))
+    size, resize = patch_size(generator), bool(config and config.data.resize)
+    images = loading.load(pairs, size, generator.input_shape[-1], resize, progress_bar("reading", "pair", len(pairs)))
     return images.scaled_as(generator)
 
 

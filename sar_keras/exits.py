@@ -62,10 +62,12 @@ def _environment_error(error: Exception) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     if is_disk_full(error):
         return "the disk is full: free some space, or write elsewhere (--out, -o)"
+    # The second of two is what would have been written.
+    name = isinstance(error, OSError) and (error.filename2 or error.filename)
     if isinstance(error, PermissionError) or number == errno.EROFS:
-        return f"{_visible(error.filename)}: no permission to read or write there"
+        return f"{_visible(name)}: no permission to read or write there"
     if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError) or number == errno.ENAMETOOLONG:
-        return f"{_visible(error.filename)}: {error.strerror.lower()}; give another path"
+        return f"{_visible(name)}: {error.strerror.lower()}; give another path"
     return None
 
 

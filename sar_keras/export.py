@@ -10,6 +10,7 @@ from sar_keras.errors import OutputError
 from sar_keras.files import atomic
 from sar_keras.images import max_pixels
 from sar_keras.inference import colorizer
+from sar_keras.networks import patch_size
 from sar_keras.sar import Scale
 
 
@@ -62,7 +63,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     with atomic(target) as temporary:
         temporary.mkdir()
         compat.write_out(archive, str(temporary))
-        _write_warm_up(temporary, folder.name, model.input_shape[1:])
+        _write_warm_up(temporary, folder.name, (patch_size(model), patch_size(model), channels))
     return target
 
 

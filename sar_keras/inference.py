@@ -22,6 +22,7 @@ from sar_keras.networks import (  # their layers must be known when a model load
     any_size,
     epcgan,  # noqa: F401
     for_inference,
+    patch_size,
     unet,
 )
 from sar_keras.sar import Scale, guess_units, warn_if_units_differ
@@ -118,7 +119,12 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         generator = keras.saving.load_model(path, compile=False, safe_mode=True)
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
+        if isinstance(generator, keras.Sequential):  # lacks some of what functional models have
+            generator = keras.Model(generator.inputs, generator.outputs, name=generator.name)
         _take_metadata(generator, metadata, path)
+        shape = generator.input_shape
+        if len(generator.inputs) != 1 or len(shape) != 4 or generator.output_shape != (*shape[:3], 3):
+            raise ModelError(f"{path}: not a generator (SAR images in, RGB images of their size out)")
     except (PermissionError, SarKerasError):
         raise
     except Exception as error:  # a file from somewhere makes Keras raise anything
@@ -128,8 +134,6 @@ def load_model(model: str | os.PathLike) -> keras.Model:
                 "load it there, or serve what sar-keras export makes of it there"
             ) from error
         raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
-    if len(generator.inputs) != 1 or len(generator.input_shape) != 4 or generator.output_shape[-1] != 3:
-        raise ModelError(f"{path}: not a generator (SAR images in, RGB images out)")
     if not metadata:
         warnings.warn(f"{path} does not say how its SAR input was scaled: taken for 8-bit", stacklevel=2)
     return generator
@@ -164,16 +168,15 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def colorizer(generator: keras.Model, precision: str = "float32") -> tf.types.experimental.PolymorphicFunction:
+def colorizer(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
     """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
 
     The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
     both sides are multiples of the network's patch size, and cropped back. It is what `colorize` and exported models
-    run, so that both give the same colours. With the precision "bfloat16" it has a copy
-    of the weights as they are now.
+    run, so that both give the same colours.
     """
-    network = any_size(generator if precision == "float32" else for_inference(generator, precision))
-    patch = generator.input_shape[1] or 256
+    network = any_size(generator)
+    patch = patch_size(generator)
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)])
     def run(sar):
@@ -193,6 +196,12 @@ def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor
     period = tf.maximum(2 * (size - 1), 1)
     positions = tf.minimum(positions % period, period - positions % period)
     return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
+
+
+def for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
+    """A copy of a generator that is faster, see `for_inference`, for a function to give to `on_engine`."""
+    # OpenVINO rounds by itself.
+    return for_inference(model, "float32" if engine == "openvino" else precision)
 
 
 def colorize(
@@ -243,8 +252,10 @@ def colorize(
 def _kept_colorizer(model: keras.Model, precision: str, engine: str) -> Callable[[np.ndarray], np.ndarray]:
     name = f"colorizer_{precision}_{engine}"
     if not hasattr(model, name):
-        function = colorizer(for_inference(model)) if engine == "openvino" else colorizer(model, precision)
-        setattr(model, name, on_engine(function, engine, precision))
+        # Of the plain model nothing is copied, so that it may go on changing.
+        plain = (precision, engine) == ("float32", "tensorflow")
+        network = model if plain else for_engine(model, precision, engine)
+        setattr(model, name, on_engine(colorizer(network), engine, precision))
     return getattr(model, name)
 
 

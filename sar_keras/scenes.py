@@ -22,8 +22,8 @@ from sar_keras.engine import check_engine, on_engine
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
 from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
-from sar_keras.inference import destinations, do_all, load_model
-from sar_keras.networks import any_size, for_inference
+from sar_keras.inference import destinations, do_all, for_engine, load_model
+from sar_keras.networks import any_size, patch_size
 from sar_keras.sar import Scale
 from sar_keras.tiles import colorize_tiles, tile_rows
 from sar_keras.unfinished import UNCERTAINTY_STEP, Unfinished
@@ -94,7 +94,7 @@ def colorize_scene(
     if not isinstance(model, keras.Model):
         model = _loaded(os.fspath(model))
     destination = Path(destination)
-    patch = model.input_shape[1] or 256
+    patch = patch_size(model)
     tile = max(TILE // patch, 1) * patch if tile is None else tile
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     _check_options(tile, overlap, batch, patch, limits, destination, preview)
@@ -114,7 +114,7 @@ def colorize_scene(
             log(f"{destination}: is there already")
         else:
             rows = tile_rows(area, tile, overlap, patch)
-            network = _network(model, precision, confidence, engine)
+            network = _network(model, _hash_of_weights(model), precision, confidence, engine)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
                 colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress)
@@ -225,10 +225,7 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
         name = path.absolute().parent.name if path.name == "generator.keras" else path.stem
         model_hash = sha256(path)
     else:
-        name, weights = model.name, hashlib.sha256()
-        for weight in model.get_weights():
-            weights.update(np.ascontiguousarray(weight).tobytes())
-        model_hash = weights.hexdigest()
+        name, model_hash = model.name, _hash_of_weights(model)
     low, high = scene.limits
     tags = {
         "TIFFTAG_SOFTWARE": f"sar_keras {sar_keras.__version__}",
@@ -245,11 +242,21 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
     return {**tags, "SAR_KERAS_KEY": key}, key
 
 
+def _hash_of_weights(model: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
+
+
 @functools.lru_cache(maxsize=2)
-def _network(model: keras.Model, precision: str, confidence: bool, engine: str = "tensorflow") -> Callable:
+def _network(
+    model: keras.Model, weights: str, precision: str, confidence: bool, engine: str = "tensorflow"
+) -> Callable:
     """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, as the outputs hold them.
 
-    (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
+    (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32. It has a copy of the model's weights,
+    so that `weights`, their hash, makes a new one where they have changed.
     """
     if any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers):
         warnings.warn(
@@ -257,7 +264,7 @@ def _network(model: keras.Model, precision: str, confidence: bool, engine: str =
             "differ in brightness; larger ones (--tile) differ less",
             stacklevel=3,
         )
-    computing = for_inference(model, "float32" if engine == "openvino" else precision)
+    computing = for_engine(model, precision, engine)
     computing.expected_error = getattr(model, "expected_error", None)
     inner = with_uncertainty(computing) if confidence else any_size(computing)
 

@@ -9,9 +9,9 @@ import numpy as np
 import rasterio
 from rasterio.transform import from_origin
 
-# Networks and images small enough for seconds; everything else is what a user's run has.
 # What the preset "strong" was with discriminators: all terms, several scales, a warm-up.
 DISCRIMINATORS = ["model.scales=2", "loss.adversarial=0.1", "loss.feature_matching=3"]
+# Networks and images small enough for seconds; everything else is what a user's run has.
 TINY = [
     "data.image_size=64",
     "data.limit=24",

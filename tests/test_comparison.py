@@ -62,10 +62,29 @@ def test_other_terms_in_the_same_folder_are_refused(compared):
 
 
 def test_the_picture_shows_sar_each_system_and_truth(compared, pairs_folder):
-    picture = np.asarray(Image.open(compared.output / "patches.png"))
+    picture = np.asarray(Image.open(compared.output / "patches.png")).astype(int)
     systems = len(list(compared.output.glob("*/evaluation.json")))
     assert picture.shape[1] == 64 * (systems + 2)
-    assert (compared.output / "curves.png").stat().st_size > 1000
+    row = next(row for row in read_rows(compared.output / "split.csv") if row["split"] == "test")
+    sar, truth = (np.asarray(Image.open(pairs_folder / row[side]).convert("RGB")) for side in ("sar", "optical"))
+    first = picture[-64 * (len(picture) // 64) :][:64]
+    assert np.abs(first[:, :64] - sar).max() <= 1 and np.abs(first[:, -64:] - truth).max() <= 1
+
+
+def test_too_few_test_images_are_told_before_training(command, tmp_path, pairs_folder):
+    arguments = ["benchmark", "--presets", "l1", "--data", pairs_folder, "--steps", "2", *OVERRIDES]
+    code, _, err = command(*arguments, "--set", "data.ratios=[0.9,0.1,0]", "-o", tmp_path / "out")
+    assert code == 2 and "0 test image(s)" in err and not (tmp_path / "out").exists()
+
+
+def test_what_was_never_trained_leaves_nothing(command, tmp_path, save_png):
+    for index in range(8):
+        for side in ("s1", "s2"):
+            save_png(tmp_path / f"data/{side}/ROIs1_fall_{side}_{index}_p1.png", np.zeros((64, 64), np.uint8))
+    (tmp_path / "data/s1/ROIs1_fall_s1_3_p1.png").write_bytes(b"no image")
+    arguments = ["benchmark", "--presets", "l1", "--data", tmp_path / "data", "--steps", "2", *OVERRIDES]
+    code, _, err = command(*arguments, "--set", "data.ratios=[0.5,0.25,0.25]", "-o", tmp_path / "out")
+    assert code == 2 and "s1_3_p1.png" in err and not (tmp_path / "out").exists()
 
 
 def test_minutes_or_steps_must_be_given(command, tmp_path, pairs_folder):

@@ -70,7 +70,7 @@ def test_a_run_learns_its_errors_from_its_validation_pairs(tiny_run, tmp_path, p
 
     assert sar_keras.load_model(tiny_run).expected_error is not None
     changes = [*TINY, f"data.root={pairs_folder}", "data.ratios=[0.8,0,0.2]", "train.epochs=1"]
-    run = sar_keras.fit(sar_keras.load_config("default", changes), tmp_path / "run")
+    run = sar_keras.fit(sar_keras.load_config("l1", changes), tmp_path / "run")
     assert sar_keras.load_model(run).expected_error is None
     report = sar_keras.evaluate(run)
     assert report["confidence"] is None

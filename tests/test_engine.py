@@ -62,12 +62,15 @@ def test_scenes(model, scene, tmp_path, monkeypatch):
     assert np.abs(images[0] - images[1]).max() <= 1
 
 
-def test_the_command(command, tiny_run, save_png, random, scene, tmp_path):
-    pytest.importorskip("openvino")
+def test_the_command(command, tiny_run, save_png, random, scene, tmp_path, monkeypatch):
+    openvino, compiled = pytest.importorskip("openvino"), []
+    convert = openvino.convert_model
+    monkeypatch.setattr(openvino, "convert_model", lambda graph: compiled.append(graph) or convert(graph))
     image = save_png(tmp_path / "image.png", random.integers(0, 256, (64, 64), np.uint8))
     for source, output in ((image, tmp_path / "colour.png"), (scene, tmp_path / "colour.tif")):
         code, _, err = command("colorize", tiny_run, source, "-o", output, "--engine", "openvino")
         assert code == 0 and output.is_file(), err
+    assert len(compiled) == 2
 
 
 def test_an_engine_that_is_not_there(model, monkeypatch):

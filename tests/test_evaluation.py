@@ -108,7 +108,7 @@ def test_sixteen_bit_optical_images_keep_the_scale_of_training(tmp_path, random)
     run = sar_keras.fit(
         sar_keras.load_config("l1", [*TINY, f"data.root={tmp_path}", "data.limit=null"]), tmp_path / "run"
     )
-    low, high = np.percentile(np.concatenate([np.ravel(v) for v in optical.values()]), [1, 99])
+    low, high = np.percentile(np.ravel(optical["train"]), [1, 99])
 
     def scaled(values):
         return np.clip((np.array(values, float) - low) / (high - low), 0, 1)
@@ -151,8 +151,17 @@ def test_other_data_is_split_by_scene(command, tiny_run, tmp_path):
     from sar_keras.data.synthetic import write_pairs
 
     write_pairs(tmp_path / "other", 36, seed=9, image_size=64)
-    code, out, _ = command("evaluate", tiny_run / "generator.keras", "--data", tmp_path / "other", "--split", "train")
-    assert code == 0 and "train images" in out and "rank correlation" in out
+    model = shutil.copy(tiny_run / "generator.keras", tmp_path)
+    arguments = ["--data", tmp_path / "other", "--split", "train"]
+    code, out, err = command("evaluate", model, *arguments)
+    assert code == 0 and "30 train images" in out and "rank correlation" in out and not err
+    # Beside the run's split, names that both have count as the same images.
+    with pytest.warns(UserWarning, match="24 of 36 pairs"):
+        assert sar_keras.evaluate(tiny_run, tmp_path / "other", "train")["n"] == 20
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    (run / "split.csv").write_text("sar,optical\na.png,b.png\n")
+    with pytest.raises(DataError, match="needs the columns sar and split"):
+        sar_keras.evaluate(run, tmp_path / "other")
 
 
 def test_the_best_generator_of_a_run_knows_its_data_and_its_errors(tiny_run):

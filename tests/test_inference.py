@@ -97,10 +97,34 @@ def test_what_is_not_a_model(tiny_run, tmp_path):
     shutil.copy(tiny_run / "config.yaml", unfinished)
     with pytest.raises(ModelError, match="--resume"):
         sar_keras.load_model(unfinished)
-    inputs = keras.Input((8,))
-    keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers"),
+    [
+        ((8,), [keras.layers.Dense(2)]),
+        ((64, 64, 1), [keras.layers.Conv2D(3, 2, 2)]),  # halves the image
+        ((64, 64, 1), [keras.layers.Flatten(), keras.layers.Dense(3)]),
+    ],
+)
+def test_models_that_are_no_generators(shape, layers, tmp_path):
+    keras.Sequential([keras.Input(shape), *layers]).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="not a generator"):
         sar_keras.load_model(tmp_path / "other.keras")
+
+
+def test_generators_of_others(tmp_path, random):
+    """Of any size, with a batch normalisation that does not scale."""
+    layers = [keras.layers.Conv2D(4, 3, padding="same"), keras.layers.BatchNormalization(scale=False)]
+    layers += [keras.layers.Conv2D(3, 3, padding="same", activation="tanh")]
+    keras.Sequential([keras.Input((None, None, 1)), *layers]).save(tmp_path / "other.keras")
+    with pytest.warns(UserWarning, match="taken for 8-bit"):
+        model = sar_keras.load_model(tmp_path / "other.keras")
+    image = random.integers(0, 256, (70, 90), np.uint8)
+    images = [
+        sar_keras.colorize(model, image, precision=precision).astype(int) for precision in ("float32", "bfloat16")
+    ]
+    assert images[0].shape == (70, 90, 3) and np.abs(images[0] - images[1]).mean() < 2
 
 
 @pytest.mark.parametrize("version", ["2.15.0", "3.15.1"])

@@ -454,6 +454,15 @@ def test_confidence_lies_on_the_same_grid_and_holds_the_expected_error(model, tm
     assert Image.open(tmp_path / "p.png").size == (3 * 64, 64 + 16)
 
 
+def test_a_model_that_was_trained_on_gives_its_new_colours(tmp_path):
+    source = write_scene(tmp_path / "a.tif", speckle((64, 64)))
+    generator = sar_keras.UNetGenerator((PATCH, PATCH, 1), filters=2)
+    before, _ = read(scenes.colorize_scene(generator, source, tmp_path / "before.tif"))
+    generator.layers[-2].bias.assign([0.5, 0.5, 0.5])
+    after, _ = read(scenes.colorize_scene(generator, source, tmp_path / "after.tif"))
+    assert (after.astype(int) - before).min() > 10
+
+
 def test_preview_shows_sar_beside_colours(model, tmp_path):
     image = np.zeros((600, 2048), np.uint8)
     image[:, 1024:] = 255

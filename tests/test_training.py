@@ -38,9 +38,8 @@ def test_the_saved_generator_is_float32_and_plain_keras(tiny_run):
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
 
 
-def test_same_seed_same_weights_other_seed_others(tiny_run, tmp_path):
-    again = sar_keras.fit(sar_keras.load_config("quick", TINY), tmp_path / "again")
-    assert all((a == b).all() for a, b in zip(weights(tiny_run), weights(again), strict=True))
+def test_another_seed_gives_other_weights(tiny_run, tmp_path):
+    """That the same one gives the same is in test_checkpoints.py, `test_intervals`."""
     other = sar_keras.fit(sar_keras.load_config("quick", [*TINY, "train.seed=1"]), tmp_path / "other")
     assert any((a != b).any() for a, b in zip(weights(tiny_run), weights(other), strict=True))
 
@@ -127,14 +126,12 @@ def test_an_existing_folder_is_not_overwritten(tiny_run):
         sar_keras.fit(sar_keras.load_config("quick", TINY), tiny_run)
 
 
-def test_resume_misses_a_pair_that_was_there(tmp_path, pairs_folder):
-    root = shutil.copytree(pairs_folder, tmp_path / "data")
-    config = sar_keras.load_config("default", [*TINY, f"data.root={root}", "train.epochs=1"])
-    run = sar_keras.fit(config, tmp_path / "run")
-    for folder, name in (("s1", "s1"), ("s2", "s2")):
-        next((root / f"v_2/agri/{folder}").glob(f"*_{name}_1_p1.png")).unlink()
-    with pytest.raises(DataError, match="lists 24 pairs, 23 of them"):
-        sar_keras.fit(sar_keras.load_config(run / "config.yaml", ["train.epochs=2"]), run, resume=True)
+def test_resume_misses_a_pair_that_was_there(tmp_path, tiny_run):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    for folder in ("s1", "s2"):
+        next(run.glob(f"data/v_2/agri/{folder}/*_{folder}_1_p1.png")).unlink()
+    with pytest.warns(UserWarning, match="1 of the 24 pairs"), pytest.raises(DataError, match="lists 24 pairs, 23 of"):
+        sar_keras.fit(sar_keras.load_config(run / "config.yaml", ["train.epochs=3"]), run, resume=True)
 
 
 def test_an_optimizer_that_keras_does_not_know(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from rasterio.windows import Window
 
-from sar_keras.data.pairs import Pair
+from sar_keras.data.pairs import Pair, evenly
 from sar_keras.errors import ConfigError, DataError
 from sar_keras.images import read_optical, read_sar
 from sar_keras.sar import Scale, fit_scale, guess_units
@@ -122,7 +122,8 @@ def load(
         raise ConfigError("data.resize: windows of scenes have the size of a patch already; set it to false")
     memory: tuple[np.ndarray, np.ndarray] | None = None
     samples: list[tuple[np.ndarray, np.ndarray]] = []
-    every = max(1, len(pairs) // _SCALE_SAMPLES)
+    # A range is learnt, too: not from what is held out.
+    sampled = set(evenly([pair for pair in pairs if pair.split == "train"] or pairs, _SCALE_SAMPLES))
     kept: list[Pair] = []
     first, failures = None, 0
     with ThreadPoolExecutor() as pool:
@@ -142,7 +143,7 @@ def load(
                     store[len(kept)] = image
             else:
                 memory = None
-            if len(kept) % every == 0:
+            if pair in sampled:
                 samples.append(images)
             kept.append(pair)
     sar_values, optical_values = (_pool(images) for images in zip(*samples, strict=True))

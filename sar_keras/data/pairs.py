@@ -212,9 +212,7 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
     for line, row in enumerate(rows, start=2):
         if not row["sar"] or not row["optical"]:
             raise DataError(f"{path}: line {line} lacks the name of a SAR or an optical image")
-        split = row.get("split") or None
-        if split not in (None, *SPLITS):
-            raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        split = known_split(row["split"], f"{path}: line {line}") if row.get("split") else None
         sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
         for image in (sar, optical):
             if not allow_outside and not image.is_relative_to(root):
@@ -231,6 +229,18 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
         scene = {"season": None, "scene": row["scene"]} if row.get("scene") else {}
         pairs.append(dataclasses.replace(pair, split=split, **scene))
     return pairs
+
+
+def known_split(name: str, where: str) -> str:
+    """A split as a file names it; "val" counts as "validation".
+
+    Raises:
+        DataError: another name.
+    """
+    name = "validation" if name == "val" else name
+    if name not in SPLITS:
+        raise DataError(f"{where}: split must be one of {', '.join(SPLITS)}, got {name!r}")
+    return name
 
 
 def evenly(items: list, count: int) -> list:

@@ -43,8 +43,8 @@ def training_dataset(
     optical images have another order and another augmentation than the SAR images beside them.
     `speckle` of 1 to 16 looks is added to half of the SAR patches. Each SAR patch is brightened or darkened as a whole
     by up to `radiometric_jitter`, in units of [-1, 1], and its contrast changed by up to that share. The mean colour
-    of each optical patch is moved towards that of (at most 500 of) all by the share `to_mean_colour`. Both leave pixels
-    without data as they are.
+    of each optical patch is moved towards that of (at most 500 of) all by the share `to_mean_colour`. All of them leave
+    pixels without data as they are.
 
     Of several devices each gets an equal part of a batch, in their order: `context`, which
     `tf.distribute.Strategy.distribute_datasets_from_function` gives, says which of them this process feeds, in turn.
@@ -141,7 +141,7 @@ def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> t
 
 
 def mean_colour(images: Images, indices: list[int] | None = None) -> np.ndarray:
-    """The mean colour (3,), in [-1, 1], of the optical images at `indices`, or of all."""
+    """The mean colour (3,), in [-1, 1], of the optical images at `indices`, or of all; empty pixels count as black."""
     batches = evaluation_dataset(images, list(range(len(images.pairs))) if indices is None else indices, 1)
     return np.mean([tf.reduce_mean(optical, axis=[0, 1, 2]) for _, optical in batches], axis=0)
 
@@ -180,7 +180,8 @@ def _patch(sar, optical, images: Images, seed=None, augment: bool = False) -> tu
 def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
     seeds = tf.random.experimental.stateless_split(seed + 2**33, 2)  # another stream than the augmentation's
     draw = tf.random.stateless_uniform([2], seeds[0])
-    return tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, 16.0 ** draw[1], scale, seeds[1]), lambda: sar)
+    noisy = tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, 16.0 ** draw[1], scale, seeds[1]), lambda: sar)
+    return tf.where(_has_data(sar), noisy, sar)
 
 
 def _jittered(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sar_keras.data.pairs import SPLITS, Pair, pair_from_names
+from sar_keras.data.pairs import SPLITS, Pair, known_split, pair_from_names
 from sar_keras.errors import DataError
 from sar_keras.files import atomic
 
@@ -64,7 +64,8 @@ def split_pairs(
     places = sorted({pair.place for pair in pairs}, key=str)
     if how == "random":
         assigned = _random(pairs, ratios, seed)
-        _warn_of_leak(assigned)
+        if any(pair.split == "test" for pair in assigned):
+            _warn_of_leak(assigned)
         return assigned
     windows = all(pair.window for pair in pairs)
     if how == "blocks" and not windows:
@@ -79,7 +80,7 @@ def split_pairs(
             stacklevel=2,
         )
         return _random(pairs, ratios, seed)
-    if len(places) == 2:
+    if len(places) == 2 and ratios[2]:
         larger = Counter(pair.place for pair in pairs).most_common(1)[0][0]
         train = [dataclasses.replace(pair, split="train") for pair in pairs if pair.place == larger]
         if windows and ratios[1]:
@@ -227,7 +228,7 @@ def _boxes_near(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _random(pairs: list[Pair], ratios, seed: int) -> list[Pair]:
     order = np.random.default_rng(seed).permutation(len(pairs))
     held_out = [max(1, round(len(pairs) * ratio)) if ratio else 0 for ratio in ratios[1:]]
-    validation, test = held_out if len(pairs) > 2 else (0, 1)
+    validation, test = held_out if len(pairs) > 2 else (0, int(ratios[2] > 0))
     names = ["test"] * test + ["validation"] * validation
     names += ["train"] * (len(pairs) - len(names))
     split = dict(zip(order, names, strict=True))
@@ -282,9 +283,7 @@ def read_split(path: Path) -> list[Pair]:
         raise DataError(f"{path}: a split file needs the columns sar and split, and a row for each pair")
     pairs = []
     for line, row in enumerate(rows, start=2):
-        split = "validation" if row["split"] == "val" else row["split"]
-        if split not in SPLITS:
-            raise DataError(f"{path}: line {line}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        split = known_split(row["split"], f"{path}: line {line}")
         pair = pair_from_names(Path(row["sar"] or ""), Path(row.get("optical") or ""), row.get("terrain") or None)
         about = {"season": row.get("season") or pair.season, "scene": row.get("scene") or pair.scene}
         patch = int(row["patch"]) if re.fullmatch(r"\d{1,18}", row.get("patch") or "") else pair.patch
@@ -315,6 +314,11 @@ def _from_file(path: Path, pairs: list[Pair]) -> list[Pair]:
     if not any(pair.split == "train" for pair in listed):
         windows = "; its windows may be of another size than data.image_size" * any(pair.window for pair in pairs)
         raise DataError(f"{path}: none of its training images is in the data folder{windows}")
+    if len(listed) < len(splits):
+        warnings.warn(
+            f"{path}: {len(splits) - len(listed)} of the {len(splits)} pairs that it lists are not in the data folder",
+            stacklevel=3,
+        )
     return listed
 
 

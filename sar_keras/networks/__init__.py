@@ -15,6 +15,11 @@ from sar_keras.networks.fast import (
 )
 
 
+def patch_size(model: keras.Model) -> int:
+    """The side of the images that a generator was made for; 256 for one that takes any size."""
+    return model.input_shape[1] or 256
+
+
 def any_size(model: keras.Model) -> keras.Model:
     """The same layers and weights (shared, not copied) behind an input of any height and width.
 
@@ -132,6 +137,8 @@ def _folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
         for output, layer in convolutions.items()
         if layer.activation is keras.activations.linear
         and [type(reader) for reader in readers[output]] == [keras.layers.BatchNormalization]
+        and readers[output][0].scale
+        and readers[output][0].center
     }
 
 

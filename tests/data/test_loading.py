@@ -22,6 +22,18 @@ def test_sixteen_bit_and_decibel_images_reach_the_whole_range(tmp_path, save_png
     assert abs(sar.mean()) < 0.1 and sar.std() > 0.4
 
 
+def test_what_is_held_out_does_not_stretch_the_scale(tmp_path, save_png):
+    pairs = []
+    for index, (split, highest) in enumerate([("train", 1000), ("test", 50_000)]):
+        sar = np.linspace(0, highest, 64 * 64).reshape(64, 64).astype(np.uint16)
+        files = (
+            save_png(tmp_path / f"s{index}.png", sar),
+            save_png(tmp_path / f"o{index}.png", np.zeros((64, 64, 3), np.uint8)),
+        )
+        pairs.append(Pair(*files, split=split))
+    assert load(pairs, size=64).sar_scale.high <= 1000
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_linear_power_is_scaled_in_decibel(tmp_path, save_png, in_memory):
     tiff, colour = tmp_path / "s1/a.tif", save_png(tmp_path / "s2/a.png", np.zeros((64, 64, 3), np.uint8))

@@ -249,3 +249,6 @@ def test_pixels_without_data_stay_as_they_are(tmp_path, save_png, random):
     mean = (24 * np.array([60, 140]) / 127.5 - 64).mean() / 64
     own = optical[:, 40:].mean((1, 2, 3))
     np.testing.assert_allclose(sorted(own), np.array([60, 140]) / 255 - 0.5 + mean / 2, atol=1e-4)
+    speckled = take(training_dataset(images, [0, 1], 2, 0, augment=False, speckle=True), 8)
+    assert any((sar[:, 40:] != plain[:, 40:]).any() for sar, _ in speckled for plain in [speckled[0][0]])
+    assert all((sar[:, :40] == -1).all() for sar, _ in speckled)

@@ -45,6 +45,8 @@ def test_same_seed_same_split_other_seed_another():
 
 def test_two_scenes_train_and_test():
     assert Counter(p.split for p in split_pairs(make({"1": 3, "2": 8}))) == {"train": 8, "test": 3}
+    for how in ("scene", "random"):
+        assert {p.split for p in split_pairs(make({"1": 1, "2": 1}), how, ratios=(1, 0, 0))} == {"train"}
 
 
 @pytest.mark.parametrize("scene", ["7", None])
