@@ -1,0 +1,32 @@
+import keras
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from sar_keras.models.epcgan import EPCGAN
+from sar_keras.networks.epcgan import EPCGenerator
+
+
+def gradient_magnitude(rgb):
+    """(H, W, 3) to (H, W): Sobel's slopes of the luminance, a pixel apart."""
+    grey = rgb.astype(float) @ [0.299, 0.587, 0.114]
+    return np.hypot(*(ndimage.sobel(grey, axis, mode="mirror") / 8 for axis in (0, 1)))
+
+
+def test_the_gradient_branch_and_the_image_are_both_held_to_the_true_gradients(random):
+    sar, optical = (random.uniform(-1, 1, (2, 32, 32, channels)).astype("float32") for channels in (1, 3))
+    keras.utils.set_random_seed(0)
+    generator = EPCGenerator((32, 32, 1), 4, 1, "layer")
+    model = EPCGAN(generator, gradient=7.0, l1=100.0, perceptual=0.0)
+    model.compile(keras.optimizers.SGD(0.0001))
+    both = keras.Model(generator.input, [generator.output, generator.get_layer("gradient").output])
+    generated, branch = both(sar, training=True)
+    truth = np.stack([gradient_magnitude(image) for image in optical])
+    distance = np.abs(np.array(branch)[..., 0] - truth).mean()
+    distance += np.abs(np.stack([gradient_magnitude(image) for image in np.array(generated)]) - truth).mean()
+
+    logs = model.train_on_batch(sar, optical, return_dict=True)
+    assert float(logs["gradient"]) == pytest.approx(distance, rel=1e-2)
+    assert float(logs["generator_loss"]) == pytest.approx(100 * float(logs["l1"]) + 7 * distance, rel=1e-2)
+    model.reset_metrics()
+    assert float(model.train_on_batch(sar, optical, return_dict=True)["gradient"]) < distance
