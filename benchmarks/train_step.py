@@ -1,6 +1,6 @@
 """Images a second and memory of a training step and of inference, beside PyTorch and OpenVINO where they are installed.
 
-    python benchmarks/train_step.py [--peer torch_pix2pix.py] [--runs 3] [--steps 8]
+    python benchmarks/train_step.py [--peer torch_pix2pix.py] [--runs 3] [--steps 8] [--only "paper train 4"]
 
 Networks and losses are the same on all sides: pix2pix's U-Net-256 with transposed convolutions and batch normalisation,
 the 70 x 70 PatchGAN, BCE + 100 L1 + 0.01 VGG16 block3_conv3. `fast` is that preset's own network. Each figure is the
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, default=DEFAULT_PEER)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--only", default="", help="the cases that begin with these words: network, work, batch")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--case", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -136,7 +137,7 @@ def main() -> None:
     print(f", PyTorch {memory_of_import('import torch'):.0f} MB\n" if importlib.util.find_spec("torch") else "\n")
     columns = ("sar_keras", "with --engine openvino", "PyTorch", "OpenVINO")
     print(f"| network | work | batch | precision | {' | '.join(columns)} |\n" + "|---" * 8 + "|")
-    for case in CASES:
+    for case in (case for case in CASES if " ".join(map(str, case)).startswith(arguments.only)):
         sides = commands(*case, arguments)
         runs = [{side: in_a_process(command) for side, command in sides.items()} for _ in range(arguments.runs)]
         cells = []
