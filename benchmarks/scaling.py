@@ -122,7 +122,7 @@ def draw(path: Path, curves: dict[str, list[tuple[int, float, float]]]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 5), layout="constrained")
-    axes = figure.subplots(2, len(curves), sharey="row")
+    axes = figure.subplots(2, len(curves))
     for (above, below), (what, points) in zip(axes.T, curves.items(), strict=True):
         values, rates, memories = zip(*points, strict=True)
         above.plot(values, rates, ".-")
