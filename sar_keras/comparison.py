@@ -71,6 +71,7 @@ def benchmark(
         raise ConfigError("two presets have the same name, which is that of their run")
     first = next(iter(configs.values()))
     _check_that_they_compare(output, configs)
+    had_split = (output / "split.csv").is_file()
     split_file = _split(output, first)
     report = None
     for name, config in configs.items():
@@ -86,7 +87,7 @@ def benchmark(
             print(f"{name}: left out, it diverged: {error}", flush=True)
             continue
         except SarKerasError:
-            if not any(output.glob("*/config.yaml")):  # nothing was trained: leave nothing
+            if not had_split and not any(output.glob("*/config.yaml")):  # nothing was trained: leave nothing
                 split_file.unlink()
                 with contextlib.suppress(OSError):
                     output.rmdir()

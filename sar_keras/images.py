@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from sar_keras.files import atomic
 
 # Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+# GDAL's fast PNG decoder fills an image whose data end early with whatever lies in memory; the other refuses it.
+WHOLE_PNG = "GDAL_PNG_WHOLE_IMAGE_OPTIM"
+os.environ.setdefault(WHOLE_PNG, "NO")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -63,6 +68,12 @@ def refuse_bomb_blocks(path, source: rasterio.DatasetReader) -> None:
         refuse_bomb(path, width, height, source.count)
 
 
+def refuse_complex(path, dtypes: Iterable[str]) -> None:
+    """Raise DataError if a band holds complex values, as single look complex products do."""
+    if any("complex" in dtype for dtype in dtypes):
+        raise DataError(f"{path}: holds complex values (SLC); detect and calibrate it first")
+
+
 def is_gdals(error: Exception) -> bool:
     """Whether rasterio raised it, whose errors are of several families, some of them private; or tags are no text."""
     return type(error).__module__.startswith("rasterio") or isinstance(error, UnicodeDecodeError)
@@ -83,7 +94,7 @@ def read_image(path: str | os.PathLike, count: int, window: Window | None = None
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty; copy it again or remove it")
     try:
-        # Pillow has no TIFF of several 16-bit or float bands; GDAL reads a truncated PNG without complaint.
+        # Pillow has no TIFF of several 16-bit or float bands.
         if window or path.suffix.lower() in (".tif", ".tiff"):
             return _read_with_gdal(path, count, "GTiff", window)
         return _read_png_or_jpeg(path, count)
@@ -96,6 +107,7 @@ def read_image(path: str | os.PathLike, count: int, window: Window | None = None
 def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None = None) -> np.ndarray:
     with rasterio.open(path, driver=driver) as source:
         refuse_bomb_blocks(path, source)
+        refuse_complex(path, source.dtypes)
         inside = window and window.intersection(Window(0, 0, source.width, source.height))
         whole = inside or Window(0, 0, source.width, source.height)
         refuse_bomb(path, int(whole.width), int(whole.height))
@@ -119,24 +131,24 @@ def _read_png_or_jpeg(path: Path, count: int) -> np.ndarray:
     depth_and_colour = data[24:26] if data.startswith(b"\x89PNG") else b""
     if depth_and_colour in _PLAIN:
         refuse_bomb(path, *struct.unpack(">II", data[16:24]))
-        # GDAL takes half of Pillow's time, but gives wrong pixels for a damaged file, which Pillow finds out.
+        # GDAL is the faster one, but does not compare the checksums.
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.verify()
         with rasterio.MemoryFile(data) as memory, memory.open(driver="PNG") as source:
             values = np.empty((source.height, source.width, min(source.count, count)), np.uint8)
             source.read([*range(1, values.shape[-1] + 1)], out=np.moveaxis(values, -1, 0))
             return values
-    image = _read_with_pillow(path, count)
+    image = _read_with_pillow(path, data, count)
     # Pillow has found that all of it is there, but keeps 16 bits of plain grey only.
     if depth_and_colour[:1] == b"\x10" and depth_and_colour != b"\x10\x00":
         return _read_with_gdal(path, count, "PNG")
     return image
 
 
-def _read_with_pillow(path: Path, count: int) -> np.ndarray:
+def _read_with_pillow(path: Path, data: bytes, count: int) -> np.ndarray:
     limit = max_pixels()
     try:
-        image = Image.open(path, formats=["PNG", "JPEG"])
+        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: claims more than {limit} pixels; if you trust it, raise {MAX_PIXELS}") from error
     with image:

@@ -25,7 +25,7 @@ from sar_keras.networks import (  # their layers must be known when a model load
     patch_size,
     unet,
 )
-from sar_keras.sar import Scale, guess_units, warn_if_units_differ
+from sar_keras.sar import Scale, check_units, guess_units, warn_if_units_differ
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
@@ -224,9 +224,10 @@ def colorize(
         RGB, uint8 (H, W, 3).
 
     Raises:
-        DataError: the image cannot be read or has too few bands; or another precision or engine.
+        DataError: the image cannot be read or has too few bands; or other units, another precision or engine.
     """
     check_engine(engine, precision)
+    check_units(units)
     channels = model.input_shape[-1]
     name = "the image"
     if isinstance(image, str | os.PathLike):
@@ -312,6 +313,13 @@ def do_all(
     return done
 
 
+def find_below(folder: Path, suffixes: tuple[str, ...], output: Path) -> list[Path]:
+    """Files below a folder, but for the colours of an earlier run in `output` and what a killed one has left."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    earlier = output.absolute() if output.absolute() != folder.absolute() else None
+    return [path for path in found if not path.name.startswith(".") and earlier not in path.absolute().parents]
+
+
 def destinations(found: Iterable[tuple[Path, Path]], output: Path, suffix: str) -> list[tuple[Path, Path]]:
     """(source, destination) for each (source, its place below the folder `output`).
 
@@ -335,7 +343,7 @@ def _outputs_for(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
         if not source.is_dir():
             found.append((source, Path(source.name)))
             continue
-        images = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+        images = find_below(source, SUFFIXES, output)
         if not images:
             raise DataError(f"{source}: holds no images ({', '.join(SUFFIXES)})")
         found += [(path, path.relative_to(source)) for path in images]

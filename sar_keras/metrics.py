@@ -1,6 +1,6 @@
 """Figures that say how near a generated image is to the truth, one number an image.
 
-Images are (N, H, W, 3). `psnr` is a TensorFlow function for training loops; the rest is numpy, for evaluation.
+Images are (N, H, W, 3), numpy arrays; `sar_keras.models.base.psnr` is what training watches.
 """
 
 import numpy as np
@@ -13,11 +13,6 @@ from skimage.filters import prewitt_h, prewitt_v
 
 # Stabilises the gradient similarity where both images are flat; 170 of the paper, whose images go to 255.
 _FLAT = 170 / 255**2
-
-
-def psnr(truth: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
-    """Peak signal-to-noise ratio in dB of each image in [-1, 1], (N,); the peak is the whole range from -1 to 1."""
-    return tf.image.psnr(truth, generated, max_val=2.0)
 
 
 def standard(truth: np.ndarray, generated: np.ndarray) -> dict[str, np.ndarray]:

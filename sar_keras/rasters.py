@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,8 @@ from rasterio.windows import Window
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from sar_keras import images  # also silences rasterio's warning of rasters without a georeference
-from sar_keras.errors import DataError, OutputError
-from sar_keras.sar import Scale, guess_units, warn_if_units_differ
+from sar_keras.errors import DataError, OutputError, is_disk_full
+from sar_keras.sar import Scale, check_units, guess_units, warn_if_units_differ
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
@@ -67,6 +68,7 @@ class SarScene:
         units: str = "auto",
         limits: tuple[float, float] | None = None,
     ):
+        check_units(units)
         self.path = path
         self.source = open_raster(path)
         self.height, self.width = self.source.shape
@@ -89,8 +91,7 @@ class SarScene:
 
     def _decide(self, scale: Scale, units: str, limits: tuple[float, float] | None) -> None:
         kinds = {self.source.dtypes[band - 1] for band in self.bands}
-        if any("complex" in kind for kind in kinds):
-            raise DataError(f"{self.path}: holds complex values (SLC); detect and calibrate it first")
+        images.refuse_complex(self.path, kinds)
         self._scale = scale
         self._scaling = [(self.source.scales[band - 1], self.source.offsets[band - 1]) for band in self.bands]
         flags = [flag for band in self.bands for flag in self.source.mask_flag_enums[band - 1]]
@@ -385,7 +386,17 @@ def writing(destination: Path) -> Iterator[None]:
         failure = error
     finally:
         logger.removeHandler(listener)
-    if any("No space left" in line for line in said):
+    if (failure or said) and _is_full(destination.parent):
         raise OutputError(f"{destination}: the disk is full: free some space, or write elsewhere (-o)") from failure
-    if failure:
+    if failure or said:
         raise OutputError(f"{destination}: cannot be written: {said[0] if said else failure}") from failure
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a few more blocks of a GeoTIFF find no place there; GDAL does not always tell why it failed."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**20))
+    except OSError as error:
+        return is_disk_full(error)
+    return False

@@ -10,6 +10,8 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from sar_keras.errors import DataError
+
 UNITS = ("uint8", "amplitude", "db", "linear", "unit")
 # Sigma nought of land and water in C band; for decibel input to a model that was trained on 8-bit images.
 USUAL_DB = (-25.0, 0.0)
@@ -105,13 +107,22 @@ def _percentiles(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return low, tf.maximum(high, low + 1.0)
 
 
+def check_units(units: str) -> None:
+    """
+    Raises:
+        DataError: neither "auto" nor one of UNITS.
+    """
+    if units not in ("auto", *UNITS):
+        raise DataError(f"units: must be auto or one of {', '.join(UNITS)}, got {units!r}")
+
+
 def guess_units(values: np.ndarray, scale: Scale | None = None) -> str:
     """Tell the units of `values` from their dtype and statistics, one of UNITS.
 
-    Integers are "uint8" or "amplitude" ("db" where one is negative). Floats to be used with a model that was trained on
-    floats are what that was, unless a value is impossible there. Otherwise: below -1 it is decibel; negative but within
-    [-1, 1] it is "unit"; non-negative with a median below 2 it is linear power, else 8-bit numbers stored as floats, or
-    amplitude where they exceed 255.
+    Integers are "uint8" or "amplitude" ("db" where one is negative). Floats are what the model was trained on where
+    that is decibel (or its linear power), [-1, 1] or, with a value above 255, amplitude; unless a value is impossible
+    there. Otherwise: below -1 it is decibel; negative but within [-1, 1] it is "unit"; non-negative with a median below
+    2 it is linear power, else 8-bit numbers stored as floats, or amplitude where they exceed 255.
     """
     if values.dtype == np.uint8:
         return "uint8"
@@ -125,6 +136,10 @@ def guess_units(values: np.ndarray, scale: Scale | None = None) -> str:
         return "db"
     if scale is not None and scale.units == "db":
         return "db" if lowest < 0 else "linear"
+    if scale is not None and scale.units == "unit" and highest <= 1:
+        return "unit"
+    if scale is not None and scale.units == "amplitude" and lowest >= 0 and highest > 255:
+        return "amplitude"
     if lowest < 0:
         return "unit" if highest <= 1 else "db"
     if np.median(finite) < 2:

@@ -21,8 +21,8 @@ from sar_keras.confidence import with_uncertainty
 from sar_keras.engine import check_engine, on_engine
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
-from sar_keras.images import captioned, check_writable_suffix, to_uint8, write_image
-from sar_keras.inference import destinations, do_all, for_engine, load_model
+from sar_keras.images import captioned, to_uint8, write_image
+from sar_keras.inference import destinations, do_all, find_below, for_engine, load_model
 from sar_keras.networks import any_size, patch_size
 from sar_keras.sar import Scale
 from sar_keras.tiles import colorize_tiles, tile_rows
@@ -153,10 +153,7 @@ def find_scenes(inputs: list[Path], output: Path) -> list[tuple[Path, Path]] | N
     found = [(path, path.name) for path in inputs if not path.is_dir()]
     for folder in inputs:
         if folder.is_dir():
-            below = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-            # Not the colours of an earlier run, nor what a killed one has left.
-            below = [path for path in below if not path.name.startswith(".") and output not in path.parents]
-            found += [(path, path.relative_to(folder)) for path in below]
+            found += [(path, path.relative_to(folder)) for path in find_below(folder, SUFFIXES, output)]
     to_tiff = output.suffix.lower() in (".tif", ".tiff") and not output.is_dir()
     if not to_tiff and not any(rasters.is_georeferenced(path) for path, _ in found):
         return None
@@ -196,8 +193,8 @@ def _check_options(tile, overlap, batch, patch, limits, destination, preview) ->
         raise DataError(f"--range {limits[0]:g} {limits[1]:g}: the first must be below the second")
     if destination.suffix.lower() not in (".tif", ".tiff"):
         raise OutputError(f"{destination}: a scene's colours are a GeoTIFF; use .tif")
-    if preview:
-        check_writable_suffix(Path(preview))
+    if preview and Path(preview).suffix.lower() not in (".png", ".jpg", ".jpeg"):  # a TIFF may be the output itself
+        raise OutputError(f"--preview {preview}: is a picture to look at; use .png or .jpg")
 
 
 def _check_not_an_input(scene: rasters.SarScene, outputs: list[Path]) -> None:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras import callbacks, metrics, systems
+from sar_keras import callbacks, systems
 from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, load_config
@@ -36,14 +36,13 @@ from sar_keras.errors import ConfigError, DataError, OutputError, WorkerLost, is
 from sar_keras.files import remove_leftovers
 from sar_keras.history import plot_history, read_history
 from sar_keras.inference import load_model, save_model
+from sar_keras.models.base import psnr
 from sar_keras.phases import Phase, Sitting, build_phases, state_of, train_phase
 from sar_keras.resuming import as_resumed
 from sar_keras.sar import Scale
 from sar_keras.terminal import progress_bar
 
 _SAMPLES = 4  # pairs in a sample grid
-# What a run that was killed before it had begun may have left in its directory.
-_BEFORE_A_RUN = {"data", "split.csv"}
 
 
 def fit(config: Config | str | Path = "quick", run: str | Path | None = None, resume: bool = False) -> Path:
@@ -51,7 +50,7 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
 
     Args:
         config: A `Config`, the name of a preset, or the path of a YAML file.
-        run: The run directory; must not hold anything yet unless `resume`. None: runs/<preset>-<date>-<time>.
+        run: The run directory; must be empty, or not exist, unless `resume`. None: runs/<preset>-<date>-<time>.
         resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for
             greater `train.epochs`, `train.minutes` or `refinement.epochs`, another `data.root` or `train.strategy`, and
             what is kept.
@@ -69,8 +68,9 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         config = as_resumed(run, config)
     elif (run / "config.yaml").is_file():
         raise OutputError(f"{run}: exists already; go on with --resume, or give another --out")
-    elif run.exists() and (not run.is_dir() or not {path.name for path in run.iterdir()} <= _BEFORE_A_RUN):
-        raise OutputError(f"{run}: exists already and is no run; give another --out")
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        # Not even what a killed run may have left, for it is removed where this one fails.
+        raise OutputError(f"{run}: exists already, is no run and is not empty; give another --out")
     if config.data.root is None and config.data.layout != "synthetic":
         raise ConfigError("no data: give the folder of pairs with --data, or data.layout=synthetic for a trial")
     config = _resolved(config)
@@ -81,7 +81,8 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
             return _fit(config, run, resume, strategy)
     except BaseException as error:
         go_on, lost = f"sar-keras fit --out {run} --resume", lost_workers(error, strategy)
-        if chief and not resume and not lost and not (run / "generator.keras").is_file():
+        kept = any((run / "checkpoints").glob("step-*")) or (run / "generator.keras").is_file()
+        if chief and not resume and not lost and not kept:
             shutil.rmtree(run, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt) and not error.args:
             print(f"\nto go on from the last checkpoint, if there is one: {go_on}", file=sys.stderr)
@@ -341,8 +342,8 @@ def _print_nothing_to_do(phases: list[Phase]) -> None:
 def _print_test(generator: keras.Model, test: tf.data.Dataset, mean_colour: np.ndarray) -> None:
     scores, baseline = [], []
     for sar, truth in progress_bar("testing", "batch")(test):
-        scores.append(metrics.psnr(truth, generator(sar, training=False)))
-        baseline.append(metrics.psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
+        scores.append(psnr(truth, generator(sar, training=False)))
+        baseline.append(psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
     model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
     print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")
     if model_psnr < mean_psnr:

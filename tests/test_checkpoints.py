@@ -78,12 +78,15 @@ def test_a_run_stopped_inside_an_epoch_goes_on_to_the_same_bits(
     check_equal(whole, stopped)
 
 
-def test_ctrl_c_says_how_to_go_on(command, tmp_path, pairs_folder, signal_at):
+def test_ctrl_c_in_the_first_epoch_says_how_to_go_on(command, tmp_path, pairs_folder, signal_at):
     signal_at(signal.SIGINT, 1)
     run = tmp_path / "run"
     code, _, err = command("fit", "default", "--data", pairs_folder, "--out", run, *SET)
-    assert code == 130 and f"sar-keras fit --out {run} --resume" in one_line(err)
+    go_on = f"sar-keras fit --out {run} --resume"
+    assert code == 130 and go_on in one_line(err)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    code, out, _ = command(*go_on.split()[1:])
+    assert code == 0 and out.startswith("resumed in epoch 1, step 1 (1 of the epoch)")
 
 
 @pytest.fixture

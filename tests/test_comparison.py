@@ -47,6 +47,15 @@ def test_a_second_call_adds_to_the_first_on_the_same_split(compared):
     assert str(compared.output) not in text + json.dumps(report)
 
 
+def test_a_split_that_was_there_outlives_a_failure(command, pairs_folder, tmp_path):
+    assert command("data", "split", pairs_folder, "-o", tmp_path / "split.csv")[0] == 0
+    wrong = ["--set", "optimizer.generator.class_name=Adum"]
+    code, _, err = command(
+        "benchmark", "--presets", "l1", "--data", pairs_folder, "--steps", "4", "-o", tmp_path, *wrong
+    )
+    assert code == 2 and "Adum" in err and [path.name for path in tmp_path.iterdir()] == ["split.csv"]
+
+
 def test_a_refinement_has_its_share_of_the_same_number_of_steps(compared):
     assert compared("pix2pix_dae", "--steps", "12").exit_code == 0
     history = read_rows(compared.output / "pix2pix_dae" / "history.csv")

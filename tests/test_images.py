@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import rasterio
@@ -63,6 +66,28 @@ def test_a_damaged_png_is_an_error_and_never_other_pixels(tmp_path, random, mode
         path.write_bytes(damaged[damage])
         with pytest.raises(DataError, match=r"a\.png"):
             read_image(path, 3)
+
+
+@pytest.mark.parametrize(("bands", "colour_type"), [(1, 0), (3, 2)])
+def test_a_png_whose_data_end_early_is_an_error(tmp_path, random, bands, colour_type):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    # 400 rows are announced, 256 are there; all checksums are right.
+    rows = b"".join(b"\0" + random.integers(0, 256, 256 * bands, np.uint8).tobytes() for _ in range(256))
+    header = struct.pack(">IIBBBBB", 256, 400, 8, colour_type, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    with pytest.raises(DataError, match=r"a\.png"):
+        read_image(tmp_path / "a.png", 3)
+
+
+def test_complex_values_are_refused(tmp_path):
+    profile = {"driver": "GTiff", "width": 2, "height": 1, "count": 1, "dtype": "complex64"}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as file:
+        file.write(np.complex64([[[1, 1j]]]))
+    with pytest.raises(DataError, match=r"a\.tif: holds complex values"):
+        read_sar(tmp_path / "a.tif", 1)
 
 
 def test_nodata_of_a_float_tiff_is_not_a_number(tmp_path):

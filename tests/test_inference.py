@@ -56,6 +56,19 @@ def test_path_pil_array_and_decibel_agree(model, tmp_path, save_png, random):
     assert np.abs(decibel.astype(int) - expected).max() <= 1
 
 
+def test_units_that_do_not_exist(model):
+    with pytest.raises(DataError, match=r"units: must be auto or one of uint8, .*'dB'"):
+        sar_keras.colorize(model, np.zeros((8, 8)), units="dB")
+
+
+def test_a_folder_inside_its_own_input_is_not_colorized_again(command, tiny_run, tmp_path, save_png):
+    save_png(tmp_path / "in" / "a.png", np.zeros((64, 64), np.uint8))
+    save_png(tmp_path / "in" / ".b-0123abcd.png", np.zeros((64, 64), np.uint8))  # of a run that was killed
+    for _ in range(2):
+        assert command("colorize", tiny_run, tmp_path / "in", "-o", tmp_path / "in" / "out")[0] == 0
+    assert [path.name for path in (tmp_path / "in" / "out").rglob("*")] == ["a.png"]
+
+
 def test_sixteen_bits_are_not_black(model, random):
     with pytest.warns(UserWarning, match="amplitude values"):
         deep = sar_keras.colorize(model, random.integers(0, 3000, (64, 64)).astype(np.uint16))

@@ -46,6 +46,23 @@ def test_units_are_told_by_dtype_and_statistics(values, units):
     assert guess_units(values) == units
 
 
+@pytest.mark.parametrize(
+    ("values", "scale", "units"),
+    [
+        ([0.02, 0.1, 3.0], Scale("db", -25.0, 0.0), "linear"),
+        ([-0.5, -0.1, -0.9], Scale("db", -25.0, 0.0), "db"),
+        ([0.1, 0.2, 1.0], Scale("unit", -1.0, 1.0), "unit"),
+        ([0.1, 0.2, 3.0], Scale("unit", -1.0, 1.0), "linear"),
+        # Most of a tile may lie beyond the border of the scene.
+        ([0.0, 0.0, 0.0, 90.0, 400.0], Scale("amplitude", 30.0, 2e3), "amplitude"),
+        ([0.02, 0.1, 3.0], Scale("amplitude", 30.0, 2e3), "linear"),
+        ([-22.0, -3.0, 400.0], Scale("amplitude", 30.0, 2e3), "db"),
+    ],
+)
+def test_floats_are_what_the_model_was_trained_on_where_they_can_be(values, scale, units):
+    assert guess_units(np.array(values), scale) == units
+
+
 def test_scale_of_a_training_set_ignores_the_bright_tail(random):
     values = random.normal(-12, 3, 100_000)
     values[:500] = 20.0

@@ -663,7 +663,7 @@ def test_bad_scenes_are_one_line_and_leave_nothing(command, model_file, tmp_path
         (["-o", "c.tif", "--preview", "p.bmp"], "p.bmp"),
         (["-o", "c.png"], "give -o a .tif"),
         (["-o", "a.tif"], "replace its own input"),
-        (["-o", "c.tif", "--preview", "a.tif"], "replace its own input"),
+        (["-o", "c.tif", "--preview", "c.tif"], "--preview c.tif: is a picture to look at; use .png"),
     ],
 )
 def test_bad_requests_are_one_line_and_leave_nothing(command, model_file, tmp_path, monkeypatch, arguments, message):
@@ -689,8 +689,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(command, model_file, tmp_path
     earlier = small_disk / "earlier.tif"
     earlier.write_bytes(b"x" * 1000)
     # While the windows are written; and later, while they are copied: 3 MB hold 900 x 900 x 3 bytes once, not twice.
-    for window in ([], ["--window", "0", "0", "900", "900"]):
-        code, _, err = command("colorize", model_file, source, "-o", small_disk / "c.tif", "--tile", "256", *window)
+    for more in (["--tile", "1024"], ["--tile", "256"], ["--tile", "256", "--window", "0", "0", "900", "900"]):
+        code, _, err = command("colorize", model_file, source, "-o", small_disk / "c.tif", *more)
         assert code == 2 and "disk is full" in err.splitlines()[-1] and "Traceback" not in err
         assert names(small_disk) == ["earlier.tif"]
     options = ["--tile", "256", "--window", "0", "0", "900", "900", "--resume"]

@@ -121,9 +121,13 @@ def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, mon
         sar_keras.fit(config, tmp_path / "run")
 
 
-def test_an_existing_folder_is_not_overwritten(tiny_run):
+def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path, save_png):
     with pytest.raises(OutputError, match="--resume"):
         sar_keras.fit(sar_keras.load_config("quick", TINY), tiny_run)
+    image = save_png(tmp_path / "data" / "s1" / "lonely.png", np.zeros((64, 64), np.uint8))
+    with pytest.raises(OutputError, match="not empty"):
+        sar_keras.fit(sar_keras.load_config("default", [*TINY, f"data.root={tmp_path / 'data'}"]), tmp_path)
+    assert image.is_file()
 
 
 def test_resume_misses_a_pair_that_was_there(tmp_path, tiny_run):

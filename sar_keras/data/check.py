@@ -11,6 +11,7 @@ Tried on 137 real pairs of three kinds, each shifted at random, and as they are:
 reported. In cities whose streets repeat it may be off by a block; one of 64 such pairs was.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -81,8 +82,12 @@ def check(
     findings = [Finding("no partner", str(path)) for path in found.unpaired]
     sample = _sample(found.pairs)
     seen: list[_Seen] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looked = pool.map(lambda pair: _look(pair, channels, id(pair) in sample), found.pairs)
+
+    def look(pair: Pair) -> _Seen:
+        return _look(pair, channels, id(pair) in sample)
+
+    # Closing it, as Ctrl-C does, cancels what is not read yet.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, contextlib.closing(pool.map(look, found.pairs)) as looked:
         for result in progress(looked, len(found.pairs)):
             findings += result.findings
             seen.append(result)

@@ -1,18 +1,21 @@
 """Images of pairs of files: read, checked, and kept in memory where they fit, with the scales that they need."""
 
+import contextlib
 import dataclasses
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import rasterio
 import tensorflow as tf
 from rasterio.windows import Window
 
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.errors import ConfigError, DataError
-from sar_keras.images import read_optical, read_sar
+from sar_keras.images import WHOLE_PNG, read_optical, read_sar
 from sar_keras.sar import Scale, fit_scale, guess_units
 
 # Images read to find the range of values that are not 8-bit.
@@ -78,7 +81,9 @@ class Images:
     def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         while True:
             try:
-                return _read(self.pairs[index], self.channels)
+                # `load` has found these files whole. For this thread alone: it is not the main one.
+                with rasterio.Env(**{WHOLE_PNG: "YES"}):
+                    return _read(self.pairs[index], self.channels)
             except DataError as error:
                 if index not in self.failed or self.on_error == "stop":
                     self.failed.add(int(index))
@@ -126,10 +131,11 @@ def load(
     sampled = set(evenly([pair for pair in pairs if pair.split == "train"] or pairs, _SCALE_SAMPLES))
     kept: list[Pair] = []
     first, failures = None, 0
-    with ThreadPoolExecutor() as pool:
-        # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
-        results = progress(pool.map(lambda pair: _try_to_read(pair, channels), pairs))
-        for pair, images in zip(pairs, results, strict=True):
+    try_to_read = functools.partial(_try_to_read, channels=channels)
+    # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
+    # Closing it cancels what is not read yet.
+    with ThreadPoolExecutor() as pool, contextlib.closing(pool.map(try_to_read, pairs)) as results:
+        for pair, images in zip(pairs, progress(results), strict=True):
             error = images if isinstance(images, DataError) else _type_error(pair, images, first or images)
             if error:
                 failures += 1

@@ -9,7 +9,7 @@ import rasterio.windows
 from rasterio.transform import xy
 
 from sar_keras.errors import DataError
-from sar_keras.images import is_gdals, refuse_bomb_blocks
+from sar_keras.images import is_gdals, refuse_bomb_blocks, refuse_complex
 
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
@@ -47,6 +47,7 @@ def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
         ):
             for path, scene in ((sar, sar_scene), (optical, optical_scene)):
                 refuse_bomb_blocks(path, scene)
+                refuse_complex(path, scene.dtypes)
             _check(sar_scene, optical_scene, sar, optical, size)
             columns, rows = sar_scene.width // size, sar_scene.height // size
             # Power and digital numbers are never zero, but an 8-bit image of calm water is.

@@ -3,8 +3,13 @@
 import keras
 import tensorflow as tf
 
-from sar_keras import compat, metrics
+from sar_keras import compat
 from sar_keras.distribution import ReplicatedSteps, per_replica, sum_over_replicas
+
+
+def psnr(truth: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
+    """Peak signal-to-noise ratio in dB of each image in [-1, 1], (N,); the peak is the whole range from -1 to 1."""
+    return tf.image.psnr(truth, generated, max_val=2.0)
 
 
 class Colorizer(ReplicatedSteps, keras.Model):
@@ -63,7 +68,7 @@ class Colorizer(ReplicatedSteps, keras.Model):
         weight = tf.ones(tf.shape(sar)[:1]) if weight is None else weight
         per_image = {
             "l1": tf.reduce_mean(tf.abs(generated - optical), axis=[1, 2, 3]),
-            "psnr": metrics.psnr(optical, generated),
+            "psnr": psnr(optical, generated),
         }
         sums = {name: tf.reduce_sum(weight * values) for name, values in per_image.items()}
         sums = sum_over_replicas(sums | {"images": tf.reduce_sum(weight)})

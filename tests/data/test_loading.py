@@ -1,10 +1,12 @@
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import take, write_tiff
 
+from sar_keras.data import loading
 from sar_keras.data.loading import load
 from sar_keras.data.pairs import Pair
 from sar_keras.data.pipeline import evaluation_dataset
@@ -84,6 +86,21 @@ def test_pairs_that_do_not_fit_together(tmp_path, save_png):
 def test_windows_are_not_resized():
     with pytest.raises(ConfigError, match=r"data\.resize"):
         load([Pair(Path("s.tif"), Path("o.tif"), window=(0, 0, 64, 64))], size=64, resize=True)
+
+
+def test_the_first_broken_pair_ends_the_reading(hundred, monkeypatch):
+    hundred[0].sar.write_bytes(b"")
+    read, before = [], loading._read
+
+    def slowly(pair, channels):
+        read.append(pair)
+        time.sleep(0.01)
+        return before(pair, channels)
+
+    monkeypatch.setattr(loading, "_read", slowly)
+    with pytest.raises(DataError, match="empty"):
+        load(hundred, size=32)
+    assert len(read) < 50
 
 
 def test_pairs_that_cannot_be_read_are_skipped_up_to_one_in_a_hundred(hundred):
