@@ -30,7 +30,6 @@ SIZE = 256
 def our_batches(folder: Path, where: str, batch: int):
     import dataclasses
 
-    import sar_keras  # noqa: F401
     from sar_keras.data.loading import load
     from sar_keras.data.pairs import find_pairs
     from sar_keras.data.pipeline import training_dataset
@@ -107,7 +106,6 @@ def main() -> None:
         print(json.dumps(measure(*arguments.case, arguments.data, arguments.batch)), flush=True)
         os._exit(0)  # without waiting for workers that still read ahead
 
-    import sar_keras  # noqa: F401
     from sar_keras.data.synthetic import write_pairs
 
     sides = ["ours"] + (["torch"] if importlib.util.find_spec("torch") else [])

@@ -84,11 +84,13 @@ def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) 
 
 def in_a_process(command: list) -> tuple[float, float]:
     """Images a second, and the largest resident set in MB."""
-    process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    out = process.stdout.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"failed: {command}")
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=errors)
+        out = process.stdout.read().decode()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            errors.seek(0)
+            raise SystemExit(f"failed: {command}\n{errors.read()}")
     return json.loads(out.splitlines()[-1])["images_per_s"], usage.ru_maxrss / 1024
 
 
@@ -132,12 +134,15 @@ def main() -> None:
         print(json.dumps({"images_per_s": rate}))
         return
 
+    cases = [case for case in CASES if " ".join(map(str, case)).startswith(arguments.only)]
+    if not cases:
+        parser.error("--only: no case begins so; they are " + ", ".join(" ".join(map(str, case[:3])) for case in CASES))
     print(f"{circumstances('tensorflow', 'torch', 'openvino')}; images/s, peak MB\n")
     print(f"Importing alone: sar_keras {memory_of_import('import sar_keras; sar_keras.fit'):.0f} MB", end="")
     print(f", PyTorch {memory_of_import('import torch'):.0f} MB\n" if importlib.util.find_spec("torch") else "\n")
     columns = ("sar_keras", "with --engine openvino", "PyTorch", "OpenVINO")
     print(f"| network | work | batch | precision | {' | '.join(columns)} |\n" + "|---" * 8 + "|")
-    for case in (case for case in CASES if " ".join(map(str, case)).startswith(arguments.only)):
+    for case in cases:
         sides = commands(*case, arguments)
         runs = [{side: in_a_process(command) for side, command in sides.items()} for _ in range(arguments.runs)]
         cells = []

@@ -200,8 +200,11 @@ def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor
 
 def for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
     """A copy of a generator that is faster, see `for_inference`, for a function to give to `on_engine`."""
-    # OpenVINO rounds by itself.
-    return for_inference(model, "float32" if engine == "openvino" else precision)
+    if engine == "openvino":
+        # It rounds by itself, but whatever comes after the last plain convolution it leaves in float32: of a U-Net with
+        # transposed ones the whole decoder.
+        return for_inference(model, without_transposed=True)
+    return for_inference(model, precision)
 
 
 def colorize(

@@ -3,20 +3,26 @@
 import numpy as np
 import pytest
 import rasterio
+import tensorflow as tf
 
 import sar_keras
 from sar_keras.errors import DataError
+from sar_keras.inference import for_engine
 from sar_keras.networks.unet import UNetGenerator
 
 
-@pytest.fixture(scope="module")
-def model():
+def build(upsampling):
     """With weights that give every pixel a colour of its own."""
-    generator, random = UNetGenerator((64, 64, 1), 4), np.random.default_rng(0)
+    generator, random = UNetGenerator((64, 64, 1), 4, upsampling=upsampling), np.random.default_rng(0)
     for weight in generator.weights:
         one = len(weight.shape) == 1
         weight.assign(random.uniform(0.5, 1.5, weight.shape) if one else random.normal(0, 0.1, weight.shape))
     return generator
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build("resize")
 
 
 @pytest.fixture
@@ -28,16 +34,31 @@ def scene(tmp_path, random):
     return path
 
 
+@pytest.mark.parametrize("upsampling", ["resize", "transpose"])
 @pytest.mark.parametrize(("precision", "most"), [("float32", 1), ("bfloat16", 24)])
-def test_images(model, random, precision, most):
+def test_images(upsampling, random, precision, most):
     pytest.importorskip("openvino")
-    for shape in ((64, 64), (70, 130), (1, 1), (70, 130)):
+    model = build(upsampling)
+    for shape in ((70, 130), (1, 1), (70, 130)):
         image = random.integers(0, 256, shape, np.uint8)
         theirs = sar_keras.colorize(model, image)
         ours = sar_keras.colorize(model, image, precision=precision, engine="openvino")
         assert ours.shape == theirs.shape and ours.dtype == np.uint8
         assert theirs.std() > 10 or shape == (1, 1)
         assert np.abs(ours.astype(int) - theirs).max() <= most
+
+
+def test_every_convolution_is_in_bfloat16():
+    openvino = pytest.importorskip("openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("needs a processor with bfloat16")
+    network = for_engine(UNetGenerator((64, 64, 1), 4, upsampling="transpose"), "bfloat16", "openvino")
+    function = tf.function(lambda sar: network(sar, training=False))
+    model = openvino.convert_model(function.get_concrete_function(tf.TensorSpec((1, 64, 64, 1), tf.float32)))
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = [node["runtimePrecision"].astype(str) for node in nodes if "Convolution" in node["layerType"].astype(str)]
+    assert len(kinds) == 12 and set(kinds) == {"bf16"}
 
 
 def test_the_engine_keeps_the_weights_of_its_first_call(random):

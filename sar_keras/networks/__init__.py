@@ -12,6 +12,7 @@ from sar_keras.networks.fast import (
     ResizeConvolution,
     SubPixelConvolution,
     sub_pixel_kernel,
+    sub_pixel_kernel_of_transposed,
 )
 
 
@@ -57,14 +58,16 @@ def for_training(model: keras.Model) -> keras.Model:
     return copied
 
 
-def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
+def for_inference(model: keras.Model, policy: str = "float32", without_transposed: bool = False) -> keras.Model:
     """A copy that computes the same faster, for inference alone, under a dtype policy such as "bfloat16".
 
     Batch normalisations are folded into the convolutions before them (Jacob et al., CVPR 2018, section 3.2), and resize
-    convolutions work on the smaller image. The output layer, and layers that are not Keras' own, stay float32.
+    convolutions work on the smaller image; so do transposed convolutions in place of what they are, if wanted. The
+    output layer, and layers that are not Keras' own, stay float32.
     """
     last = {layer.name for layer in model.layers if any(layer.output is output for output in model.outputs)}
     folds, resizes = _folds(model), _resize_convolutions(model)
+    transposed = _transposed_convolutions(model) if without_transposed else []
     left_out = {*(layer.name for layer in folds.values()), *resizes.values()}
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -77,7 +80,7 @@ def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
             return _Nothing(name=layer.name, dtype=config["dtype"])
         if layer.name in folds:
             config["use_bias"] = True
-        if layer.name in resizes:
+        if layer.name in resizes or layer.name in transposed:
             return SubPixelConvolution(
                 layer.filters, config["use_bias"], layer.activation, name=layer.name, dtype=config["dtype"]
             )
@@ -90,6 +93,8 @@ def for_inference(model: keras.Model, policy: str = "float32") -> keras.Model:
             weights = _fold(layer, folds[layer.name])
         if layer.name in resizes:
             weights[0] = sub_pixel_kernel(tf.constant(weights[0])).numpy()
+        if layer.name in transposed:
+            weights[0] = sub_pixel_kernel_of_transposed(tf.constant(weights[0])).numpy()
         if layer.name not in left_out:
             twin.set_weights(weights)
     return copied
@@ -124,6 +129,18 @@ def _resize_convolutions(model: keras.Model) -> dict[str, str]:
         if all(getattr(reading[0], name) == value for name, value in wanted.items()):
             found[reading[0].name] = layer.name
     return found
+
+
+def _transposed_convolutions(model: keras.Model) -> list[str]:
+    """Names of those that a `SubPixelConvolution` can stand for: pix2pix's."""
+    wanted = {"kernel_size": (4, 4), "strides": (2, 2), "padding": "same", "dilation_rate": (1, 1)}
+    return [
+        layer.name
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2DTranspose)
+        and layer.output_padding is None
+        and all(getattr(layer, name) == value for name, value in wanted.items())
+    ]
 
 
 def _folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:

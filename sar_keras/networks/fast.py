@@ -1,5 +1,7 @@
 """Layers that compute what stock layers compute, faster: stand-ins in training and inference, never saved."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -52,7 +54,7 @@ class ResizeConvolution(_SubPixel, keras.layers.Conv2D):
 
 
 class SubPixelConvolution(_SubPixel, keras.layers.Layer):
-    """`ResizeConvolution` with a kernel that is made once, by `sub_pixel_kernel`: for inference."""
+    """`ResizeConvolution`, or a transposed convolution, with a kernel that is made once: for inference."""
 
     def __init__(self, filters: int, use_bias: bool, activation, **kwargs):
         super().__init__(**kwargs)
@@ -71,9 +73,18 @@ def sub_pixel_kernel(kernel: tf.Tensor) -> tf.Tensor:
 
     Of the four, the first is that of the odd rows and columns: their window begins with the pixel that they are from.
     """
+    return _of_both_axes(kernel, _two_of_three)
+
+
+def sub_pixel_kernel_of_transposed(kernel: tf.Tensor) -> tf.Tensor:
+    """The kernel (4, 4, out, in) of a transposed convolution of stride 2, in the same way."""
+    return _of_both_axes(tf.transpose(kernel, [0, 1, 3, 2]), _two_of_four)
+
+
+def _of_both_axes(kernel: tf.Tensor, two_taps: Callable[[tf.Tensor, int], list[tf.Tensor]]) -> tf.Tensor:
     _, _, channels, filters = kernel.shape
-    rows = _two_of_three(kernel, axis=0)  # (row is even, 2, 3, in, out)
-    both = tf.stack([_two_of_three(row, axis=1) for row in rows])  # (row is even, column is even, 2, 2, in, out)
+    # (row is even, column is even, 2, 2, in, out)
+    both = tf.stack([tf.stack(two_taps(row, 1)) for row in two_taps(kernel, 0)])
     return tf.reshape(tf.transpose(both, [2, 3, 4, 0, 1, 5]), [2, 2, channels, 4 * filters])
 
 
@@ -81,6 +92,11 @@ def _two_of_three(kernel: tf.Tensor, axis: int) -> list[tf.Tensor]:
     """What the taps along `axis` become, for odd and for even positions of the enlarged image."""
     first, second, third = tf.unstack(kernel, axis=axis)
     return [tf.stack(taps, axis) for taps in ((first + second, third), (first, second + third))]
+
+
+def _two_of_four(kernel: tf.Tensor, axis: int) -> list[tf.Tensor]:
+    first, second, third, fourth = tf.unstack(kernel, axis=axis)
+    return [tf.stack(taps, axis) for taps in ((third, first), (fourth, second))]
 
 
 def sub_pixel_convolution(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
