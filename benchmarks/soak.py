@@ -3,7 +3,7 @@
     python benchmarks/soak.py kills              # a training killed 20 times, some times inside a checkpoint write
     python benchmarks/soak.py faults             # 30 minutes of kills, flipped bits, broken files and full disks
     python benchmarks/soak.py fuzz               # 5,000 mutated files through the command line
-    python benchmarks/soak.py memory             # memory and file handles after 200 and 2,000 steps
+    python benchmarks/soak.py memory             # memory and file handles after 200 to 4,000 steps
 
 Everything runs through the command line, in processes of their own, on networks of a few filters.
 """
@@ -98,18 +98,23 @@ class Training:
 
     def __init__(self, data: Path, out: Path, epochs: int):
         self.data, self.out, self.settings = data, out, changes([*RUN, f"train.epochs={epochs}"])
+        self.saved = 0  # step of the newest checkpoint that was ever seen
 
     def start(self) -> subprocess.Popen:
         if (self.out / "config.yaml").exists():
             arguments = command("fit", "--out", self.out, "--resume")
         else:
+            if self.saved:
+                raise RuntimeError(f"a run that had saved step {self.saved} is gone")
             shutil.rmtree(self.out, ignore_errors=True)
             arguments = command("fit", "quick", "--data", self.data, "--out", self.out, *self.settings)
         return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def newest(self) -> int:
         """The step of the newest checkpoint."""
-        return max((int(path.name[5:]) for path in (self.out / "checkpoints").glob("step-*")), default=0)
+        newest = max((int(path.name[5:]) for path in (self.out / "checkpoints").glob("step-*")), default=0)
+        self.saved = max(self.saved, newest)
+        return newest
 
 
 def wait(condition, process: subprocess.Popen, seconds: float = 300) -> bool:

@@ -79,7 +79,7 @@ def _quoted(path: Path) -> str:
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
-    help="openvino, an extra, is faster on CPUs for narrow networks, and for single images of wide ones [tensorflow]",
+    help="openvino, an extra, is faster on CPUs [tensorflow]",
 )
 @click.option("--confidence", is_flag=True, help="Scenes: also write OUTPUT_confidence.tif.")
 @click.option("--preview", type=_PATH, metavar="FILE.png", help="Scenes: a quick-look of one scene.")

@@ -178,7 +178,8 @@ def colorizer(generator: keras.Model) -> tf.types.experimental.PolymorphicFuncti
     network = any_size(generator)
     patch = patch_size(generator)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)])
+    # AutoGraph would take half a second to find nothing to convert.
+    @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)], autograph=False)
     def run(sar):
         height, width = tf.shape(sar)[0], tf.shape(sar)[1]
         padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)

@@ -16,7 +16,6 @@ import rasterio.shutil
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.windows import Window
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from sar_keras import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.errors import DataError, OutputError, is_disk_full
@@ -164,6 +163,9 @@ class SarScene:
             factors, offsets = np.float32(self._scaling).T[..., None, None]
             values = values * factors + offsets
         if self._zero_is_nodata and (zero := (values == 0).all(0)).any():
+            # Here, since it would delay the first image of every `colorize`.
+            from scipy.ndimage import maximum_filter, minimum_filter
+
             valid &= ~maximum_filter(minimum_filter(zero, _ZERO_AREA), _ZERO_AREA)
         return np.moveaxis(values, 0, -1), valid
 

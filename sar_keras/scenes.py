@@ -73,8 +73,7 @@ def colorize_scene(
             None: 128, where the tile allows it.
         batch: Windows a call of the network.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
-        engine: "tensorflow", or "openvino", which is faster on CPUs for narrow networks (not for the paper's
-            in bfloat16, see docs/performance.md); it is the extra `openvino`.
+        engine: "tensorflow", or "openvino", which is faster on CPUs; it is the extra `openvino`.
         confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
             error on a scale of 0..1, see `sar_keras.confidence`. One uint8 band; its scale, 0.5 / 255, is in the file.
         preview: A PNG of SAR, colours and, with `confidence`, the expected error (black: none).
