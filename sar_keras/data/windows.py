@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
     """Cut a pair of scenes into a grid of windows side by side, without those that are nodata for the most part.
 
-    Reads some pixels of each window, not the scenes as a whole.
+    Keeps some pixels of each window only, so that memory does not grow with the scenes.
 
     Args:
         sar: A SAR scene.
@@ -99,11 +99,14 @@ def _check(sar_scene, optical_scene, sar: Path, optical: Path, size: int) -> Non
 def _missing(scene, columns: int, rows: int, size: int, zero_is_missing: bool) -> np.ndarray:
     """Where a scene holds no data, seen at _SAMPLES points along each side of a window: (rows, columns) of points."""
     strips = []
-    # One row of windows at a time, of which GDAL's cache holds all bands and the mask.
+    inside = ((np.arange(_SAMPLES) + 0.5) * size / _SAMPLES).astype(int)
+    across = (np.arange(columns)[:, None] * size + inside).ravel()
+    # One row of windows at a time, of which GDAL's cache holds all bands and the mask. Read whole: GDAL itself takes
+    # thirty times as long to pick pixels (`out_shape`).
     for row in range(rows):
-        strip, shape = rasterio.windows.Window(0, row * size, columns * size, size), (_SAMPLES, columns * _SAMPLES)
-        values = scene.read(window=strip, out_shape=(scene.count, *shape))
-        missing = (scene.dataset_mask(window=strip, out_shape=shape) == 0) | ~np.isfinite(values).all(0)
+        strip = rasterio.windows.Window(0, row * size, columns * size, size)
+        values = scene.read(window=strip)[:, inside][..., across]
+        missing = (scene.dataset_mask(window=strip)[inside][:, across] == 0) | ~np.isfinite(values).all(0)
         if zero_is_missing:
             missing |= (values == 0).all(0)
         strips.append(missing)
