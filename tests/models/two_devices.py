@@ -1,4 +1,7 @@
-"""Run by test_pix2pix.py in a process of its own: TensorFlow divides the CPU only before it is first used."""
+"""Run by test_pix2pix.py in a process of its own: TensorFlow divides the CPU only before it is first used.
+
+With TF_ENABLE_ONEDNN_OPTS=0: oneDNN's kernels depend on the processor and the batch, and round differently.
+"""
 
 import keras
 import numpy as np
