@@ -57,8 +57,10 @@ def _import_tensorflow_quietly() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tempfile
 
+    from sar_keras.terminal import doing
+
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as aside:
+    with doing("loading TensorFlow"), tempfile.TemporaryFile() as aside:
         os.dup2(aside.fileno(), 2)
         try:
             importlib.import_module("tensorflow")

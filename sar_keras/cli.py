@@ -13,6 +13,7 @@ from sar_keras.errors import DataError, OutputError
 from sar_keras.exits import ErrorsToLines
 
 _PATH = click.Path(path_type=Path, readable=False)
+_UNITS = ["auto", "db", "linear", "amplitude", "uint8"]  # of `sar_keras.sar.UNITS`, which would load TensorFlow
 
 
 @click.group(cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,7 +67,7 @@ def _quoted(path: Path) -> str:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=_PATH)
 @click.option("-o", "--output", required=True, type=_PATH, help="File, or folder for several inputs.")
 @click.option("--band", metavar="N|VV|VH", help="Scenes: the band to use [the first].")
-@click.option("--units", type=click.Choice(["auto", "db", "linear", "amplitude", "uint8"]), help="Scenes: [auto]")
+@click.option("--units", type=click.Choice(_UNITS, case_sensitive=False), help="Scenes: [auto]")
 @click.option("--range", "limits", nargs=2, type=float, metavar="LO HI", help="Scenes: what becomes -1 and 1.")
 @click.option("--tile", type=int, metavar="N", help="Scenes: side of the windows [1024].")
 @click.option("--overlap", type=int, metavar="N", help="Scenes: pixels that windows share [128].")
@@ -132,10 +133,13 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
     """Export a SavedModel for TensorFlow Serving to DIR/N."""
     loaded = sar_keras.load_model(model)
     from sar_keras.export import export_saved_model
+    from sar_keras.terminal import doing
 
     path = model.absolute()
     output = output or Path("saved_models") / (path.name if path.is_dir() else path.stem)
-    click.echo(export_saved_model(loaded, output, version))
+    with doing("exporting"):
+        exported = export_saved_model(loaded, output, version)
+    click.echo(exported)
 
 
 @main.command()

@@ -289,6 +289,9 @@ def _validated(tree: dict, source: str) -> Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
+            value = first["input"]
+            if isinstance(value, dict) and value:  # a section: what was meant is told by the key in it
+                key += f".{next(iter(value))}"
             raise ConfigError(f"{source}: unknown key {key}{_nearest(key)}") from error
         reason = first["msg"].removeprefix("Value error, ")
         if not key:  # of several keys together

@@ -75,6 +75,8 @@ def evaluate(
     generator = load_model(path)
     run = Path(generator.saved_as).parent
     config = load_config(run / "config.yaml") if (run / "config.yaml").is_file() else None
+    if config is None and data is None:
+        raise ModelError(f"{model}: is a model without a run, which knows no data; give some with --data")
     split = split or ("train" if protocol == "paper" else "test")
     pairs = _pairs(run, config, data, patch_size(generator))
     chosen = [pair for pair in pairs if pair.split == split]
@@ -180,8 +182,6 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
     own_split = run / "split.csv"
     progress = progress_bar("looking at", "scene")
     if data is None:
-        if config is None:
-            raise ModelError(f"{run}: is no run directory: its .keras files know no data; give some with --data")
         return split_pairs(run_pairs(run, config.data, progress), str(own_split))
     allow_outside = bool(config and config.data.allow_outside)
     pairs = find_pairs(data, size=size, progress=progress, allow_outside=allow_outside).pairs

@@ -1,5 +1,6 @@
 """Saving and loading trained generators, and colorizing single images of any size with them."""
 
+import functools
 import json
 import os
 import warnings
@@ -208,13 +209,23 @@ def for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
     return for_inference(model, precision)
 
 
+@functools.lru_cache(maxsize=1)
+def loaded(model: str) -> keras.Model:
+    """`load_model`, once for many images."""
+    return load_model(model)
+
+
 def colorize(
-    model: keras.Model, image, units: str = "auto", precision: str = "float32", engine: str = "tensorflow"
+    model: keras.Model | str | os.PathLike,
+    image,
+    units: str = "auto",
+    precision: str = "float32",
+    engine: str = "tensorflow",
 ) -> np.ndarray:
     """Colorize one SAR image of any height and width.
 
     Args:
-        model: A model from `load_model`.
+        model: A model from `load_model`, or the path of one, which is loaded once.
         image: A path to a PNG, JPEG or TIFF, a PIL image, or an array (H, W) or (H, W, channels) of uint8, uint16 or
             float (decibel, linear power, or [-1, 1]).
         units: Units of its values, see `sar_keras.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
@@ -232,6 +243,8 @@ def colorize(
     """
     check_engine(engine, precision)
     check_units(units)
+    if not isinstance(model, keras.Model):
+        model = loaded(os.fspath(model))
     channels = model.input_shape[-1]
     name = "the image"
     if isinstance(image, str | os.PathLike):

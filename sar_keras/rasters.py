@@ -101,7 +101,7 @@ class SarScene:
 
         values = self._sample()
         units = guess_units(values, scale) if units == "auto" else units
-        if units == "db" and limits is None and np.median(values) < -100:
+        if units == "db" and limits is None and not -100 < np.median(values) < 50:
             raise DataError(
                 f"{self.path}: values about {np.median(values):.4g} are no decibels; say what they are with --units "
                 "and --range"

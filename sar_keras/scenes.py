@@ -22,7 +22,7 @@ from sar_keras.engine import check_engine, on_engine
 from sar_keras.errors import DataError, OutputError, SarKerasError
 from sar_keras.files import sha256
 from sar_keras.images import captioned, to_uint8, write_image
-from sar_keras.inference import destinations, do_all, find_below, for_engine, load_model
+from sar_keras.inference import destinations, do_all, find_below, for_engine, loaded
 from sar_keras.networks import any_size, patch_size
 from sar_keras.sar import Scale
 from sar_keras.tiles import colorize_tiles, tile_rows
@@ -91,7 +91,7 @@ def colorize_scene(
         ModelError: `model` is a path without a model, or does not know its error, see `sar_keras.confidence`.
     """
     if not isinstance(model, keras.Model):
-        model = _loaded(os.fspath(model))
+        model = loaded(os.fspath(model))
     destination = Path(destination)
     patch = patch_size(model)
     tile = max(TILE // patch, 1) * patch if tile is None else tile
@@ -174,11 +174,6 @@ def count_pixels(jobs: list[tuple[Path, Path]], window: tuple[int, int, int, int
         with contextlib.suppress(SarKerasError, OSError), rasters.open_raster(source) as raster:
             total += window[2] * window[3] if window else raster.width * raster.height
     return total
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(path: str) -> keras.Model:
-    return load_model(path)
 
 
 def _check_options(tile, overlap, batch, patch, limits, destination, preview) -> None:

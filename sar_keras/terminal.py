@@ -1,9 +1,24 @@
 """What the terminal shows while something takes its time."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 
 from tqdm import tqdm
+
+
+@contextlib.contextmanager
+def doing(text: str) -> Iterator[None]:
+    """Show a line on a terminal while something takes its time that has no parts to count, then erase it."""
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    if shown:
+        print(f"{text} ...", end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\033[K", end="", file=sys.stderr, flush=True)
 
 
 def progress_bar(text: str, unit: str, total: int | None = None, **options) -> Callable[[Iterable], Iterable]:
