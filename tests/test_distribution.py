@@ -88,7 +88,7 @@ def test_a_run_whose_chief_was_killed_within_an_epoch_goes_on_elsewhere_and_ends
     # The squared error has no kinks, over which rounding errors would drive the weights apart.
     changes += ["train.checkpoint_every=20 steps", "loss.l1=0", "loss.l2=100"]
     # Slow: at 1e-4 rounding errors of 4e-8 after 15 steps have grown to 7e-4 after 150; at 3e-6 to 2e-5 at most, on an
-    # Intel processor with AMX. A step more or less changes moving averages by 1e-2.
+    # Intel processor with AMX.
     changes += ["optimizer.generator={class_name: SGD, config: {learning_rate: 0.000003}}"]
     command = [sys.executable, "-c", "from sar_keras.cli import main; main()", "fit", "l1", "--out", run]
     workers = start_workers(3, [*command, *(part for change in changes for part in ("--set", change))])
