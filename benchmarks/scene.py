@@ -115,7 +115,7 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
 def measure(arguments) -> dict:
     """One case; run in a process of its own."""
     import sar_keras
-    from sar_keras import rasters
+    from sar_keras import geotiffs
     from sar_keras.tiles import tile_positions
 
     model, scene = load(arguments.model), arguments.scene
@@ -141,7 +141,7 @@ def measure(arguments) -> dict:
         highest, copy = peak(), 0.0
         if arguments.case == "colorize_scene":
             started = time.perf_counter()
-            rasters.copy_to_cog(destination, Path(folder) / "copy.tif")
+            geotiffs.copy_to_cog(destination, Path(folder) / "copy.tif")
             copy = time.perf_counter() - started
         return {
             "pixels": height * width / 1e6,

@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from sar_keras import rasters
+from sar_keras import geotiffs, rasters
 from sar_keras.errors import DataError, OutputError
 from sar_keras.files import atomic
 
@@ -50,13 +50,13 @@ class Unfinished:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             path.touch()  # tells of a forbidden place in Python's words rather than GDAL's
-            with rasters.writing(self.outputs[name]):
+            with geotiffs.writing(self.outputs[name]):
                 if name == "colours":
-                    rasters.create(path, scene.source, area, 3, tags)
+                    geotiffs.create(path, scene.source, area, 3, tags)
                 else:
                     meaning = "Expected absolute error of the synthetic colours, on a scale of 0 to 1"
                     tags = {**tags, "TIFFTAG_IMAGEDESCRIPTION": meaning}
-                    rasters.create(path, scene.source, area, 1, tags, UNCERTAINTY_STEP)
+                    geotiffs.create(path, scene.source, area, 1, tags, UNCERTAINTY_STEP)
 
     def _restore(self, log) -> bool:
         try:
@@ -73,12 +73,12 @@ class Unfinished:
         """Write finished grey levels of 0..255, (h, w, 3 or 4): colours, and uncertainty as a fourth band."""
         self.seen = self.seen or bool(valid.any())
         pixels = (values + np.float32(0.5)).astype(np.uint8)
-        with rasters.writing(self.outputs["colours"]):
+        with geotiffs.writing(self.outputs["colours"]):
             for name, path in self.files.items():
                 if name not in self._open:
                     self._open[name] = rasterio.open(path, "r+")
                 bands = pixels[..., :3] if name == "colours" else pixels[..., 3:]
-                rasters.write(self._open[name], column, row, bands, valid)
+                geotiffs.write(self._open[name], column, row, bands, valid)
 
     def finish_row(self, below: np.ndarray) -> None:
         """Note that one more row of windows is on disk; `below` is what it leaves to the next."""
@@ -89,7 +89,7 @@ class Unfinished:
             np.savez(temporary, key=self.key, rows=self.rows, seen=self.seen, below=below)
 
     def close(self) -> None:
-        with rasters.writing(self.outputs["colours"]):
+        with geotiffs.writing(self.outputs["colours"]):
             while self._open:
                 self._open.popitem()[1].close()
 
@@ -98,8 +98,8 @@ class Unfinished:
         with contextlib.ExitStack() as stack:
             for name, path in self.outputs.items():
                 temporary = stack.enter_context(atomic(path))
-                with rasters.writing(path):
-                    rasters.copy_to_cog(self.files[name], temporary)
+                with geotiffs.writing(path):
+                    geotiffs.copy_to_cog(self.files[name], temporary)
 
     @contextlib.contextmanager
     def kept(self, resume: bool) -> Iterator[None]:
