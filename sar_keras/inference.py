@@ -240,6 +240,7 @@ def colorize(
 
     Raises:
         DataError: the image cannot be read or has too few bands; or other units, another precision or engine.
+        ModelError: `model` is a path without a model.
     """
     check_engine(engine, precision)
     check_units(units)
