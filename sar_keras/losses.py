@@ -1,5 +1,7 @@
 """The terms of the objectives: each takes batches and returns one float32 number."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from sar_keras.color import luminance
@@ -34,6 +36,33 @@ def mean_absolute_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """L1 distance; of images (N, H, W, 3) in [-1, 1], or of features: the perceptual loss (Johnson et al., ECCV 2016,
     with L1 in place of L2)."""
     return tf.reduce_mean(tf.abs(tf.cast(a, tf.float32) - tf.cast(b, tf.float32)))
+
+
+def perceptual_distance(
+    features: Callable, generated: tf.Tensor, optical: tf.Tensor, tape: tf.GradientTape
+) -> tf.Tensor:
+    """`mean_absolute_error` of the features of images (N, H, W, 3) in [-1, 1], with a gradient for `generated` alone.
+
+    On a CPU one image is done after another, gradient and all, without the `tape` around it: no slower, and what the
+    network of the features keeps for its gradient is most of the memory of a training step.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return mean_absolute_error(features(generated), features(optical))
+
+    def of_one(pair):
+        image, truth = (tf.expand_dims(image, 0) for image in pair)
+        with tf.GradientTape() as own_tape:
+            own_tape.watch(image)
+            distance = mean_absolute_error(features(image), features(truth))
+        return distance, own_tape.gradient(distance, image)[0]
+
+    with tape.stop_recording():
+        distances, gradients = tf.map_fn(
+            of_one, (generated, optical), fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1
+        )
+        distance, gradient = tf.reduce_mean(distances), gradients / tf.cast(tf.size(distances), tf.float32)
+    # The sum is zero, and has this gradient.
+    return distance + tf.reduce_sum(gradient * (generated - tf.stop_gradient(generated)))
 
 
 def mean_squared_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

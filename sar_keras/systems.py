@@ -1,5 +1,7 @@
 """From a configuration to the networks, and to the model that trains them."""
 
+import gc
+
 import keras
 
 from sar_keras import compat
@@ -7,6 +9,7 @@ from sar_keras.color import view_channels
 from sar_keras.config import Config
 from sar_keras.distribution import with_loss_scaling
 from sar_keras.errors import ConfigError
+from sar_keras.machine import give_memory_back
 from sar_keras.models.base import Colorizer
 from sar_keras.models.cyclegan import CycleGAN
 from sar_keras.models.epcgan import EPCGAN
@@ -49,8 +52,10 @@ def build_model(config: Config, policy: str) -> Colorizer:
     def scaled(which):
         return with_loss_scaling(optimizer(config, which), policy)
 
+    give_memory_back()
     loss = config.loss
     generator, averaged = _for_training(build_generator(config, policy), policy), None
+    gc.collect()  # the first copy, which otherwise lives on: its layers know one another
     if config.train.average:
         averaged = build_generator(config, policy)
         averaged.set_weights(generator.get_weights())

@@ -7,6 +7,7 @@ from skimage.filters import sobel_h, sobel_v
 from skimage.metrics import structural_similarity
 
 from sar_keras import losses
+from sar_keras.networks.vgg16 import VGG16Features
 
 
 def test_binary_crossentropy_by_hand():
@@ -22,6 +23,19 @@ def test_mean_absolute_error_by_hand_also_of_bfloat16():
     assert float(losses.mean_absolute_error(a, b)) == 1.25
     low = losses.mean_absolute_error(tf.cast(a, tf.bfloat16), tf.cast(b, tf.bfloat16))
     assert low.dtype == tf.float32 and float(low) == 1.25
+
+
+def test_the_perceptual_distance_is_that_of_the_whole_batch_and_so_is_its_gradient(random):
+    generated, optical = (tf.constant(random.uniform(-1, 1, (3, 16, 16, 3)), tf.float32) for _ in range(2))
+    features = VGG16Features("block2_conv1")
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(generated)
+        expected = losses.mean_absolute_error(features(generated), features(optical))
+        actual = losses.perceptual_distance(features, generated, optical, tape)
+        doubled = 2.0 * actual
+    assert float(actual) == pytest.approx(float(expected), rel=1e-5)
+    gradient = tape.gradient(expected, generated).numpy()
+    np.testing.assert_allclose(tape.gradient(doubled, generated), 2 * gradient, atol=1e-5 * np.abs(gradient).max())
 
 
 def test_several_scales_count_alike_however_many_patches_they_have():

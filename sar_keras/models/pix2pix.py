@@ -115,10 +115,13 @@ class Pix2Pix(Colorizer):
         adversarial = self.discriminator is not None and not self.warming_up
         # What follows the gradients is pruned from the graph: no gradient is computed for the frozen features, nor for
         # the discriminator's weights in the generator's pass.
-        with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
+        with tf.GradientTape(persistent=True) as tape:
             generated, terms = self.generate(sar, optical)
-            terms |= self._distances(generated, optical)
+            terms |= self._distances(generated, optical, tape)
             if adversarial:
+                # After the other terms, whose memory is free again by then.
+                with tf.control_dependencies(list(terms.values())):
+                    generated = tf.identity(generated)
                 real_hidden, real = self._judge(sar, optical)
                 fake_hidden, fake = self._judge(sar, generated)
                 terms["adversarial"] = losses.binary_crossentropy(fake, real=True)
@@ -131,11 +134,11 @@ class Pix2Pix(Colorizer):
             generator_loss = tf.add_n([getattr(self, name) * value for name, value in terms.items()])
             scaled_generator_loss = per_replica(generator_loss)
 
-        descend(self.optimizer, generator_tape, scaled_generator_loss, self.generator.trainable_variables, terms)
+        descend(self.optimizer, tape, scaled_generator_loss, self.generator.trainable_variables, terms)
         terms["generator_loss"] = generator_loss
         if adversarial:
             weights, own = self.discriminator.trainable_variables, {"discriminator_loss": discriminator_loss}
-            descend(self.discriminator_optimizer, discriminator_tape, scaled_discriminator_loss, weights, own)
+            descend(self.discriminator_optimizer, tape, scaled_discriminator_loss, weights, own)
             terms |= own
             terms["d_real"], terms["d_fake"] = losses.mean_verdict(real), losses.mean_verdict(fake)
         return self.report(terms)
@@ -144,7 +147,7 @@ class Pix2Pix(Colorizer):
         """The generated image, and the terms that come with it; each is weighted by the attribute of its name."""
         return self.generator(sar, training=True), {}
 
-    def _distances(self, generated, optical) -> dict[str, tf.Tensor]:
+    def _distances(self, generated, optical, tape) -> dict[str, tf.Tensor]:
         if self.space == "ab":
             terms = {"l1": losses.mean_absolute_error(color.chroma(generated), color.chroma(optical))}
         else:
@@ -156,7 +159,7 @@ class Pix2Pix(Colorizer):
         if self.edges:
             terms["edges"] = losses.gradient_distance(generated, optical)
         if self.features:
-            terms["perceptual"] = losses.mean_absolute_error(self.features(generated), self.features(optical))
+            terms["perceptual"] = losses.perceptual_distance(self.features, generated, optical, tape)
         return terms
 
     def _judge(self, sar, optical) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
