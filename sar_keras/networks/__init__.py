@@ -1,6 +1,7 @@
 """Functional Keras networks, in the style of keras.applications: no files, no runs, no training logic."""
 
 import collections
+import math
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ import tensorflow as tf
 from sar_keras.compat import KERAS_2
 from sar_keras.networks.fast import (
     FusedBatchNormalization,
+    MatrixConvolution,
+    MatrixTransposedConvolution,
     ResizeConvolution,
     SubPixelConvolution,
     sub_pixel_kernel,
@@ -38,13 +41,18 @@ def any_size(model: keras.Model) -> keras.Model:
 def for_training(model: keras.Model) -> keras.Model:
     """A copy, of the same weights in the same order, that computes the same in fewer operations, for training.
 
-    A resize convolution works on the smaller image, and batch normalisation is one operation. What is saved should be a
-    network of stock layers: copy the weights back with `get_weights` and `set_weights`.
+    A resize convolution works on the smaller image, batch normalisation is one operation, and on a CPU convolutions of
+    few pixels are products of matrices. What is saved should be a network of stock layers: copy the weights back with
+    `get_weights` and `set_weights`.
     """
     resizes = _resize_convolutions(model)
+    of_few_pixels = [] if tf.config.list_logical_devices("GPU") else _convolutions_of_few_pixels(model)
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
+        if layer.name in of_few_pixels:
+            transposed = isinstance(layer, keras.layers.Conv2DTranspose)
+            return (MatrixTransposedConvolution if transposed else MatrixConvolution).from_config(config)
         if layer.name in resizes:
             return ResizeConvolution.from_config(config)
         if layer.name in resizes.values():
@@ -133,14 +141,30 @@ def _resize_convolutions(model: keras.Model) -> dict[str, str]:
 
 def _transposed_convolutions(model: keras.Model) -> list[str]:
     """Names of those that a `SubPixelConvolution` can stand for: pix2pix's."""
+    return [layer.name for layer in model.layers if type(layer) is keras.layers.Conv2DTranspose and _is_pix2pix(layer)]
+
+
+def _convolutions_of_few_pixels(model: keras.Model, pixels: int = 256) -> list[str]:
+    """Names of pix2pix's convolutions, transposed or not, whose smaller image is known to have at most so many."""
+    found = []
+    for layer in model.layers:
+        if type(layer) in (keras.layers.Conv2D, keras.layers.Conv2DTranspose) and _is_pix2pix(layer):
+            smaller, larger = layer.output.shape[1:3], layer.input.shape[1:3]
+            if type(layer) is keras.layers.Conv2DTranspose:
+                smaller, larger = larger, smaller
+            if None not in larger and larger == tuple(2 * size for size in smaller) and math.prod(smaller) <= pixels:
+                found.append(layer.name)
+    return found
+
+
+def _is_pix2pix(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution, transposed or not, is as all of pix2pix's generator."""
     wanted = {"kernel_size": (4, 4), "strides": (2, 2), "padding": "same", "dilation_rate": (1, 1)}
-    return [
-        layer.name
-        for layer in model.layers
-        if isinstance(layer, keras.layers.Conv2DTranspose)
-        and layer.output_padding is None
-        and all(getattr(layer, name) == value for name, value in wanted.items())
-    ]
+    return (
+        all(getattr(layer, name) == value for name, value in wanted.items())
+        and getattr(layer, "groups", 1) == 1
+        and getattr(layer, "output_padding", None) is None
+    )
 
 
 def _folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
