@@ -45,8 +45,10 @@ def for_training(model: keras.Model) -> keras.Model:
     few pixels are products of matrices. What is saved should be a network of stock layers: copy the weights back with
     `get_weights` and `set_weights`.
     """
-    resizes = _resize_convolutions(model)
     of_few_pixels = [] if tf.config.list_logical_devices("GPU") else _convolutions_of_few_pixels(model)
+    resizes = {
+        name: enlargement for name, enlargement in _resize_convolutions(model).items() if name not in of_few_pixels
+    }
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
@@ -145,9 +147,15 @@ def _transposed_convolutions(model: keras.Model) -> list[str]:
 
 
 def _convolutions_of_few_pixels(model: keras.Model, pixels: int = 256) -> list[str]:
-    """Names of pix2pix's convolutions, transposed or not, whose smaller image is known to have at most so many."""
-    found = []
+    """Names of the convolutions for `MatrixConvolution` and its twin, whose smaller image has at most so many."""
+    resizes, found = _resize_convolutions(model), []
     for layer in model.layers:
+        if (
+            layer.name in resizes
+            and None not in layer.output.shape[1:3]
+            and math.prod(layer.output.shape[1:3]) <= pixels
+        ):
+            found.append(layer.name)
         if type(layer) in (keras.layers.Conv2D, keras.layers.Conv2DTranspose) and _is_pix2pix(layer):
             smaller, larger = layer.output.shape[1:3], layer.input.shape[1:3]
             if type(layer) is keras.layers.Conv2DTranspose:

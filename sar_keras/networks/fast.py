@@ -69,15 +69,17 @@ class SubPixelConvolution(_SubPixel, keras.layers.Layer):
 
 
 class MatrixConvolution(keras.layers.Conv2D):
-    """A convolution of 4 x 4 pixels and stride 2 as one matrix product, for images of few pixels and many channels.
+    """A convolution of 4 x 4 pixels and stride 2, or of 3 x 3 and stride 1, as one matrix product.
 
-    oneDNN's convolutions spend most of their time there on the order of the weights, most of all in their gradient.
+    For images of few pixels and many channels, where oneDNN's convolutions spend most of their time on the order of the
+    weights, most of all in their gradient.
     """
 
     def call(self, inputs):
         kernel = tf.reshape(tf.cast(self.kernel, inputs.dtype), [-1, self.filters])
-        height, width = (size // 2 for size in inputs.shape[1:3])
-        outputs = tf.reshape(unfold(inputs) @ kernel, [-1, height, width, self.filters])
+        height, width = (size // stride for size, stride in zip(inputs.shape[1:3], self.strides, strict=True))
+        windows = unfold(inputs) if self.strides == (2, 2) else _windows_of_nine(inputs)
+        outputs = tf.reshape(windows @ kernel, [-1, height, width, self.filters])
         if self.use_bias:
             outputs += tf.cast(self.bias, outputs.dtype)
         return self.activation(outputs)
@@ -129,6 +131,14 @@ def _fold(windows: tf.Tensor, height: int, width: int) -> tf.Tensor:
     padded = _overlaid(tf.reshape(rows, [-1, height, 4 * (2 * width + 2) * channels]))
     padded = tf.reshape(padded, [-1, 2 * height + 2, 2 * width + 2, channels])
     return tf.slice(padded, [0, 1, 1, 0], [-1, 2 * height, 2 * width, -1])
+
+
+def _windows_of_nine(images: tf.Tensor) -> tf.Tensor:
+    """The windows of 3 x 3 pixels of images (N, h, w, c) with a border of one zero: (N h w, 9 c)."""
+    _, height, width, channels = images.shape
+    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    shifted = [tf.slice(padded, [0, y, x, 0], [-1, height, width, -1]) for y in range(3) for x in range(3)]
+    return tf.reshape(tf.concat(shifted, -1), [-1, 9 * channels])
 
 
 def _overlaid(windows: tf.Tensor) -> tf.Tensor:

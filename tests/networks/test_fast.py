@@ -9,7 +9,12 @@ from sar_keras import compat, systems
 from sar_keras.config import load_config
 from sar_keras.networks import any_size, for_inference, for_training
 from sar_keras.networks.epcgan import EPCGenerator
-from sar_keras.networks.fast import FusedBatchNormalization, ResizeConvolution
+from sar_keras.networks.fast import (
+    FusedBatchNormalization,
+    MatrixConvolution,
+    MatrixTransposedConvolution,
+    ResizeConvolution,
+)
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.resnet import ResNetGenerator
 from sar_keras.networks.unet import UNetGenerator
@@ -85,6 +90,35 @@ def test_a_resize_convolution_is_one_on_the_enlarged_image(random):
 
 
 @pytest.mark.parametrize(
+    "fast, stock",
+    [
+        (MatrixConvolution(5, 4, 2, "same", bias_initializer="normal"), keras.layers.Conv2D(5, 4, 2, "same")),
+        (
+            MatrixConvolution(5, 3, 1, "same", activation="relu"),
+            keras.layers.Conv2D(5, 3, 1, "same", activation="relu"),
+        ),
+        (
+            MatrixTransposedConvolution(5, 4, 2, "same", bias_initializer="normal"),
+            keras.layers.Conv2DTranspose(5, 4, 2, "same"),
+        ),
+    ],
+)
+def test_a_convolution_as_a_matrix_product(fast, stock, random):
+    images = tf.constant(random.normal(0, 1, (2, 6, 8, 3)), tf.float32)
+    results = []
+    for layer in (fast, stock):
+        layer.build(images.shape)
+        layer.set_weights(fast.get_weights())
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = layer(images)
+            loss = tf.reduce_sum(outputs**3)
+        results.append([outputs, *tape.gradient(loss, [images, *layer.trainable_variables])])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * float(tf.reduce_max(tf.abs(other))))
+
+
+@pytest.mark.parametrize(
     "build",
     [
         lambda: UNetGenerator((64, 64, 1), 4),
@@ -120,7 +154,7 @@ def test_fit_trains_the_faster_copies():
     config = load_config("quick", ["model.filters=2", "model.discriminator_filters=2", "data.image_size=64"])
     model = systems.build_model(config, "mixed_bfloat16")
     kinds = {type(layer).__name__ for layer in model.generator.layers}
-    assert "ResizeConvolution" in kinds and "UpSampling2D" not in kinds
+    assert {"ResizeConvolution", "MatrixConvolution"} <= kinds
     if not compat.KERAS_2:
         assert "FusedBatchNormalization" in kinds and isinstance(model.discriminator_optimizer, compat.FusedAdam)
 
