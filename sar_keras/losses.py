@@ -58,11 +58,11 @@ def perceptual_distance(
 
     with tape.stop_recording():
         distances, gradients = tf.map_fn(
-            of_one, (generated, optical), fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1
+            of_one, (generated, optical), fn_output_signature=(tf.float32, generated.dtype), parallel_iterations=1
         )
-        distance, gradient = tf.reduce_mean(distances), gradients / tf.cast(tf.size(distances), tf.float32)
+        distance, gradient = tf.reduce_mean(distances), gradients / tf.cast(tf.size(distances), generated.dtype)
     # The sum is zero, and has this gradient.
-    return distance + tf.reduce_sum(gradient * (generated - tf.stop_gradient(generated)))
+    return distance + tf.cast(tf.reduce_sum(gradient * (generated - tf.stop_gradient(generated))), tf.float32)
 
 
 def mean_squared_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

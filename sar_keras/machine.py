@@ -1,7 +1,8 @@
-"""What machine this is, without loading TensorFlow."""
+"""What machine this is, and how it gives out memory; without loading TensorFlow."""
 
 import contextlib
 import ctypes
+import os
 import platform
 from pathlib import Path
 
@@ -14,10 +15,13 @@ def processor() -> str:
 
 
 def give_memory_back() -> None:
-    """Have glibc return arrays of 8 MB and more to the system when they are freed, elsewhere do nothing.
+    """Have glibc return arrays of 8 MB and more to the system when they are freed; without glibc do nothing.
 
-    It raises that size by itself, up to 32 MB, and then keeps what oneDNN frees at every training step.
+    By itself it raises that size up to 32 MB, and then keeps what oneDNN frees at every training step. What the user
+    has set stays.
     """
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
     m_mmap_threshold = -3  # https://man7.org/linux/man-pages/man3/mallopt.3.html
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(m_mmap_threshold, 8 << 20)

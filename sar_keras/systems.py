@@ -55,7 +55,7 @@ def build_model(config: Config, policy: str) -> Colorizer:
     give_memory_back()
     loss = config.loss
     generator, averaged = _for_training(build_generator(config, policy), policy), None
-    gc.collect()  # the first copy, which otherwise lives on: its layers know one another
+    gc.collect()  # the first copy, whose layers refer to one another and so keep it
     if config.train.average:
         averaged = build_generator(config, policy)
         averaged.set_weights(generator.get_weights())

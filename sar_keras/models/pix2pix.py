@@ -121,7 +121,7 @@ class Pix2Pix(Colorizer):
             if adversarial:
                 # After the other terms, whose memory is free again by then.
                 with tf.control_dependencies(list(terms.values())):
-                    generated = tf.identity(generated)
+                    sar, optical, generated = map(tf.identity, (sar, optical, generated))
                 real_hidden, real = self._judge(sar, optical)
                 fake_hidden, fake = self._judge(sar, generated)
                 terms["adversarial"] = losses.binary_crossentropy(fake, real=True)

@@ -39,11 +39,11 @@ def any_size(model: keras.Model) -> keras.Model:
 
 
 def for_training(model: keras.Model) -> keras.Model:
-    """A copy, of the same weights in the same order, that computes the same in fewer operations, for training.
+    """A copy, of the same weights in the same order, that computes the same but for rounding, faster, for training.
 
     A resize convolution works on the smaller image, batch normalisation is one operation, and on a CPU convolutions of
-    few pixels are products of matrices. What is saved should be a network of stock layers: copy the weights back with
-    `get_weights` and `set_weights`.
+    few pixels are products of matrices, for images of the model's own size. What is saved should be a network of stock
+    layers: copy the weights back with `get_weights` and `set_weights`.
     """
     of_few_pixels = [] if tf.config.list_logical_devices("GPU") else _convolutions_of_few_pixels(model)
     resizes = {
@@ -143,11 +143,15 @@ def _resize_convolutions(model: keras.Model) -> dict[str, str]:
 
 def _transposed_convolutions(model: keras.Model) -> list[str]:
     """Names of those that a `SubPixelConvolution` can stand for: pix2pix's."""
-    return [layer.name for layer in model.layers if type(layer) is keras.layers.Conv2DTranspose and _is_pix2pix(layer)]
+    return [
+        layer.name
+        for layer in model.layers
+        if type(layer) is keras.layers.Conv2DTranspose and _halves_or_doubles(layer)
+    ]
 
 
 def _convolutions_of_few_pixels(model: keras.Model, pixels: int = 256) -> list[str]:
-    """Names of the convolutions for `MatrixConvolution` and its twin, whose smaller image has at most so many."""
+    """Names of those that can be matrix products, and whose smaller image has at most `pixels`."""
     resizes, found = _resize_convolutions(model), []
     for layer in model.layers:
         if (
@@ -156,7 +160,7 @@ def _convolutions_of_few_pixels(model: keras.Model, pixels: int = 256) -> list[s
             and math.prod(layer.output.shape[1:3]) <= pixels
         ):
             found.append(layer.name)
-        if type(layer) in (keras.layers.Conv2D, keras.layers.Conv2DTranspose) and _is_pix2pix(layer):
+        if type(layer) in (keras.layers.Conv2D, keras.layers.Conv2DTranspose) and _halves_or_doubles(layer):
             smaller, larger = layer.output.shape[1:3], layer.input.shape[1:3]
             if type(layer) is keras.layers.Conv2DTranspose:
                 smaller, larger = larger, smaller
@@ -165,8 +169,8 @@ def _convolutions_of_few_pixels(model: keras.Model, pixels: int = 256) -> list[s
     return found
 
 
-def _is_pix2pix(layer: keras.layers.Layer) -> bool:
-    """Whether a convolution, transposed or not, is as all of pix2pix's generator."""
+def _halves_or_doubles(layer: keras.layers.Layer) -> bool:
+    """Whether a convolution, transposed or not, is one of 4 x 4 pixels and stride 2, without further options."""
     wanted = {"kernel_size": (4, 4), "strides": (2, 2), "padding": "same", "dilation_rate": (1, 1)}
     return (
         all(getattr(layer, name) == value for name, value in wanted.items())

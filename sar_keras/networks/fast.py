@@ -142,7 +142,7 @@ def _windows_of_nine(images: tf.Tensor) -> tf.Tensor:
 
 
 def _overlaid(windows: tf.Tensor) -> tf.Tensor:
-    """(n, size, 2 c) to (n, size + 1, c): the first half of each, and the second half of the one before."""
+    """(n, size, 2 c) to (n, size + 1, c): the first half of each, plus the second half of the one before."""
     half = windows.shape[-1] // 2
     first, second = (tf.slice(windows, [0, 0, begin], [-1, -1, half]) for begin in (0, half))
     return tf.pad(first, [[0, 0], [0, 1], [0, 0]]) + tf.pad(second, [[0, 0], [1, 0], [0, 0]])

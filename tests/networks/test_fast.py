@@ -90,25 +90,21 @@ def test_a_resize_convolution_is_one_on_the_enlarged_image(random):
 
 
 @pytest.mark.parametrize(
-    "fast, stock",
+    ("fast", "stock", "size", "stride"),
     [
-        (MatrixConvolution(5, 4, 2, "same", bias_initializer="normal"), keras.layers.Conv2D(5, 4, 2, "same")),
-        (
-            MatrixConvolution(5, 3, 1, "same", activation="relu"),
-            keras.layers.Conv2D(5, 3, 1, "same", activation="relu"),
-        ),
-        (
-            MatrixTransposedConvolution(5, 4, 2, "same", bias_initializer="normal"),
-            keras.layers.Conv2DTranspose(5, 4, 2, "same"),
-        ),
+        (MatrixConvolution, keras.layers.Conv2D, 4, 2),
+        (MatrixConvolution, keras.layers.Conv2D, 3, 1),
+        (MatrixTransposedConvolution, keras.layers.Conv2DTranspose, 4, 2),
     ],
 )
-def test_a_convolution_as_a_matrix_product(fast, stock, random):
+def test_a_convolution_as_a_matrix_product(fast, stock, size, stride, random):
     images = tf.constant(random.normal(0, 1, (2, 6, 8, 3)), tf.float32)
-    results = []
-    for layer in (fast, stock):
+    kernel, results = None, []
+    for kind in (fast, stock):
+        layer = kind(5, size, stride, "same", activation="tanh")
         layer.build(images.shape)
-        layer.set_weights(fast.get_weights())
+        kernel = random.normal(0, 0.1, layer.kernel.shape) if kernel is None else kernel
+        layer.set_weights([kernel, np.linspace(-1, 1, 5)])
         with tf.GradientTape() as tape:
             tape.watch(images)
             outputs = layer(images)
