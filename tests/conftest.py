@@ -13,6 +13,12 @@ from sar_keras.cli import main
 from sar_keras.data.pairs import Pair
 from sar_keras.data.synthetic import write_pairs
 
+sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
+import tensorflow as tf  # noqa: E402
+
+# Much of the time would go into optimizing graphs that run a few times; the tests' other processes do optimize theirs.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
