@@ -54,14 +54,7 @@ def check_equal(run, other):
     [
         (
             "strong",
-            [
-                *DISCRIMINATORS,
-                "model.scales=1",
-                "loss.warm_up=4",
-                "train.average=0.9",
-                "train.decay=0.5",
-                "refinement.epochs=1",
-            ],
+            [*DISCRIMINATORS, "loss.warm_up=4", "train.average=0.9", "train.decay=0.5", "refinement.epochs=1"],
             [5, 8],
         ),
         ("cyclegan", ["model.blocks=1", "train.batch_size=12"], [5]),

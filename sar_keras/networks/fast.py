@@ -28,14 +28,17 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return normalized
 
 
+def _with_bias_and_activation(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
+    if layer.use_bias:
+        outputs += tf.cast(layer.bias, outputs.dtype)
+    return layer.activation(outputs)
+
+
 class _SubPixel:
     """What the two layers below share."""
 
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        outputs = sub_pixel_convolution(inputs, kernel)
-        if self.use_bias:
-            outputs += tf.cast(self.bias, outputs.dtype)
-        return self.activation(outputs)
+        return _with_bias_and_activation(self, sub_pixel_convolution(inputs, kernel))
 
     def compute_output_shape(self, input_shape):
         count, height, width, _ = input_shape
@@ -79,10 +82,7 @@ class MatrixConvolution(keras.layers.Conv2D):
         kernel = tf.reshape(tf.cast(self.kernel, inputs.dtype), [-1, self.filters])
         height, width = (size // stride for size, stride in zip(inputs.shape[1:3], self.strides, strict=True))
         windows = unfold(inputs) if self.strides == (2, 2) else _windows_of_nine(inputs)
-        outputs = tf.reshape(windows @ kernel, [-1, height, width, self.filters])
-        if self.use_bias:
-            outputs += tf.cast(self.bias, outputs.dtype)
-        return self.activation(outputs)
+        return _with_bias_and_activation(self, tf.reshape(windows @ kernel, [-1, height, width, self.filters]))
 
 
 class MatrixTransposedConvolution(keras.layers.Conv2DTranspose):
@@ -92,10 +92,7 @@ class MatrixTransposedConvolution(keras.layers.Conv2DTranspose):
         _, height, width, channels = inputs.shape
         kernel = tf.reshape(tf.cast(self.kernel, inputs.dtype), [-1, channels])
         windows = tf.matmul(tf.reshape(inputs, [-1, channels]), kernel, transpose_b=True)
-        outputs = fold(windows, height, width)
-        if self.use_bias:
-            outputs += tf.cast(self.bias, outputs.dtype)
-        return self.activation(outputs)
+        return _with_bias_and_activation(self, fold(windows, height, width))
 
 
 def unfold(images: tf.Tensor) -> tf.Tensor:
