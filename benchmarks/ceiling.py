@@ -33,7 +33,7 @@ def main(runs: tuple[Path, ...], split: str) -> None:
 
 
 def psnr(truth: np.ndarray, generated: np.ndarray) -> float:
-    from sar_keras import metrics
+    from sar_keras.evaluation import metrics
 
     return float(np.mean(metrics.psnr(truth, np.broadcast_to(np.clip(generated, -1, 1), truth.shape))))
 

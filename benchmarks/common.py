@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sar_keras.machine import processor
+from sar_keras.evaluation.machine import processor
 
 
 def circumstances(*packages: str) -> str:
@@ -39,7 +39,7 @@ def images_of(run: Path, generator, *splits: str):
     from sar_keras.config import load_config
     from sar_keras.data import loading
     from sar_keras.data.splits import split_pairs
-    from sar_keras.evaluation import run_pairs
+    from sar_keras.evaluation.evaluate import run_pairs
 
     data = load_config(run / "config.yaml").data
     pairs = split_pairs(run_pairs(run, data), str(run / "split.csv"))

@@ -149,8 +149,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model = sar_keras.load_model(arguments.run)
-    from sar_keras.confidence import with_uncertainty
-    from sar_keras.metrics import rank_correlation, sparsification
+    from sar_keras.evaluation.metrics import rank_correlation, sparsification
+    from sar_keras.inference.confidence import with_uncertainty
 
     run = with_uncertainty(model)
     validation, test = (outputs_on(arguments.run, model, split, arguments.passes) for split in ("validation", "test"))

@@ -19,9 +19,9 @@ from rasterio.windows import Window
 import sar_keras
 from sar_keras.config import load_config
 from sar_keras.data.pairs import Pair, find_pairs
-from sar_keras.evaluation import evaluate, table
-from sar_keras.images import read_optical, read_sar
-from sar_keras.inference import DEMO, load_model, save_demo
+from sar_keras.evaluation.evaluate import evaluate, table
+from sar_keras.inference.model_file import DEMO, load_model, save_demo
+from sar_keras.io.images import read_optical, read_sar
 
 TEST = ("114", "Riverside")
 _EAST, _GAP = 2, 1  # columns of windows of Los Angeles that validate, and those between them and the training

@@ -2,7 +2,7 @@
 
     python benchmarks/robustness.py RUN [RUN ...] [--split test]
 
-Speckle of 4, 2 and 1 equivalent looks is added to the SAR patches, see `sar_keras.sar.add_speckle`; "edges" is the
+Speckle of 4, 2 and 1 equivalent looks is added to the SAR patches, see `sar_keras.io.sar.add_speckle`; "edges" is the
 tenth of the patches whose optical image has the steepest gradients, without added speckle.
 """
 
@@ -34,9 +34,10 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     generator = sar_keras.load_model(run)
     import tensorflow as tf
 
-    from sar_keras import losses, metrics
     from sar_keras.data import pipeline
-    from sar_keras.sar import add_speckle
+    from sar_keras.evaluation import metrics
+    from sar_keras.io.sar import add_speckle
+    from sar_keras.models import losses
 
     images = images_of(run, generator, split)
     count = len(images.pairs)

@@ -23,8 +23,9 @@ sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
 import tensorflow as tf  # noqa: E402
 
 from sar_keras import losses, systems  # noqa: E402
-from sar_keras.distribution import dtype_policy_for  # noqa: E402
-from sar_keras.networks import any_size, for_inference  # noqa: E402
+from sar_keras.networks.rewriting import for_inference  # noqa: E402
+from sar_keras.networks.sizes import any_size  # noqa: E402
+from sar_keras.training.machines import dtype_policy_for  # noqa: E402
 
 # Dense bfloat16 matrix products, from the vendor's data sheets, TFLOP/s.
 GPUS = {"A100 (312 TFLOP/s)": 312, "H100 SXM (989 TFLOP/s)": 989}

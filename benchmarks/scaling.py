@@ -44,8 +44,9 @@ def measure(name: str, devices: int, size: int, batch: int, filters: int, steps:
     import keras
     import tensorflow as tf
 
-    from sar_keras import load_config, systems
-    from sar_keras.distribution import strategy_for
+    from sar_keras import load_config
+    from sar_keras.training import build as systems
+    from sar_keras.training.machines import strategy_for
 
     if name == "mirrored":
         agreement.divide_cpu(devices)

@@ -53,8 +53,8 @@ def save_random_model(path: Path) -> None:
     import sar_keras
 
     generator = sar_keras.UNetGenerator(upsampling="transpose")
-    from sar_keras.inference import save_model
-    from sar_keras.sar import Scale
+    from sar_keras.inference.model_file import save_model
+    from sar_keras.io.sar import Scale
 
     save_model(generator, path, Scale())
 
@@ -71,7 +71,7 @@ def peak() -> float:
 
 def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]]) -> float:
     """Of the network alone, on windows of these (first, size) along rows and columns."""
-    from sar_keras import scenes
+    from sar_keras.scenes import colorize as scenes
 
     network = scenes._network(model, "", precision, False)
     random = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]
 
 def in_memory(model, precision: str, scene: Path, destination: Path, positions) -> None:
     """The obvious alternative."""
-    from sar_keras import scenes
+    from sar_keras.scenes import colorize as scenes
 
     network = scenes._network(model, "", precision, False)
     with rasterio.open(scene) as file:
@@ -115,8 +115,8 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
 def measure(arguments) -> dict:
     """One case; run in a process of its own."""
     import sar_keras
-    from sar_keras import geotiffs
-    from sar_keras.tiles import tile_positions
+    from sar_keras.io import geotiffs
+    from sar_keras.scenes.tiles import tile_positions
 
     model, scene = load(arguments.model), arguments.scene
     options = {"precision": arguments.precision, "tile": arguments.tile, "overlap": arguments.overlap}

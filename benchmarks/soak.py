@@ -402,7 +402,7 @@ def work_on(folder: Path) -> None:
 
     from click.testing import CliRunner
 
-    from sar_keras.cli import main as cli
+    from sar_keras.cli.main import main as cli
 
     job = json.loads((folder / "job.json").read_text())
     random.seed(job["seed"])

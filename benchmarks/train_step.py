@@ -47,8 +47,10 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
     import sar_keras
 
     sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
-    from sar_keras import inference, scenes, systems
     from sar_keras.config import load_config
+    from sar_keras.inference.colorize import colorize
+    from sar_keras.scenes import colorize as scenes
+    from sar_keras.training import build as systems
 
     config, sar = load_config(preset), random_images(batch, 1)
     if kind == "train":
@@ -58,7 +60,7 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
     generator, precision = systems.build_generator(config), "bfloat16" if low else "float32"
     if batch == 1:
         levels = ((sar[0] + 1) * 127.5).astype("uint8")
-        return 1 / median_seconds(lambda: inference.colorize(generator, levels, "uint8", precision, engine), steps)
+        return 1 / median_seconds(lambda: colorize(generator, levels, "uint8", precision, engine), steps)
     network = scenes._network(generator, "", precision, False, engine)
     return batch / median_seconds(lambda: network(sar), steps)
 
@@ -69,8 +71,9 @@ def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) 
     import sar_keras
 
     sar_keras.fit  # noqa: B018
-    from sar_keras import networks, systems
+    from sar_keras import networks
     from sar_keras.config import load_config
+    from sar_keras.training import build as systems
 
     with tempfile.TemporaryDirectory() as folder:
         networks.for_inference(systems.build_generator(load_config(preset))).export(folder, verbose=False)

@@ -6,18 +6,21 @@ TensorFlow takes seconds to import, so it is loaded when a name below first need
 import importlib
 import importlib.metadata
 import os
+from typing import TYPE_CHECKING
 
 __version__ = importlib.metadata.version("sar_keras")
 
+# Where each public name lives.
 _HOMES = {
     "Config": "config",
     "load_config": "config",
-    "fit": "training",
-    "evaluate": "evaluation",
-    "benchmark": "comparison",
-    "load_model": "inference",
-    "colorize": "inference",
-    "colorize_scene": "scenes",
+    "fit": "training.fit",
+    "evaluate": "evaluation.evaluate",
+    "benchmark": "evaluation.benchmark",
+    "load_model": "inference.model_file",
+    "colorize": "inference.colorize",
+    "with_uncertainty": "inference.confidence",
+    "colorize_scene": "scenes.colorize",
     "UNetGenerator": "networks.unet",
     "PatchDiscriminator": "networks.patchgan",
     "VGG16Features": "networks.vgg16",
@@ -26,6 +29,23 @@ _HOMES = {
     "EPCGAN": "models.epcgan",
 }
 __all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from sar_keras.config import Config as Config
+    from sar_keras.config import load_config as load_config
+    from sar_keras.evaluation.benchmark import benchmark as benchmark
+    from sar_keras.evaluation.evaluate import evaluate as evaluate
+    from sar_keras.inference.colorize import colorize as colorize
+    from sar_keras.inference.confidence import with_uncertainty as with_uncertainty
+    from sar_keras.inference.model_file import load_model as load_model
+    from sar_keras.models.cyclegan import CycleGAN as CycleGAN
+    from sar_keras.models.epcgan import EPCGAN as EPCGAN
+    from sar_keras.models.pix2pix import Pix2Pix as Pix2Pix
+    from sar_keras.networks.patchgan import PatchDiscriminator as PatchDiscriminator
+    from sar_keras.networks.unet import UNetGenerator as UNetGenerator
+    from sar_keras.networks.vgg16 import VGG16Features as VGG16Features
+    from sar_keras.scenes.colorize import colorize_scene as colorize_scene
+    from sar_keras.training.fit import fit as fit
 
 
 def __getattr__(name: str):

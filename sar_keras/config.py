@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field
 
 from sar_keras.errors import ConfigError
-from sar_keras.files import atomic
+from sar_keras.io.files import atomic
 
 # Beside the package in the source tree, inside it once installed.
 _PRESETS = next(

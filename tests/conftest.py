@@ -9,7 +9,7 @@ from helpers import TINY
 from PIL import Image
 
 import sar_keras
-from sar_keras.cli import main
+from sar_keras.cli.main import main
 from sar_keras.data.pairs import Pair
 from sar_keras.data.synthetic import write_pairs
 

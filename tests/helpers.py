@@ -28,7 +28,7 @@ def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None
     """Of a network whose height and width are multiples of 8: `sar` is (2, 32, 32, 1)."""
     import keras
 
-    from sar_keras.networks import any_size
+    from sar_keras.networks.sizes import any_size
 
     optical = generator.predict(sar, verbose=0)
     assert optical.shape == (2, 32, 32, 3) and np.abs(optical).max() <= 1

@@ -10,7 +10,7 @@ import tensorflow as tf
 from helpers import TINY
 
 import sar_keras
-from sar_keras.export import export_saved_model
+from sar_keras.inference.export import export_saved_model
 from sar_keras.networks.blocks import normalize
 
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 from helpers import DISCRIMINATORS, TINY, logged_steps, one_line, read_rows, saved_state
 
 import sar_keras
-from sar_keras import callbacks
-from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.errors import ConfigError, OutputError, Stopped
-from sar_keras.history import best_epoch
+from sar_keras.training import callbacks
+from sar_keras.training.checkpoints import Checkpoints, Position
+from sar_keras.training.history import best_epoch
 
 SET = [argument for override in TINY for argument in ("--set", override)]
 

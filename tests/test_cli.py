@@ -25,7 +25,7 @@ def test_importing_needs_no_tensorflow(code):
 def test_help_and_version_need_no_tensorflow(arguments):
     code = f"""
 import sys
-from sar_keras.cli import main
+from sar_keras.cli.main import main
 try:
     main({arguments!r})
 finally:
@@ -216,20 +216,20 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(command, small_disk, tmp_pat
 
 
 def test_sigterm_ends_a_job_of_several_files(command, monkeypatch, tmp_path, tiny_run, save_png):
-    from sar_keras import inference
+    from sar_keras.inference import jobs
 
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a", "b", "c"):
         save_png(folder / f"{name}.png", np.zeros((64, 64), np.uint8) + 9)
-    colorize = inference.colorize
+    colorize = jobs.colorize
 
     def colorize_and_be_told_to_stop(*arguments, **_):
         colours = colorize(*arguments)
         os.kill(os.getpid(), signal.SIGTERM)
         return colours
 
-    monkeypatch.setattr(inference, "colorize", colorize_and_be_told_to_stop)
+    monkeypatch.setattr(jobs, "colorize", colorize_and_be_told_to_stop)
     code, _, err = command("colorize", tiny_run, folder, "-o", tmp_path / "out")
     assert code == 143 and one_line(err) == "sar-keras: stopped"
     assert not list((tmp_path / "out").glob("*"))

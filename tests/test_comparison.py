@@ -16,7 +16,7 @@ OVERRIDES = [
 def compared(tmp_path_factory, pairs_folder):
     from click.testing import CliRunner
 
-    from sar_keras.cli import main
+    from sar_keras.cli.main import main
 
     output = tmp_path_factory.mktemp("comparison") / "out"
 

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 import sar_keras
-from sar_keras.confidence import ExpectedError, fit_expected_error, with_uncertainty
 from sar_keras.errors import ModelError
-from sar_keras.inference import load_model, save_model
-from sar_keras.sar import Scale
+from sar_keras.inference.confidence import ExpectedError, fit_expected_error, with_uncertainty
+from sar_keras.inference.model_file import load_model, save_model
+from sar_keras.io.sar import Scale
 
 
 def true_error(colour):

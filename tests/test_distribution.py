@@ -61,7 +61,7 @@ def test_devices_and_workers_train_what_one_device_trains(one_device, pairs_fold
 def test_a_worker_that_is_killed_ends_the_others_and_resume_goes_on(pairs_folder, tmp_path):
     run = tmp_path / "run"
     changes = [*agreement.settings("l1", str(pairs_folder)), "train.epochs=3", "train.steps_per_epoch=60"]
-    command = [sys.executable, "-c", "from sar_keras.cli import main; main()", "fit"]
+    command = [sys.executable, "-c", "from sar_keras.cli.main import main; main()", "fit"]
     options = [part for change in changes for part in ("--set", change)]
     chief, other = start_workers(2, [*command, "l1", "--out", run, *options])
     while not list(run.glob("checkpoints/step-*")) and chief.poll() is None:
@@ -90,7 +90,7 @@ def test_a_run_whose_chief_was_killed_within_an_epoch_goes_on_elsewhere_and_ends
     # Slow: at 1e-4 rounding errors of 4e-8 after 15 steps have grown to 7e-4 after 150; at 3e-6 to 2e-5 at most, on an
     # Intel processor with AMX.
     changes += ["optimizer.generator={class_name: SGD, config: {learning_rate: 0.000003}}"]
-    command = [sys.executable, "-c", "from sar_keras.cli import main; main()", "fit", "l1", "--out", run]
+    command = [sys.executable, "-c", "from sar_keras.cli.main import main; main()", "fit", "l1", "--out", run]
     workers = start_workers(3, [*command, *(part for change in changes for part in ("--set", change))])
     while not list(run.glob("checkpoints/step-*")) and workers[0].poll() is None:
         time.sleep(0.1)
@@ -124,9 +124,12 @@ def test_a_cluster_that_cannot_be_is_one_line(tmp_path, monkeypatch):
 WITHOUT_OUR_SEAM = """
 import sys
 import tensorflow as tf
-from sar_keras import distribution, load_config, systems
-del distribution.ReplicatedSteps._maybe_symbolic_build
-strategy = distribution.strategy_for("multi_worker")
+from sar_keras.models import replicas
+from sar_keras.training import machines
+from sar_keras import load_config
+from sar_keras.training import build as systems
+del replicas.ReplicatedSteps._maybe_symbolic_build
+strategy = machines.strategy_for("multi_worker")
 with strategy.scope():
     model = systems.build_model(load_config("l1", sys.argv[1:]), "float32")
 batch = tf.zeros((1, 64, 64, 1)), tf.zeros((1, 64, 64, 3))

@@ -8,12 +8,12 @@ import scipy.stats
 from helpers import TINY, read_rows
 
 import sar_keras
-from sar_keras.confidence import with_uncertainty
 from sar_keras.errors import DataError, ModelError
-from sar_keras.evaluation import _intervals
-from sar_keras.images import read_optical, read_sar
-from sar_keras.inference import save_model
-from sar_keras.sar import Scale
+from sar_keras.evaluation.evaluate import _intervals
+from sar_keras.inference.confidence import with_uncertainty
+from sar_keras.inference.model_file import save_model
+from sar_keras.io.images import read_optical, read_sar
+from sar_keras.io.sar import Scale
 
 
 @pytest.fixture(scope="module")

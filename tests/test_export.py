@@ -9,7 +9,7 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import OutputError
-from sar_keras.export import export_saved_model
+from sar_keras.inference.export import export_saved_model
 
 
 @pytest.fixture(scope="module")

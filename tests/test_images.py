@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from sar_keras.errors import DataError
-from sar_keras.images import read_image, read_optical, read_sar, sample_grid, write_image
+from sar_keras.io.images import read_image, read_optical, read_sar, sample_grid, write_image
 
 
 def test_reads_every_kind_of_file_in_its_own_dtype(tmp_path, random):

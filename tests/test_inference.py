@@ -8,8 +8,8 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import DataError, ModelError
-from sar_keras.inference import DEMO, save_model
-from sar_keras.sar import Scale
+from sar_keras.inference.model_file import DEMO, save_model
+from sar_keras.io.sar import Scale
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from skimage.filters import sobel_h, sobel_v
 from skimage.metrics import structural_similarity
 
-from sar_keras import losses
+from sar_keras.models import losses
 from sar_keras.networks.vgg16 import VGG16Features
 
 

@@ -4,7 +4,7 @@ import skimage.filters
 import skimage.metrics
 import tensorflow as tf
 
-from sar_keras import metrics
+from sar_keras.evaluation import metrics
 from sar_keras.models.base import psnr
 from sar_keras.networks.vgg16 import VGG16Features
 

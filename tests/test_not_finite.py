@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sar_keras.distribution import descend
 from sar_keras.errors import TrainingDiverged
-from sar_keras.phases import _diverged
+from sar_keras.models.replicas import descend
+from sar_keras.training.phases import _diverged
 
 
 @pytest.mark.parametrize(

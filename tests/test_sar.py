@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sar_keras.sar import Scale, add_speckle, fit_scale, guess_units
+from sar_keras.io.sar import Scale, add_speckle, fit_scale, guess_units
 
 
 def test_eight_bits_use_the_whole_range():

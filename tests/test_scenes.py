@@ -20,13 +20,14 @@ from rasterio.transform import Affine
 from rio_cogeo import cog_validate
 
 import sar_keras
-from sar_keras import scenes
-from sar_keras.confidence import ExpectedError, with_uncertainty
 from sar_keras.data.synthetic import synthesize_scene
 from sar_keras.errors import DataError, OutputError
-from sar_keras.inference import save_model
-from sar_keras.networks import any_size, for_inference
-from sar_keras.sar import Scale
+from sar_keras.inference.confidence import ExpectedError, with_uncertainty
+from sar_keras.inference.model_file import save_model
+from sar_keras.io.sar import Scale
+from sar_keras.networks.rewriting import for_inference
+from sar_keras.networks.sizes import any_size
+from sar_keras.scenes import colorize as scenes
 
 PATCH = 64
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 500_000.5, 0, -10, 5_400_000.25)}

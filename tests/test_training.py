@@ -180,7 +180,7 @@ def test_scenes_train_resume_and_evaluate_on_the_same_windows(command, tmp_path)
 
 
 def test_learning_rates_fall_to_zero_over_the_end_of_a_run(pairs_folder, tmp_path):
-    from sar_keras.callbacks import Decay
+    from sar_keras.training.callbacks import Decay
 
     changes = [f"data.root={pairs_folder}", "train.decay=0.5", "train.epochs=4", "train.steps_per_epoch=1"]
     seen = []

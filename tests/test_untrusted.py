@@ -25,10 +25,10 @@ from sar_keras.config import load_config
 from sar_keras.data.pairs import find_pairs
 from sar_keras.data.splits import read_split
 from sar_keras.errors import ConfigError, DataError, ModelError
-from sar_keras.export import export_saved_model
-from sar_keras.images import MAX_PIXELS, read_image
-from sar_keras.inference import save_model
-from sar_keras.sar import Scale
+from sar_keras.inference.export import export_saved_model
+from sar_keras.inference.model_file import save_model
+from sar_keras.io.images import MAX_PIXELS, read_image
+from sar_keras.io.sar import Scale
 
 few = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

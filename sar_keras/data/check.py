@@ -28,7 +28,7 @@ from skimage.filters import sobel
 
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.errors import DataError
-from sar_keras.images import read_optical, read_sar
+from sar_keras.io.images import read_optical, read_sar
 
 # Pixels that a shift is searched in, each way.
 _REACH = 24

@@ -15,8 +15,8 @@ from rasterio.windows import Window
 
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.errors import ConfigError, DataError
-from sar_keras.images import WHOLE_PNG, read_optical, read_sar
-from sar_keras.sar import Scale, fit_scale, guess_units
+from sar_keras.io.images import WHOLE_PNG, read_optical, read_sar
+from sar_keras.io.sar import Scale, fit_scale, guess_units
 
 # Images read to find the range of values that are not 8-bit.
 _SCALE_SAMPLES = 64
@@ -36,7 +36,7 @@ class Images:
         channels: SAR bands.
         resize: Bring larger images to `size` whole, instead of cropping.
         sar_scale, optical_scale: How stored values become [-1, 1].
-        sar_units: Units of the stored SAR values, see `sar_keras.sar.UNITS`.
+        sar_units: Units of the stored SAR values, see `sar_keras.io.sar.UNITS`.
         dtypes: Of the SAR and the optical images as stored.
         memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
         on_error: See `load`.

@@ -20,7 +20,7 @@ import numpy as np
 
 from sar_keras.data.windows import Box, Window, cut
 from sar_keras.errors import DataError
-from sar_keras.images import SUFFIXES
+from sar_keras.io.images import SUFFIXES
 
 LAYOUTS = ("auto", "terrain", "sen12", "folders", "manifest", "scenes")
 SPLITS = ("train", "validation", "test")

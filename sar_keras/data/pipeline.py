@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from sar_keras.data.loading import Images
 from sar_keras.data.pairs import evenly
-from sar_keras.sar import Scale, add_speckle
+from sar_keras.io.sar import Scale, add_speckle
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
 _JITTER = 286 / 256

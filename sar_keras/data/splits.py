@@ -18,7 +18,7 @@ import numpy as np
 
 from sar_keras.data.pairs import SPLITS, Pair, known_split, pair_from_names
 from sar_keras.errors import DataError
-from sar_keras.files import atomic
+from sar_keras.io.files import atomic
 
 HOW = ("auto", "scene", "blocks", "random", "sen12-v2")
 # The scenes of the Kaggle SEN1-2 terrain subset, 16,000 pairs, 80/10/10 with each terrain in each split.

@@ -9,7 +9,7 @@ import rasterio.windows
 from rasterio.transform import xy
 
 from sar_keras.errors import DataError
-from sar_keras.images import is_gdals, refuse_bomb_blocks, refuse_complex
+from sar_keras.io.images import is_gdals, refuse_bomb_blocks, refuse_complex
 
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from sar_keras import compat
-from sar_keras.distribution import ReplicatedSteps, per_replica, sum_over_replicas
+from sar_keras.models.replicas import ReplicatedSteps, per_replica, sum_over_replicas
 
 
 def psnr(truth: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
@@ -18,7 +18,7 @@ class Colorizer(ReplicatedSteps, keras.Model):
     Attributes:
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
         averaged: A twin of the generator that holds averaged weights, or None. Where there is one it is what calls and
-            evaluation use; `sar_keras.callbacks.AverageWeights` moves it.
+            evaluation use; `sar_keras.training.callbacks.AverageWeights` moves it.
         steps_done: Steps of the run, also of an earlier phase of it that trained another model. Not the optimizer's
             iterations, which under float16 leave out the steps that it skips.
         state: Name to network, optimizer or list of variables: all that a checkpoint must hold.

@@ -6,9 +6,10 @@ Paper: Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent A
 import keras
 import tensorflow as tf
 
-from sar_keras import color, compat, losses
-from sar_keras.distribution import descend, of_all_replicas, per_replica
+from sar_keras import color, compat
+from sar_keras.models import losses
 from sar_keras.models.base import Colorizer
+from sar_keras.models.replicas import descend, of_all_replicas, per_replica
 
 
 class CycleGAN(Colorizer):

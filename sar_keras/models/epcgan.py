@@ -6,7 +6,7 @@ Remote Sensing 2021, 13(18), 3575.
 
 import keras
 
-from sar_keras import losses
+from sar_keras.models import losses
 from sar_keras.models.pix2pix import Pix2Pix
 
 

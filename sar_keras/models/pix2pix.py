@@ -9,9 +9,10 @@ after Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation wi
 import keras
 import tensorflow as tf
 
-from sar_keras import color, compat, losses
-from sar_keras.distribution import descend, per_replica
+from sar_keras import color, compat
+from sar_keras.models import losses
 from sar_keras.models.base import Colorizer
+from sar_keras.models.replicas import descend, per_replica
 from sar_keras.networks.patchgan import hidden_features
 
 

@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from sar_keras import compat, losses
-from sar_keras.distribution import descend, per_replica
+from sar_keras import compat
+from sar_keras.models import losses
 from sar_keras.models.base import Colorizer
+from sar_keras.models.replicas import descend, per_replica
 from sar_keras.networks.autoencoder import refined
 
 

@@ -30,7 +30,7 @@ def UNetGenerator(
     """Build the U-Net: SAR (N, H, W, channels) to optical (N, H, W, 3), both float32 in [-1, 1].
 
     With `normalization="batch"` and `upsampling="transpose"` it is pix2pix's U-Net-256: 54.4 million weights.
-    `sar_keras.networks.any_size(model)` gives the same weights for other heights and widths.
+    `sar_keras.networks.sizes.any_size(model)` gives the same weights for other heights and widths.
 
     Args:
         input_shape: Height, width and channels (1: VV or VH; 2: both; 3: both and their ratio).

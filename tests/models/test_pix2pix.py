@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sar_keras import color, losses
+from sar_keras import color
 from sar_keras.data.loading import load
 from sar_keras.data.pairs import find_pairs
 from sar_keras.data.pipeline import evaluation_dataset, training_dataset
+from sar_keras.models import losses
 from sar_keras.models.pix2pix import Pix2Pix
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.unet import UNetGenerator

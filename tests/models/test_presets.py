@@ -5,10 +5,10 @@ import pytest
 from helpers import DISCRIMINATORS, TINY, read_rows
 
 import sar_keras
-from sar_keras import systems
 from sar_keras.config import load_config
 from sar_keras.errors import ConfigError
-from sar_keras.history import SHORT
+from sar_keras.training import build as systems
+from sar_keras.training.history import SHORT
 
 SMALL = [*TINY, "model.blocks=1", "train.batch_size=2", "train.epochs=1", "train.steps_per_epoch=2"]
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import sar_keras
 from sar_keras import compat
-from sar_keras.distribution import descend, per_replica, with_loss_scaling
+from sar_keras.models.replicas import descend, per_replica
+from sar_keras.training.machines import with_loss_scaling
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

@@ -1,7 +1,7 @@
 import numpy as np
 
-from sar_keras.networks import any_size
 from sar_keras.networks.autoencoder import Autoencoder, refined
+from sar_keras.networks.sizes import any_size
 from sar_keras.networks.unet import UNetGenerator
 
 

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sar_keras import compat, systems
+from sar_keras import compat
 from sar_keras.config import load_config
-from sar_keras.networks import any_size, for_inference, for_training
 from sar_keras.networks.epcgan import EPCGenerator
-from sar_keras.networks.fast import (
+from sar_keras.networks.faster_layers import (
     FusedBatchNormalization,
     MatrixConvolution,
     MatrixTransposedConvolution,
@@ -17,7 +16,10 @@ from sar_keras.networks.fast import (
 )
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.resnet import ResNetGenerator
+from sar_keras.networks.rewriting import for_inference, for_training
+from sar_keras.networks.sizes import any_size
 from sar_keras.networks.unet import UNetGenerator
+from sar_keras.training import build as systems
 
 
 def filled(network, random):

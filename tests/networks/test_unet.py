@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from sar_keras.networks import any_size, for_inference
+from sar_keras.networks.rewriting import for_inference
+from sar_keras.networks.sizes import any_size
 from sar_keras.networks.unet import UNetGenerator
 
 

@@ -15,15 +15,15 @@ from sar_keras.config import Config, keys, load_config, override
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import evenly
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
-from sar_keras.distribution import describe, dtype_policy_for, strategy_for
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, SarKerasError, TrainingDiverged
-from sar_keras.evaluation import TITLES, evaluate, run_pairs
-from sar_keras.files import atomic
-from sar_keras.history import read_history
-from sar_keras.images import captioned, to_uint8, write_image
-from sar_keras.inference import load_model
-from sar_keras.machine import processor
-from sar_keras.training import fit
+from sar_keras.evaluation.evaluate import TITLES, evaluate, run_pairs
+from sar_keras.evaluation.machine import processor
+from sar_keras.inference.model_file import load_model
+from sar_keras.io.files import atomic
+from sar_keras.io.images import captioned, to_uint8, write_image
+from sar_keras.training.fit import fit
+from sar_keras.training.history import read_history
+from sar_keras.training.machines import describe, dtype_policy_for, strategy_for
 
 PRESETS = (
     "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong", "fast",

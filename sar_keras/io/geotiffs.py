@@ -13,8 +13,8 @@ import rasterio.shutil
 from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
-from sar_keras import images
 from sar_keras.errors import OutputError, is_disk_full
+from sar_keras.io import images
 
 
 def create(

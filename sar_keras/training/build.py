@@ -7,21 +7,21 @@ import keras
 from sar_keras import compat
 from sar_keras.color import view_channels
 from sar_keras.config import Config
-from sar_keras.distribution import with_loss_scaling
 from sar_keras.errors import ConfigError
-from sar_keras.machine import give_memory_back
+from sar_keras.evaluation.machine import give_memory_back
 from sar_keras.models.base import Colorizer
 from sar_keras.models.cyclegan import CycleGAN
 from sar_keras.models.epcgan import EPCGAN
 from sar_keras.models.pix2pix import Pix2Pix
 from sar_keras.models.refinement import Refinement
-from sar_keras.networks import for_training
 from sar_keras.networks.autoencoder import Autoencoder, refined
 from sar_keras.networks.epcgan import EPCGenerator
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.resnet import ResNetGenerator
+from sar_keras.networks.rewriting import for_training
 from sar_keras.networks.unet import UNetGenerator
 from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.training.machines import with_loss_scaling
 
 
 def build_generator(config: Config, policy: str = "float32") -> keras.Model:

@@ -10,14 +10,14 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from sar_keras.callbacks import check_finite
-from sar_keras.checkpoints import Checkpoints, Position
 from sar_keras.config import interval
-from sar_keras.distribution import is_chief, mean_over_workers
 from sar_keras.errors import Stopped
-from sar_keras.history import best_epoch, write_history
-from sar_keras.inference import save_model
-from sar_keras.sar import Scale
+from sar_keras.inference.model_file import save_model
+from sar_keras.io.sar import Scale
+from sar_keras.training.callbacks import check_finite
+from sar_keras.training.checkpoints import Checkpoints, Position
+from sar_keras.training.history import best_epoch, write_history
+from sar_keras.training.machines import is_chief, mean_over_workers
 
 
 class KeepTwin(keras.callbacks.Callback):

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from sar_keras.files import atomic
+from sar_keras.io.files import atomic
 
 # The terms that a run logs, and their names in the progress bar, which has one line for all of them.
 SHORT = {

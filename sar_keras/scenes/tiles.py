@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from rasterio.windows import Window
 
-from sar_keras.rasters import SarScene
-from sar_keras.unfinished import Unfinished
+from sar_keras.io.rasters import SarScene
+from sar_keras.scenes.unfinished import Unfinished
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,17 +9,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras import metrics
 from sar_keras.config import DataConfig, load_config
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import SPLITS, Pair, find_pairs
 from sar_keras.data.splits import read_split, split_pairs
 from sar_keras.errors import DataError, ModelError
-from sar_keras.inference import load_model
-from sar_keras.networks import patch_size
+from sar_keras.evaluation import metrics
+from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
+from sar_keras.inference.model_file import load_model
+from sar_keras.io.sar import warn_if_units_differ
+from sar_keras.networks.sizes import patch_size
 from sar_keras.networks.vgg16 import VGG16Features
-from sar_keras.perceptual import CONVENTIONS, Perceptual
-from sar_keras.sar import warn_if_units_differ
 from sar_keras.terminal import progress_bar
 
 PROTOCOLS = ("standard", "paper")
@@ -54,8 +54,8 @@ def evaluate(
         data: Pairs to use instead of the run's own. Where they hold images of the run, by name, its split is kept;
             others are split by scene.
         split: "train", "validation" or "test". None: "test", or "train" under the protocol "paper".
-        protocol: "standard", see `sar_keras.metrics.standard`, with a VGG16 feature distance; or "paper", the student
-            report's figures, which it took on its training images.
+        protocol: "standard", see `sar_keras.evaluation.metrics.standard`, with a VGG16 feature distance; or "paper",
+            the student report's figures, which it took on its training images.
         perceptual: Also LPIPS and FID, which need the extra `metrics` and a download.
 
     Returns:

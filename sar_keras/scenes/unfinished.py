@@ -10,9 +10,9 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from sar_keras import geotiffs, rasters
 from sar_keras.errors import DataError, OutputError
-from sar_keras.files import atomic
+from sar_keras.io import geotiffs, rasters
+from sar_keras.io.files import atomic
 
 # What a grey level of the uncertainty's raster stands for: 255 is an expected error of half the whole range of colour.
 UNCERTAINTY_STEP = 0.5 / 255

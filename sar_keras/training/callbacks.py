@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sar_keras.distribution import mean_over_workers, training_clock
 from sar_keras.errors import TrainingDiverged
-from sar_keras.files import atomic
-from sar_keras.history import SHORT
-from sar_keras.images import sample_grid, write_image
+from sar_keras.io.files import atomic
+from sar_keras.io.images import sample_grid, write_image
+from sar_keras.training.history import SHORT
+from sar_keras.training.machines import mean_over_workers, training_clock
 
 _SCALARS_EVERY = 10  # steps between two points of the training curves in TensorBoard
 _GRIDS_A_RUN = 20  # sample grids of a long run, so that they stay few enough to look through

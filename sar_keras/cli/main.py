@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 import sar_keras
-from sar_keras.engine import ENGINES, PRECISIONS, check_engine
+from sar_keras.cli.exits import ErrorsToLines
 from sar_keras.errors import DataError, OutputError
-from sar_keras.exits import ErrorsToLines
+from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 
 _PATH = click.Path(path_type=Path, readable=False)
-_UNITS = ["auto", "db", "linear", "amplitude", "uint8"]  # of `sar_keras.sar.UNITS`, which would load TensorFlow
+_UNITS = ["auto", "db", "linear", "amplitude", "uint8"]  # of `sar_keras.io.sar.UNITS`, which would load TensorFlow
 
 
 @click.group(cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,7 +49,7 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
     settings = override(settings, overrides)
     fit = sar_keras.fit  # loads TensorFlow without its start-up lines, which the import below would not
     if out is None:
-        from sar_keras.training import new_run
+        from sar_keras.training.fit import new_run
 
         out = new_run(config or "quick")
     fit(settings, out, resume)
@@ -105,8 +105,8 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
     # Once, and before TensorFlow loads.
     check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
     loaded = sar_keras.load_model(model)
-    from sar_keras.inference import colorize_files
-    from sar_keras.scenes import colorize_scenes, count_pixels, find_scenes
+    from sar_keras.inference.jobs import colorize_files
+    from sar_keras.scenes.colorize import colorize_scenes, count_pixels, find_scenes
 
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     jobs = find_scenes(list(inputs), output)
@@ -132,7 +132,7 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
 def export(model: Path, output: Path | None, version: int | None) -> None:
     """Export a SavedModel for TensorFlow Serving to DIR/N."""
     loaded = sar_keras.load_model(model)
-    from sar_keras.export import export_saved_model
+    from sar_keras.inference.export import export_saved_model
     from sar_keras.terminal import doing
 
     path = model.absolute()
@@ -162,10 +162,10 @@ def evaluate(
     """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB."""
     import json
 
-    from sar_keras.files import atomic
+    from sar_keras.io.files import atomic
 
     report = sar_keras.evaluate(model, data, split, protocol, perceptual)
-    from sar_keras.evaluation import table
+    from sar_keras.evaluation.evaluate import table
 
     scenes = report["scenes"] or "unknown"
     click.echo(f"{model}: {report['n']} {report['split']} images of {scenes} scenes, protocol {protocol}\n")
@@ -192,7 +192,7 @@ def benchmark(
 ) -> None:
     """Train presets under equal minutes or steps, and compare them on the same held-out scenes."""
     run = sar_keras.benchmark
-    from sar_keras.comparison import PRESETS
+    from sar_keras.evaluation.benchmark import PRESETS
 
     names = tuple(presets.split(",")) if presets else PRESETS
     click.echo(run(output, names, data, minutes, steps, overrides))

@@ -9,15 +9,17 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from sar_keras import callbacks, saving, systems
-from sar_keras.checkpoints import Checkpoints
 from sar_keras.compat import untracked_seeds
 from sar_keras.config import Config
 from sar_keras.data import pipeline
 from sar_keras.data.loading import Images
-from sar_keras.distribution import NOT_FINITE, is_chief
 from sar_keras.errors import TrainingDiverged
 from sar_keras.models.base import Colorizer
+from sar_keras.models.replicas import NOT_FINITE
+from sar_keras.training import build as systems
+from sar_keras.training import callbacks, saving
+from sar_keras.training.checkpoints import Checkpoints
+from sar_keras.training.machines import is_chief
 
 
 @dataclasses.dataclass
@@ -236,7 +238,7 @@ def _train_epochs(sitting: Sitting, phase: Phase, watchers: list[keras.callbacks
 
 
 def _diverged(message: str, step: int, files: list[Path]) -> TrainingDiverged:
-    """What `distribution.descend` found, for people."""
+    """What `replicas.descend` found, for people."""
     terms = dict(re.findall(r"\[(\w+)\] \[(\S+)\]", message[message.index(NOT_FINITE) :]))
     broken = [name for name, value in terms.items() if not math.isfinite(float(value))]
     what = ", ".join(broken) or f"the gradient of {' + '.join(terms)}"

@@ -13,9 +13,9 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.windows import Window
 
-from sar_keras import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.errors import DataError
-from sar_keras.sar import Scale, check_units, guess_units, warn_if_units_differ
+from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
+from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
@@ -43,7 +43,7 @@ class SarScene:
         channels: How many bands the model takes.
         scale: How the model's training data was scaled.
         band: Number from 1, or polarisation, of the band to use. None: the first `channels` bands.
-        units: "auto", or one of `sar_keras.sar.UNITS`.
+        units: "auto", or one of `sar_keras.io.sar.UNITS`.
         limits: Values that become -1 and 1, in `units` (decibel for "linear"). None: as the scale has them.
 
     Attributes:

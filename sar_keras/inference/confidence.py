@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.errors import ModelError
-from sar_keras.networks import any_size
+from sar_keras.networks.sizes import any_size
 
 # The terms of a quadratic polynomial of red, green and blue: the constant, the three, and their six products.
 _TERMS = [

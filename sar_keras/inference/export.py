@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from sar_keras import compat
 from sar_keras.errors import OutputError
-from sar_keras.files import atomic
-from sar_keras.images import max_pixels
-from sar_keras.inference import colorizer
-from sar_keras.networks import patch_size
-from sar_keras.sar import Scale
+from sar_keras.inference.colorize import colorizer
+from sar_keras.io.files import atomic
+from sar_keras.io.images import max_pixels
+from sar_keras.io.sar import Scale
+from sar_keras.networks.sizes import patch_size
 
 
 def export_saved_model(model: keras.Model, folder: str | Path, version: int | None = None) -> Path:

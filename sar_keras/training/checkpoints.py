@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from sar_keras.errors import OutputError
-from sar_keras.files import atomic, sha256
+from sar_keras.io.files import atomic, sha256
 
 # Beside the state itself; `sha256sum -c SHA256SUMS` checks a checkpoint too.
 _POSITION, _SUMS = "position.json", "SHA256SUMS"

@@ -14,14 +14,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras import callbacks, systems
-from sar_keras.checkpoints import Checkpoints, Position
-from sar_keras.confidence import fit_expected_error
 from sar_keras.config import Config, load_config
 from sar_keras.data import loading, pipeline, synthetic
 from sar_keras.data.pairs import Pair, evenly, find_pairs
 from sar_keras.data.splits import read_split, split_pairs, write_split
-from sar_keras.distribution import (
+from sar_keras.errors import ConfigError, DataError, OutputError, WorkerLost, is_disk_full
+from sar_keras.inference.confidence import fit_expected_error
+from sar_keras.inference.model_file import load_model, save_model
+from sar_keras.io.files import remove_leftovers
+from sar_keras.io.sar import Scale
+from sar_keras.models.base import psnr
+from sar_keras.terminal import progress_bar
+from sar_keras.training import build as systems
+from sar_keras.training import callbacks
+from sar_keras.training.checkpoints import Checkpoints, Position
+from sar_keras.training.history import plot_history, read_history
+from sar_keras.training.machines import (
     describe,
     dtype_policy_for,
     is_chief,
@@ -32,15 +40,8 @@ from sar_keras.distribution import (
     strategy_for,
     wait_for_all,
 )
-from sar_keras.errors import ConfigError, DataError, OutputError, WorkerLost, is_disk_full
-from sar_keras.files import remove_leftovers
-from sar_keras.history import plot_history, read_history
-from sar_keras.inference import load_model, save_model
-from sar_keras.models.base import psnr
-from sar_keras.phases import Phase, Sitting, build_phases, state_of, train_phase
-from sar_keras.resuming import as_resumed
-from sar_keras.sar import Scale
-from sar_keras.terminal import progress_bar
+from sar_keras.training.phases import Phase, Sitting, build_phases, state_of, train_phase
+from sar_keras.training.resuming import as_resumed
 
 _SAMPLES = 4  # pairs in a sample grid
 

@@ -16,17 +16,19 @@ import tensorflow as tf
 from rasterio.windows import Window
 
 import sar_keras
-from sar_keras import rasters
-from sar_keras.confidence import with_uncertainty
-from sar_keras.engine import check_engine, on_engine
 from sar_keras.errors import DataError, OutputError, SarKerasError
-from sar_keras.files import sha256
-from sar_keras.images import captioned, to_uint8, write_image
-from sar_keras.inference import destinations, do_all, find_below, for_engine, loaded
-from sar_keras.networks import any_size, patch_size
-from sar_keras.sar import Scale
-from sar_keras.tiles import colorize_tiles, tile_rows
-from sar_keras.unfinished import UNCERTAINTY_STEP, Unfinished
+from sar_keras.inference.colorize import for_engine
+from sar_keras.inference.confidence import with_uncertainty
+from sar_keras.inference.jobs import destinations, do_all, find_below
+from sar_keras.inference.model_file import loaded
+from sar_keras.inference.openvino import check_engine, on_engine
+from sar_keras.io import rasters
+from sar_keras.io.files import sha256
+from sar_keras.io.images import captioned, to_uint8, write_image
+from sar_keras.io.sar import Scale
+from sar_keras.networks.sizes import any_size, patch_size
+from sar_keras.scenes.tiles import colorize_tiles, tile_rows
+from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
 
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
 # doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
@@ -65,7 +67,7 @@ def colorize_scene(
         source: Whatever GDAL opens, with or without a georeference.
         destination: The GeoTIFF to write; replaced where it exists.
         band: Number from 1, or polarisation ("VV", "VH"), of the band to use. None: the first.
-        units: "auto", or one of `sar_keras.sar.UNITS`.
+        units: "auto", or one of `sar_keras.io.sar.UNITS`.
         limits: The values that become -1 and 1, in `units` (in decibel for "linear"). None: as the model was trained.
         tile: Side of the windows that go through the network, in pixels; a multiple of the model's patch. None: 1024
             or the nearest below.
@@ -75,7 +77,8 @@ def colorize_scene(
         precision: "float32", or "bfloat16", which is faster where the processor has it.
         engine: "tensorflow", or "openvino", which is faster on CPUs; it is the extra `openvino`.
         confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
-            error on a scale of 0..1, see `sar_keras.confidence`. One uint8 band; its scale, 0.5 / 255, is in the file.
+            error on a scale of 0..1, see `sar_keras.inference.confidence`. One uint8 band; its scale, 0.5 / 255, is in
+            the file.
         preview: A PNG of SAR, colours and, with `confidence`, the expected error (black: none).
         resume: Keep what is finished when something fails, and go on from what an earlier run has finished.
         window: (column, row, width, height) of the part to colorize. None: all.
@@ -88,7 +91,7 @@ def colorize_scene(
     Raises:
         DataError: the scene cannot be read, lacks the band, holds no data; or an option that makes no sense.
         OutputError: the destination is an input, or cannot be written.
-        ModelError: `model` is a path without a model, or does not know its error, see `sar_keras.confidence`.
+        ModelError: `model` is a path without a model, or does not know its error, see `sar_keras.inference.confidence`.
     """
     if not isinstance(model, keras.Model):
         model = loaded(os.fspath(model))

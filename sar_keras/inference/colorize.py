@@ -1,0 +1,120 @@
+"""Colorizing single images of any size."""
+
+import os
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from sar_keras.errors import DataError
+from sar_keras.inference.model_file import loaded
+from sar_keras.inference.openvino import check_engine, on_engine
+from sar_keras.io.images import image_array, read_sar
+from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
+from sar_keras.networks.rewriting import for_inference
+from sar_keras.networks.sizes import any_size, patch_size
+
+
+def colorizer(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+    """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
+
+    The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
+    both sides are multiples of the network's patch size, and cropped back. It is what `colorize` and exported models
+    run, so that both give the same colours.
+    """
+    network = any_size(generator)
+    patch = patch_size(generator)
+
+    # AutoGraph would take half a second to find nothing to convert.
+    @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)], autograph=False)
+    def run(sar):
+        height, width = tf.shape(sar)[0], tf.shape(sar)[1]
+        padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
+        optical = network(padded[None], training=False)[0, :height, :width]
+        return tf.cast(tf.clip_by_value(tf.round((optical + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
+
+    run.network = network  # Keeps the layers alive, which a tf.function does not.
+    return run
+
+
+def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor:
+    """Continue an image by reflections, as often as it takes; works from a single pixel on."""
+    size = tf.shape(image)[axis]
+    positions = tf.range(-(-size // multiple) * multiple)
+    period = tf.maximum(2 * (size - 1), 1)
+    positions = tf.minimum(positions % period, period - positions % period)
+    return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
+
+
+def for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
+    """A copy of a generator that is faster, see `for_inference`, for a function to give to `on_engine`."""
+    if engine == "openvino":
+        # It rounds by itself, but whatever comes after the last plain convolution it leaves in float32: of a U-Net with
+        # transposed ones the whole decoder.
+        return for_inference(model, without_transposed=True)
+    return for_inference(model, precision)
+
+
+def colorize(
+    model: keras.Model | str | os.PathLike,
+    image,
+    units: str = "auto",
+    precision: str = "float32",
+    engine: str = "tensorflow",
+) -> np.ndarray:
+    """Colorize one SAR image of any height and width.
+
+    Args:
+        model: A model from `load_model`, or the path of one, which is loaded once.
+        image: A path to a PNG, JPEG or TIFF, a PIL image, or an array (H, W) or (H, W, channels) of uint8, uint16 or
+            float (decibel, linear power, or [-1, 1]).
+        units: Units of its values, see `sar_keras.io.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
+            and warns where they are not what the model was trained on.
+        precision: "float32", or "bfloat16", which is faster where the processor has it; it keeps the weights that the
+            model has at its first call.
+        engine: "tensorflow", or "openvino", which is faster on CPUs, needs some seconds before images of a new size,
+            and keeps the weights likewise; it is the extra `openvino`.
+
+    Returns:
+        RGB, uint8 (H, W, 3).
+
+    Raises:
+        DataError: the image cannot be read or has too few bands; or other units, another precision or engine.
+        ModelError: `model` is a path without a model.
+    """
+    check_engine(engine, precision)
+    check_units(units)
+    if not isinstance(model, keras.Model):
+        model = loaded(os.fspath(model))
+    channels = model.input_shape[-1]
+    name = "the image"
+    if isinstance(image, str | os.PathLike):
+        name = str(image)
+        values = read_sar(image, channels)
+    else:
+        values = image_array(image) if isinstance(image, Image.Image) else np.asarray(image)
+        values = values[..., None] if values.ndim == 2 else values
+        if values.ndim != 3 or values.shape[-1] < channels or values.size == 0:
+            raise DataError(f"{name} has the shape {np.shape(image)}; the model takes (height, width, {channels})")
+        values = values[..., :channels]
+    scale = getattr(model, "sar_scale", Scale())
+    units = guess_units(values, scale) if units == "auto" else units
+    warn_if_units_differ(units, scale, name)
+    missing = ~np.isfinite(values)
+    if missing.all():
+        raise DataError(f"{name} holds no data: no value is a number")
+    if missing.any():  # as in scenes
+        values = np.where(missing, np.median(values[~missing]), values)
+    return _kept_colorizer(model, precision, engine)(np.asarray(scale.to_unit(values, units)))
+
+
+def _kept_colorizer(model: keras.Model, precision: str, engine: str) -> Callable[[np.ndarray], np.ndarray]:
+    name = f"colorizer_{precision}_{engine}"
+    if not hasattr(model, name):
+        # Of the plain model nothing is copied, so that it may go on changing.
+        plain = (precision, engine) == ("float32", "tensorflow")
+        network = model if plain else for_engine(model, precision, engine)
+        setattr(model, name, on_engine(colorizer(network), engine, precision))
+    return getattr(model, name)

@@ -1,0 +1,103 @@
+"""Many inputs, one after the other: which they are, where their colours go, and what happens when some fail."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+
+from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed
+from sar_keras.inference.colorize import colorize
+from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
+
+
+def colorize_files(
+    model: keras.Model,
+    inputs: list[Path],
+    output: Path,
+    progress: Callable[[Iterable], Iterable] = iter,
+    precision: str = "float32",
+    engine: str = "tensorflow",
+) -> list[Path]:
+    """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
+
+    Raises:
+        OutputError: the output's suffix cannot be written, or an output would replace its input.
+        SomeFailed: some of several inputs could not be colorized; the others are written.
+    """
+    jobs = _outputs_for(inputs, output)
+    for source, destination in jobs:
+        check_writable_suffix(destination)
+        if source.resolve() == destination.resolve():
+            raise OutputError(f"{destination}: would replace its own input; give another -o")
+
+    def work(source, destination):
+        write_image(destination, colorize(model, source, precision=precision, engine=engine))
+
+    return do_all(jobs, work, "images", progress)
+
+
+def do_all(
+    jobs: list[tuple[Path, Path]],
+    work: Callable[[Path, Path], object],
+    kind: str,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> list[Path]:
+    """Do `work(source, destination)` for each job, whichever of several fail, and return the destinations.
+
+    Raises:
+        SomeFailed: some of several failed; it names them. A single one raises its own error.
+    """
+    done, failures = [], []
+    for source, destination in progress(jobs):
+        try:
+            work(source, destination)
+            done.append(destination)
+        except SarKerasError as error:
+            if len(jobs) == 1:
+                raise
+            failures.append(str(error))
+    if failures:
+        raise SomeFailed(
+            f"{len(failures)} of {len(jobs)} {kind} failed, the others are done:\n  " + "\n  ".join(failures)
+        )
+    return done
+
+
+def find_below(folder: Path, suffixes: tuple[str, ...], output: Path) -> list[Path]:
+    """Files below a folder, but for the colours of an earlier run in `output` and what a killed one has left."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    earlier = output.absolute() if output.absolute() != folder.absolute() else None
+    return [path for path in found if not path.name.startswith(".") and earlier not in path.absolute().parents]
+
+
+def destinations(found: Iterable[tuple[Path, Path]], output: Path, suffix: str) -> list[tuple[Path, Path]]:
+    """(source, destination) for each (source, its place below the folder `output`).
+
+    Raises:
+        OutputError: two sources would become one file.
+    """
+    jobs: dict[Path, Path] = {}
+    for source, below in found:
+        destination = (output / below).with_suffix(suffix)
+        if destination in jobs:
+            raise OutputError(f"{source} and {jobs[destination]} would both become {destination}; rename one")
+        jobs[destination] = source
+    return [(source, destination) for destination, source in jobs.items()]
+
+
+def _outputs_for(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
+    if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
+        return [(inputs[0], output)]
+    found: list[tuple[Path, Path]] = []
+    for source in inputs:
+        if not source.is_dir():
+            found.append((source, Path(source.name)))
+            continue
+        images = find_below(source, SUFFIXES, output)
+        if not images:
+            raise DataError(f"{source}: holds no images ({', '.join(SUFFIXES)})")
+        found += [(path, path.relative_to(source)) for path in images]
+    jobs = destinations(found, output, ".png")
+    if output.is_file():
+        raise OutputError(f"{output}: is a file; several inputs need a folder as -o")
+    return jobs

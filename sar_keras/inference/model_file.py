@@ -1,0 +1,166 @@
+"""Saving and loading trained generators, with what they know of themselves."""
+
+import functools
+import json
+import os
+import warnings
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from sar_keras.compat import import_addons
+from sar_keras.errors import ModelError, SarKerasError
+from sar_keras.inference.confidence import ExpectedError
+from sar_keras.io.files import atomic
+from sar_keras.io.sar import Scale
+from sar_keras.networks import epcgan, unet  # noqa: F401 - their layers must be known when a model loads
+
+# Our own entry in the .keras archive; Keras passes over it.
+_METADATA = "sar_keras.json"
+
+
+# The model that comes with the package, `load_model("demo")`; benchmarks/demo_model.py made it. Data: CC BY 4.0, see
+# DEMO_MODEL.md beside it.
+DEMO = Path(__file__).with_name("demo_model.npz")
+
+
+def save_model(
+    generator: keras.Model,
+    path: str | os.PathLike,
+    sar_scale: Scale,
+    optical_scale: Scale | None = None,
+    expected_error: ExpectedError | None = None,
+) -> None:
+    """Save a float32 generator as `.keras`, with the scales of its data and its expected error inside the file."""
+    metadata = _metadata(sar_scale, optical_scale, expected_error)
+    with atomic(path) as temporary:
+        generator.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_METADATA, json.dumps(metadata))
+
+
+def _metadata(sar_scale: Scale, optical_scale: Scale | None, expected_error: ExpectedError | None) -> dict:
+    return {
+        "sar_scale": vars(sar_scale),
+        "optical_scale": optical_scale and vars(optical_scale),
+        "expected_error": expected_error and vars(expected_error),
+    }
+
+
+def _take_metadata(generator: keras.Model, metadata: dict, path: Path) -> keras.Model:
+    optical_scale, expected_error = metadata.get("optical_scale"), metadata.get("expected_error")
+    generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
+    generator.optical_scale = optical_scale and Scale(**optical_scale)
+    generator.expected_error = expected_error and ExpectedError(**expected_error)
+    generator.saved_as = str(path)
+    return generator
+
+
+def save_demo(generator: keras.Model, **architecture) -> None:
+    """Make a loaded U-Net the model "demo": kernels in float16, and the arguments of `UNetGenerator`."""
+    metadata = _metadata(generator.sar_scale, generator.optical_scale, generator.expected_error)
+    # Statistics of batch normalisation may be too small for float16.
+    weights = [weight.astype("float16" if weight.ndim > 1 else "float32") for weight in generator.get_weights()]
+    text = json.dumps(metadata | {"architecture": architecture})
+    with atomic(DEMO) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, *weights, metadata=text)
+
+
+def _load_demo() -> keras.Model:
+    with np.load(DEMO) as file:
+        metadata = json.loads(str(file["metadata"]))
+        generator = unet.UNetGenerator(**metadata["architecture"])
+        generator.set_weights([file[f"arr_{n}"].astype("float32") for n in range(len(generator.weights))])
+    return _take_metadata(generator, metadata, DEMO)
+
+
+def load_model(model: str | os.PathLike) -> keras.Model:
+    """Load a generator from a run directory or a `.keras` file, or "demo", the one that comes with the package.
+
+    Returns:
+        A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
+        (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1],
+        `optical_scale` the same of the optical images that it was trained on (or None), `expected_error` how far its
+        colours may be off (or None), `saved_as` which file it is.
+
+    Raises:
+        ModelError: neither a run that has saved a generator nor a readable `.keras` file.
+    """
+    path = Path(model)
+    if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
+        return _load_demo()
+    if path.is_dir():
+        if not (path / "config.yaml").is_file():
+            raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
+        path = path / "generator.keras"
+        if not path.is_file():
+            raise ModelError(f"{path.parent}: has saved no generator yet; train on with sar-keras fit --resume")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model; give a run directory, a .keras file, or demo")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: not a .keras file, or a broken one")
+    saved_by = ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(archive)
+            saved_by = json.loads(archive.read("metadata.json"))["keras_version"]
+            if b"Addons>" in archive.read("config.json"):
+                import_addons(str(path))
+        generator = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
+        if isinstance(generator, keras.Sequential):  # lacks some of what functional models have
+            generator = keras.Model(generator.inputs, generator.outputs, name=generator.name)
+        _take_metadata(generator, metadata, path)
+        shape = generator.input_shape
+        if len(generator.inputs) != 1 or len(shape) != 4 or generator.output_shape != (*shape[:3], 3):
+            raise ModelError(f"{path}: not a generator (SAR images in, RGB images of their size out)")
+    except (PermissionError, SarKerasError):
+        raise
+    except Exception as error:  # a file from somewhere makes Keras raise anything
+        if saved_by and str(saved_by).partition(".")[0] != keras.__version__.partition(".")[0]:
+            raise ModelError(
+                f"{path}: was saved by Keras {saved_by}, which Keras {keras.__version__} does not read; "
+                "load it there, or serve what sar-keras export makes of it there"
+            ) from error
+        raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
+    if not metadata:
+        warnings.warn(f"{path} does not say how its SAR input was scaled: taken for 8-bit", stacklevel=2)
+    return generator
+
+
+def _refuse_bomb(archive: zipfile.ZipFile) -> None:
+    """Raise ValueError where a .keras file would unpack to much more, or ask for more weights, than it holds.
+
+    Keras stores weights as they are.
+    """
+    size = sum(entry.compress_size for entry in archive.infolist())
+    if sum(entry.file_size for entry in archive.infolist()) > 10 * size + 2**20:
+        raise ValueError("unpacks to more than ten times its size")
+    pending = [json.loads(archive.read("config.json"))]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            weights = max((value.get(name) for name in ("filters", "units") if _is_count(value.get(name))), default=0)
+            sides = value.get("kernel_size")
+            for side in sides if isinstance(sides, list) else []:
+                weights *= side if _is_count(side) else 1
+            if 4 * weights > size:
+                raise ValueError("asks for more weights than it holds")
+        pending += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(model: str) -> keras.Model:
+    """`load_model`, once for many images."""
+    return load_model(model)
