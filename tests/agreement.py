@@ -1,4 +1,4 @@
-"""Run by test_distribution.py and benchmarks/scaling.py: train presets under a strategy, in a process of its own.
+"""Run by training/test_machines.py and benchmarks/scaling.py: train presets under a strategy, in a process of its own.
 
 python agreement.py FOLDER DATA STRATEGY PRESET... leaves two epochs of each preset in FOLDER/PRESET-STRATEGY; under
 "mirrored", with two logical devices, in two sittings.

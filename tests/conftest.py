@@ -14,20 +14,24 @@ from sar_keras.data.pairs import Pair
 from sar_keras.data.synthetic import write_pairs
 
 sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
+import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
+
+from sar_keras.inference.confidence import ExpectedError  # noqa: E402
+from sar_keras.inference.model_file import save_model  # noqa: E402
+from sar_keras.io.sar import Scale  # noqa: E402
 
 # Much of the time would go into optimizing graphs that run a few times; the tests' other processes do optimize theirs.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 SHARED = Path(__file__).parents[2] / "shared"
 
-
-# Files that take longest; with two workers one of them at the end would leave the other worker idle.
-SLOW = ("test_distribution", "test_checkpoints", "test_training", "test_presets", "test_scenes", "test_untrusted")
+# Folders that take longest; with two workers a long file at the end would leave the other worker idle.
+FIRST = ("training", "scenes")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+    items.sort(key=lambda item: FIRST.index(item.path.parent.name) if item.path.parent.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +55,18 @@ def tiny_run(tmp_path_factory) -> Path:
     """A finished run of two short epochs."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
     return sar_keras.fit(sar_keras.load_config("quick", TINY), run)
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory) -> Path:
+    """A small generator with weights at random but strong: it answers every change of its input with bright colours."""
+    keras.utils.set_random_seed(0)
+    generator = sar_keras.UNetGenerator((64, 64, 1), filters=4)
+    generator.set_weights([weights * 4 if weights.ndim == 4 else weights for weights in generator.get_weights()])
+    path = tmp_path_factory.mktemp("models") / "strong.keras"
+    error = ExpectedError([0.2, 0.05, 0.03, -0.08, 0, 0, 0, 0, 0, 0], [-1, -1, -1], [1, 1, 1])
+    save_model(generator, path, Scale(), expected_error=error)
+    return path
 
 
 @pytest.fixture

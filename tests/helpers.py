@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, from_origin
 
 # What the preset "strong" was with discriminators: all terms, several scales, a warm-up.
 DISCRIMINATORS = ["model.scales=2", "loss.adversarial=0.1", "loss.feature_matching=3"]
@@ -122,3 +122,44 @@ def start_workers(count: int, command: list) -> list[subprocess.Popen]:
         )
         for config in cluster
     ]
+
+
+UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 500_000.5, 0, -10, 5_400_000.25)}
+
+
+def write_scene(path, bands, nodata=None, mask=None, descriptions=None, tags=None, **profile):
+    bands = np.atleast_3d(bands.T).T if bands.ndim == 2 else bands
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {"driver": "GTiff", **UTM, **profile}
+    count, height, width = bands.shape
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            path, "w", width=width, height=height, count=count, dtype=bands.dtype, nodata=nodata, **profile
+        ) as file,
+    ):
+        file.write(bands)
+        if mask is not None:
+            file.write_mask(mask)
+        if descriptions:
+            file.descriptions = descriptions
+        file.update_tags(**(tags or {}))
+    return path
+
+
+def read_scene(path):
+    """Colours (H, W, bands) and where they are valid (H, W)."""
+    with rasterio.open(path) as file:
+        return np.moveaxis(file.read(), 0, -1), file.dataset_mask() > 0
+
+
+def speckle(shape, seed=0):
+    """An 8-bit scene with areas, edges and speckle."""
+    from sar_keras.data.synthetic import synthesize_scene
+
+    sar, _ = synthesize_scene("agri", seed, max(*shape, 64))
+    return sar[: shape[0], : shape[1]]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
