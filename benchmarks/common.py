@@ -36,13 +36,13 @@ def median_seconds(call: Callable[[], object], times: int) -> float:
 
 def images_of(run: Path, generator, *splits: str):
     """The `Images` of these splits of a run, scaled as its generator takes them; each pair knows its split."""
-    from sar_keras.config import load_config
-    from sar_keras.data import loading
-    from sar_keras.data.splits import split_pairs
-    from sar_keras.evaluation.evaluate import run_pairs
+    from sar_keras.config import load_run
+    from sar_keras.data.loading import load_images
+    from sar_keras.data.sources import pairs_of_run
+    from sar_keras.inference.metadata import metadata_of
 
-    data = load_config(run / "config.yaml").data
-    pairs = split_pairs(run_pairs(run, data), str(run / "split.csv"))
-    pairs = [pair for pair in pairs if pair.split in splits]
+    data, metadata = load_run(run).data, metadata_of(generator)
+    pairs = [pair for pair in pairs_of_run(data, run) if pair.split in splits]
     _, size, _, channels = generator.input_shape
-    return loading.load(pairs, size, channels, data.resize).scaled_as(generator)
+    images = load_images(pairs, size, channels, data.resize)
+    return images.with_scales(metadata.sar_scale, metadata.optical_scale)

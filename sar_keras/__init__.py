@@ -18,6 +18,9 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "benchmark": "evaluation.benchmark",
     "load_model": "inference.model_file",
+    "save_model": "inference.model_file",
+    "ModelMetadata": "inference.metadata",
+    "metadata_of": "inference.metadata",
     "colorize": "inference.colorize",
     "with_uncertainty": "inference.confidence",
     "colorize_scene": "scenes.colorize",
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
     from sar_keras.evaluation.evaluate import evaluate as evaluate
     from sar_keras.inference.colorize import colorize as colorize
     from sar_keras.inference.confidence import with_uncertainty as with_uncertainty
+    from sar_keras.inference.metadata import ModelMetadata as ModelMetadata
+    from sar_keras.inference.metadata import metadata_of as metadata_of
     from sar_keras.inference.model_file import load_model as load_model
+    from sar_keras.inference.model_file import save_model as save_model
     from sar_keras.models.cyclegan import CycleGAN as CycleGAN
     from sar_keras.models.epcgan import EPCGAN as EPCGAN
     from sar_keras.models.pix2pix import Pix2Pix as Pix2Pix

@@ -49,38 +49,6 @@ def reflect(x, edge: int):
     return keras.ops.pad(x, [[0, 0], [edge, edge], [edge, edge], [0, 0]], mode="reflect")
 
 
-class FusedAdam(keras.optimizers.Adam):
-    """Keras 3's Adam with TensorFlow's operation for the update: one pass over each weight, not a dozen.
-
-    Not under a strategy, whose variables are several each. Keras 3 keeps its moments to itself:
-    https://github.com/keras-team/keras/blob/master/keras/src/optimizers/adam.py
-    """
-
-    def update_step(self, gradient, variable, learning_rate):
-        if self.amsgrad or tf.distribute.has_strategy():
-            return super().update_step(gradient, variable, learning_rate)
-        step = tf.cast(self.iterations, tf.float32) + 1.0
-        index = self._get_variable_index(variable)
-        return tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=self.beta_1**step,
-            beta2_power=self.beta_2**step,
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
-
-
-def fused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The same optimizer, not used yet, with its update in one operation where it is Keras 3's Adam."""
-    stock = type(optimizer) is keras.optimizers.Adam and not KERAS_2
-    return FusedAdam.from_config(optimizer.get_config()) if stock else optimizer
-
-
 def build(optimizer: keras.optimizers.Optimizer, weights: list) -> None:
     """Make an optimizer's variables; those of tensorflow-addons are of the kind before Keras 2.11."""
     if KERAS_2 and isinstance(optimizer, keras.optimizers.legacy.Optimizer):

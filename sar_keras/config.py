@@ -1,10 +1,13 @@
 """The run configuration: typed, YAML in, YAML out.
 
-The defaults below are the preset `default`; `configs/default.yaml` lists each of them with its meaning.
+The defaults below are the preset `default`; `configs/default.yaml` lists each of them with its meaning. The sections
+`model` and `loss` are those of the system that `model.system` names, see `sar_keras.models.systems`.
 """
 
 import difflib
+import functools
 import re
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +17,7 @@ from pydantic import Field
 
 from sar_keras.errors import ConfigError
 from sar_keras.io.files import atomic
+from sar_keras.models.systems import SYSTEMS, Pix2PixLoss, Pix2PixNetworks, Section
 
 # Beside the package in the source tree, inside it once installed.
 _PRESETS = next(
@@ -21,14 +25,7 @@ _PRESETS = next(
 )
 
 
-_NOT_CYCLEGAN = ("l2", "ssim", "edges", "feature_matching")
-
-
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     root: Path | None = None
     layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "scenes", "synthetic"] = "auto"
     image_size: int = Field(256, ge=32, multiple_of=32)
@@ -51,78 +48,25 @@ class DataConfig(_Section):
         return ratios
 
 
-class ModelConfig(_Section):
-    system: Literal["pix2pix", "epcgan", "cyclegan"] = "pix2pix"
-    filters: int = Field(64, ge=1)
-    blocks: int = Field(9, ge=1)
-    discriminator_filters: int = Field(64, ge=1)
-    normalization: str = "batch"
-    upsampling: Literal["resize", "transpose"] = "resize"
-    dropout: float = Field(0.5, ge=0, lt=1)
-    output: Literal["rgb", "ab"] = "rgb"
-    channels: int = Field(1, ge=1, le=3)
-    view: Literal["luma", "ab", "rgb"] = "luma"
-    scales: int = Field(1, ge=1, le=3)
-
-    @pydantic.field_validator("normalization")
-    @classmethod
-    def _known_or_registered(cls, normalization):
-        known = ("batch", "instance", "group", "layer", "none")
-        if normalization not in known and ">" not in normalization:
-            raise ValueError(f"must be {', '.join(known)} or a registered layer such as Addons>InstanceNormalization")
-        return normalization
-
-    @pydantic.field_validator("output")
-    @classmethod
-    def _only_the_unet(cls, output, info):
-        if output == "ab" and info.data.get("system") != "pix2pix":
-            raise ValueError("ab needs the U-Net of system: pix2pix")
-        return output
-
-
-class LossConfig(_Section):
-    adversarial: float = Field(1.0, ge=0)
-    discriminator: float = Field(0.5, gt=0)
-    l1: float = Field(100.0, ge=0)
-    l2: float = Field(0.0, ge=0)
-    ssim: float = Field(0.0, ge=0)
-    edges: float = Field(0.0, ge=0)
-    perceptual: float = Field(0.01, ge=0)
-    perceptual_layer: str = "block3_conv3"
-    feature_matching: float = Field(0.0, ge=0)
-    warm_up: int = Field(0, ge=0)
-    gradient: float = Field(10.0, ge=0)
-    cycle: float = Field(10.0, ge=0)
-    identity: float = Field(5.0, ge=0)
-
-    @pydantic.model_validator(mode="after")
-    def _something_to_learn(self):
-        if not (self.adversarial or self.l1 or self.l2 or self.ssim or self.perceptual):
-            raise ValueError("one of adversarial, l1, l2, ssim and perceptual must be above 0")
-        if self.feature_matching and not self.adversarial:
-            raise ValueError("feature_matching compares what the discriminator sees; it needs adversarial above 0")
-        return self
-
-
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """A Keras optimizer as `keras.optimizers.get` takes it."""
 
     class_name: str = "Adam"
-    config: dict[str, Any] = {"learning_rate": 2e-4, "beta_1": 0.5, "beta_2": 0.999}
+    config: dict[str, Any] = Field({"learning_rate": 2e-4, "beta_1": 0.5, "beta_2": 0.999})
 
 
-class OptimizersConfig(_Section):
+class OptimizersConfig(Section):
     generator: OptimizerConfig = OptimizerConfig()
     discriminator: OptimizerConfig = OptimizerConfig()
     refinement: OptimizerConfig = OptimizerConfig(config={"learning_rate": 1e-3})
 
 
-class RefinementConfig(_Section):
+class RefinementConfig(Section):
     epochs: int = Field(0, ge=0)
     filters: int = Field(32, ge=1)
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     epochs: int = Field(100, ge=1)
     minutes: float | None = Field(None, gt=0)
     steps_per_epoch: int | None = Field(None, ge=1)
@@ -151,35 +95,39 @@ def interval(text: str) -> tuple[float, str]:
     return float(match[1]), match[2]
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that decides a training run. Read one with `load_config`."""
 
     data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
+    model: Pix2PixNetworks = Pix2PixNetworks()
+    loss: Pix2PixLoss = Pix2PixLoss()
     refinement: RefinementConfig = RefinementConfig()
     optimizer: OptimizersConfig = OptimizersConfig()
     train: TrainConfig = TrainConfig()
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self):
-        if self.model.system == "cyclegan":
-            unused = {"model.scales": self.model.scales > 1, "loss.warm_up": self.loss.warm_up}
-            unused |= {f"loss.{name}": getattr(self.loss, name) for name in _NOT_CYCLEGAN}
-            for key, used in unused.items():
-                if used:
-                    raise ValueError(f"{key} has no meaning for model.system=cyclegan; leave it out")
-            if self.train.batch_size > 50:
-                raise ValueError("train.batch_size: at most 50 for model.system=cyclegan, the size of its image pool")
-        smallest = 32 * 2 ** (self.model.scales - 1)
+        largest = SYSTEMS[self.model.system].largest_batch
+        if largest and self.train.batch_size > largest:
+            raise ValueError(f"train.batch_size: at most {largest} for model.system={self.model.system}")
+        scales = keys(self).get("model.scales", 1)
+        smallest = 32 * 2 ** (scales - 1)
         if self.data.image_size < smallest:
-            raise ValueError(f"data.image_size must be at least {smallest} for model.scales={self.model.scales}")
+            raise ValueError(f"data.image_size must be at least {smallest} for model.scales={scales}")
         return self
 
     def save(self, path: Path) -> None:
         """Write the resolved configuration as YAML; `load_config(path)` gives it back."""
         with atomic(path) as temporary:
             temporary.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+@functools.cache
+def _config_of(system: str) -> type[Config]:
+    """The configuration of a system, with its sections `model` and `loss`."""
+    settings = SYSTEMS[system].settings
+    model, loss = (settings.model, settings.model(system=system)), (settings.loss, settings.loss())
+    return pydantic.create_model("Config", __base__=Config, model=model, loss=loss)
 
 
 class _Loader(yaml.SafeLoader):
@@ -232,6 +180,31 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
                 f"no preset {str(name)!r}{_nearest(str(name), presets())}; presets: {', '.join(presets())}; "
                 "for a file of your own give its path, ending in .yaml"
             )
+    return override(_validated(_read_yaml(path), source=str(path)), overrides)
+
+
+def load_run(run: Path) -> Config:
+    """Read the configuration that a run saved.
+
+    An earlier version saved the keys of all systems; those that this run's system does not use had no effect, and are
+    left out with one warning.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    path = run / "config.yaml"
+    tree = _read_yaml(path)
+    unused = _unused_keys(tree)
+    for key in unused:
+        section, name = key.split(".")
+        del tree[section][name]
+    if unused:
+        system = _system_of(tree, str(path))
+        warnings.warn(f"{path}: left out, without effect in {system}: {', '.join(unused)}", stacklevel=2)
+    return _validated(tree, source=str(path))
+
+
+def _read_yaml(path: Path) -> dict:
     try:
         tree = _load_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
@@ -242,23 +215,50 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: must hold keys such as train: {{epochs: 2}}")
-    return override(_validated(tree, source=str(path)), overrides)
+    return tree
 
 
 def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     """Apply overrides such as "train.epochs=2" to a configuration."""
-    return _validated(_with_overrides(config.model_dump(mode="json"), overrides), source="--set")
+    # Without defaults: another system has other keys.
+    tree = config.model_dump(mode="json", exclude_unset=True)
+    return _validated(_with_overrides(tree, overrides), source="--set" if overrides else "the configuration")
 
 
-def keys(section: pydantic.BaseModel | None = None, prefix: str = "") -> dict[str, Any]:
-    """Every key in full, such as "train.epochs", with its value."""
+def keys(section: pydantic.BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Every key of a configuration in full, such as "train.epochs", with its value."""
     found = {}
-    for name, value in section or Config():
-        if isinstance(value, _Section):
+    for name, value in section:
+        if isinstance(value, Section):
             found |= keys(value, f"{prefix}{name}.")
         else:
             found[prefix + name] = value
     return found
+
+
+def _system_of(tree: dict, source: str) -> str:
+    """The system that a configuration's file is of."""
+    system = _section(tree, "model").get("system", "pix2pix")
+    if system not in SYSTEMS:
+        near = _nearest(str(system), list(SYSTEMS))
+        raise ConfigError(f"{source}: model.system: must be one of {', '.join(SYSTEMS)}, got {system!r}{near}")
+    return system
+
+
+def _all_keys() -> list[str]:
+    return list(dict.fromkeys(key for system in SYSTEMS for key in keys(_config_of(system)())))
+
+
+def _unused_keys(tree: dict) -> list[str]:
+    """The keys in a configuration's file that another system has, but not this one."""
+    used, known = keys(_config_of(_system_of(tree, "the configuration"))()), set(_all_keys())
+    given = [f"{section}.{key}" for section in ("model", "loss") for key in _section(tree, section)]
+    return [key for key in given if key in known and key not in used]
+
+
+def _section(tree: dict, name: str) -> dict:
+    section = tree.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _with_overrides(tree: dict, overrides) -> dict:
@@ -283,8 +283,14 @@ def _with_overrides(tree: dict, overrides) -> dict:
 
 
 def _validated(tree: dict, source: str) -> Config:
+    system = _system_of(tree, source)
+    for key in _unused_keys(tree):
+        raise ConfigError(
+            f"{source}: {key} has no meaning for model.system={system}; leave it out, or begin with a preset of the "
+            "system that you want"
+        )
     try:
-        return Config.model_validate(tree)
+        return _config_of(system).model_validate(tree)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -300,7 +306,7 @@ def _validated(tree: dict, source: str) -> Config:
 
 
 def _nearest(name: str, known: list[str] | None = None) -> str:
-    known = list(keys()) if known is None else known
+    known = _all_keys() if known is None else known
     by_last_part = {key.rpartition(".")[2]: key for key in known}
     near = difflib.get_close_matches(name, known, 1, 0.5)
     near = near or [by_last_part[part] for part in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, 1)]

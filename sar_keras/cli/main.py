@@ -34,15 +34,14 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
     CONFIG is a preset (quick if left out; the README lists them) or a YAML file. `quick` draws procedural scenes to
     train on; give the others your pairs with --data.
     """
-    from sar_keras.config import load_config, override
+    from sar_keras.config import load_config, load_run, override
 
     if resume:
         if out is None:
             raise OutputError("--resume needs --out RUN, the run to go on with")
-        saved = out / "config.yaml"
-        if not saved.is_file():
+        if not (out / "config.yaml").is_file():
             raise OutputError(f"{out}: holds no run to resume")
-    settings = load_config(config or (saved if resume else "quick"))
+    settings = load_run(out) if resume and config is None else load_config(config or "quick")
     if data:
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
         settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])

@@ -39,8 +39,8 @@ class Images:
         sar_units: Units of the stored SAR values, see `sar_keras.io.sar.UNITS`.
         dtypes: Of the SAR and the optical images as stored.
         memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
-        on_error: See `load`.
-        failed: Indices of pairs that could not be read any more after `load`.
+        on_error: See `load_images`.
+        failed: Indices of pairs that could not be read any more after `load_images`.
     """
 
     pairs: list[Pair]
@@ -68,20 +68,14 @@ class Images:
             optical, self.optical_scale.units
         )
 
-    @property
-    def scales(self) -> tuple[Scale, Scale]:
-        """Of the SAR and the optical images."""
-        return self.sar_scale, self.optical_scale
-
-    def scaled_as(self, generator) -> "Images":
-        """The same images with the scales that a model from `load_model` was trained with, as far as it knows them."""
-        optical_scale = generator.optical_scale or self.optical_scale
-        return dataclasses.replace(self, sar_scale=generator.sar_scale, optical_scale=optical_scale)
+    def with_scales(self, sar_scale: Scale, optical_scale: Scale | None) -> "Images":
+        """The same images with the scales that a model was trained with; without an optical one they keep theirs."""
+        return dataclasses.replace(self, sar_scale=sar_scale, optical_scale=optical_scale or self.optical_scale)
 
     def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         while True:
             try:
-                # `load` has found these files whole. For this thread alone: it is not the main one.
+                # `load_images` has found these files whole. For this thread alone: it is not the main one.
                 with rasterio.Env(**{WHOLE_PNG: "YES"}):
                     return _read(self.pairs[index], self.channels)
             except DataError as error:
@@ -96,7 +90,7 @@ class Images:
                     raise
 
 
-def load(
+def load_images(
     pairs: list[Pair],
     size: int = 256,
     channels: int = 1,

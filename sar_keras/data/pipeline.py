@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from sar_keras.config import DataConfig
 from sar_keras.data.loading import Images
 from sar_keras.data.pairs import evenly
 from sar_keras.io.sar import Scale, add_speckle
@@ -29,40 +30,38 @@ def training_dataset(
     indices: list[int],
     batch_size: int,
     seed: int,
-    augment: bool,
+    config: DataConfig,
     first_step: int = 0,
     paired: bool = True,
-    speckle: bool = False,
-    radiometric_jitter: float = 0.0,
-    to_mean_colour: float = 0.0,
     context: tf.distribute.InputContext = _ONE_DEVICE,
 ) -> tf.data.Dataset:
     """An endless dataset of full batches, beginning at step `first_step` of the run.
 
     Each pass over the data has an order of its own; batches run on across the border of two passes. Not `paired`, the
     optical images have another order and another augmentation than the SAR images beside them.
-    `speckle` of 1 to 16 looks is added to half of the SAR patches. Each SAR patch is brightened or darkened as a whole
-    by up to `radiometric_jitter`, in units of [-1, 1], and its contrast changed by up to that share. The mean colour
-    of each optical patch is moved towards that of (at most 500 of) all by the share `to_mean_colour`. All of them leave
-    pixels without data as they are.
+
+    `config.augment` flips, turns and enlarges patches. `config.speckle` adds speckle of 1 to 16 looks to half of the
+    SAR patches. Each SAR patch is brightened or darkened as a whole by up to `config.radiometric_jitter`, in units of
+    [-1, 1], and its contrast changed by up to that share. The mean colour of each optical patch is moved towards that
+    of (at most 500 of) all by the share `config.to_mean_colour`. Pixels without data stay as they are.
 
     Of several devices each gets an equal part of a batch, in their order: `context`, which
     `tf.distribute.Strategy.distribute_datasets_from_function` gives, says which of them this process feeds, in turn.
     """
     chosen, count = tf.constant(indices, tf.int64), len(indices)
-    mean = mean_colour(images, evenly(indices, 500)) if to_mean_colour else None
+    mean = mean_colour(images, evenly(indices, 500)) if config.to_mean_colour else None
 
     def load_pair(position, stream):
         sar, optical = images.read(chosen[_shuffled(position, count, seed, stream)])
         # Another stream than the order's, one number a position.
         own = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
-        sar, optical = _patch(sar, optical, images, own, augment)
-        if speckle:
+        sar, optical = _patch(sar, optical, images, own, config.augment)
+        if config.speckle:
             sar = _speckled(sar, images.sar_scale, own)
-        if radiometric_jitter:
-            sar = _jittered(sar, radiometric_jitter, own)
-        if to_mean_colour:
-            optical = _moved(optical, mean, to_mean_colour)
+        if config.radiometric_jitter:
+            sar = _jittered(sar, config.radiometric_jitter, own)
+        if config.to_mean_colour:
+            optical = _moved(optical, mean, config.to_mean_colour)
         return sar, optical
 
     def load_one(position):

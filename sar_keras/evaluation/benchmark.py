@@ -11,13 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 import sar_keras
-from sar_keras.config import Config, keys, load_config, override
+from sar_keras.config import Config, keys, load_config, load_run, override
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import evenly
+from sar_keras.data.sources import draw_pairs, find_source, pairs_of_run
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, SarKerasError, TrainingDiverged
-from sar_keras.evaluation.evaluate import TITLES, evaluate, run_pairs
+from sar_keras.evaluation.evaluate import TITLES, evaluate
 from sar_keras.evaluation.machine import processor
+from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
 from sar_keras.io.files import atomic
 from sar_keras.io.images import captioned, to_uint8, write_image
@@ -116,7 +118,7 @@ def _config(preset: str, data, minutes, steps, overrides) -> Config:
 
 def _check_that_they_compare(output: Path, configs: dict[str, Config]) -> None:
     """One comparison has one set of data, one image size and one seed; also with the runs that are there already."""
-    there = {path.parent.name: load_config(path) for path in output.glob("*/config.yaml")}
+    there = {path.parent.name: load_run(path.parent) for path in output.glob("*/config.yaml")}
     everyone = list((there | configs).items())
     for key in ("data.root", "data.image_size", "data.resize", "model.channels", "train.seed"):
         values = {name: keys(config)[key] for name, config in everyone}
@@ -135,14 +137,8 @@ def _split(output: Path, config: Config) -> Path:
         if output.is_file():
             raise OutputError(f"{output}: is a file; give a folder for the comparison")
         data = config.data
-        if data.root is None:
-            from sar_keras.data import synthetic
-            from sar_keras.terminal import progress_bar
-
-            synthetic.write_pairs(
-                output / "data", data.limit or 240, config.train.seed, data.image_size, progress_bar("drawing", "scene")
-            )
-        pairs = split_pairs(run_pairs(output, data), data.split, data.ratios, config.train.seed)
+        draw_pairs(data, output, config.train.seed)
+        pairs = split_pairs(find_source(data, output).pairs, data.split, data.ratios, config.train.seed)
         tested = sum(pair.split == "test" for pair in pairs)
         if tested < 2:
             raise DataError(
@@ -173,7 +169,7 @@ def _rank(run: Path) -> tuple[int, str]:
 
 
 def _about(run: Path) -> dict:
-    config = load_config(run / "config.yaml")
+    config = load_run(run)
     return {
         "data": config.data.root.name if config.data.root else "procedural scenes",
         "seed": config.train.seed,
@@ -196,7 +192,7 @@ def _result(run: Path) -> dict:
     about = {
         "minutes": last["minutes"],
         "steps": int(last["step"]),
-        "images": int(last["step"]) * load_config(run / "config.yaml").train.batch_size,
+        "images": int(last["step"]) * load_run(run).train.batch_size,
         "weights": load_model(run).count_params(),
     }
     return report | about | {"model": run.name}
@@ -253,14 +249,15 @@ def _figures(result: dict, names: list[str]) -> list[str]:
 def _draw_patches(path: Path, runs: list[Path]) -> None:
     """The same test patches, a row each, across systems: SAR | each system | truth."""
     config = load_config(runs[0] / "config.yaml")
-    pairs = split_pairs(run_pairs(path.parent, config.data), str(path.with_name("split.csv")))
+    pairs = pairs_of_run(config.data, path.parent)
     chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
-    images = loading.load(chosen, config.data.image_size, config.model.channels, config.data.resize)
+    images = loading.load_images(chosen, config.data.image_size, config.model.channels, config.data.resize)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
     columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}
     for run in runs:
         generator = load_model(run)
-        images = images.scaled_as(generator)
+        metadata = metadata_of(generator)
+        images = images.with_scales(metadata.sar_scale, metadata.optical_scale)
         sar, _ = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
         columns[run.name] = generator.predict(sar, batch_size=1, verbose=0)
     columns["truth"] = optical

@@ -1,7 +1,7 @@
 """How good a trained model is, on pairs it has or has not seen, beside trivial baselines."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,13 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras.config import DataConfig, load_config
+from sar_keras.config import load_run
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import SPLITS, Pair, find_pairs
+from sar_keras.data.sources import pairs_of_run
 from sar_keras.data.splits import read_split, split_pairs
 from sar_keras.errors import DataError, ModelError
 from sar_keras.evaluation import metrics
 from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
+from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.networks.sizes import patch_size
@@ -73,8 +75,9 @@ def evaluate(
         raise DataError(f"no such protocol or split: {protocol}, {split}; {', '.join((*PROTOCOLS, *SPLITS))} are")
     path = Path(model)
     generator = load_model(path)
-    run = Path(generator.saved_as).parent
-    config = load_config(run / "config.yaml") if (run / "config.yaml").is_file() else None
+    metadata = metadata_of(generator)
+    run = metadata.saved_as.parent
+    config = load_run(run) if (run / "config.yaml").is_file() else None
     if config is None and data is None:
         raise ModelError(f"{model}: is a model without a run, which knows no data; give some with --data")
     split = split or ("train" if protocol == "paper" else "test")
@@ -90,7 +93,7 @@ def evaluate(
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     mean_colour = pipeline.mean_colour(images if split == "train" else _load(training, generator, config))
     features = tf.function(VGG16Features()) if protocol == "standard" else None
-    ranked = generator.expected_error and protocol == "standard"
+    ranked = metadata.expected_error and protocol == "standard"
     errors: list[tuple[np.ndarray, np.ndarray]] = []
     perceptual = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
@@ -111,7 +114,7 @@ def evaluate(
                 scores[name].append(figures)
             if ranked:
                 error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
-                expected = generator.expected_error(candidates["model"]).numpy()[..., 0]
+                expected = metadata.expected_error(candidates["model"]).numpy()[..., 0]
                 # Every second row and column: ranks hardly change, and large splits fit into memory.
                 errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
 
@@ -126,7 +129,7 @@ def evaluate(
         "n": len(chosen),
         "scenes": len({pair.place for pair in chosen if pair.scene is not None}),
         "model": str(path),
-        "trained_on_vgg": bool(config and config.loss.perceptual and config.model.system != "cyclegan"),
+        "trained_on_vgg": bool(config and config.loss.weights().get("perceptual")),
         "metrics": _intervals(per_image["model"]),
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
         "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
@@ -170,19 +173,11 @@ def table(report: dict, by: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def run_pairs(run: Path, data: DataConfig, progress: Callable[[Iterable], Iterable] = iter) -> list[Pair]:
-    """The pairs that a run's configuration names, without their splits; procedural ones lie in the run's folder."""
-    root, layout = data.root, data.layout
-    if layout == "synthetic":
-        root, layout = run / "data", "terrain"
-    return find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside).pairs
-
-
 def _pairs(run: Path, config, data, size: int) -> list[Pair]:
     own_split = run / "split.csv"
     progress = progress_bar("looking at", "scene")
     if data is None:
-        return split_pairs(run_pairs(run, config.data, progress), str(own_split))
+        return pairs_of_run(config.data, run, progress)
     allow_outside = bool(config and config.data.allow_outside)
     pairs = find_pairs(data, size=size, progress=progress, allow_outside=allow_outside).pairs
     if own_split.is_file():
@@ -206,8 +201,11 @@ def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     if not pairs:
         raise DataError("the split leaves no training images, whose mean colour is the baseline")
     size, resize = patch_size(generator), bool(config and config.data.resize)
-    images = loading.load(pairs, size, generator.input_shape[-1], resize, progress_bar("reading", "pair", len(pairs)))
-    return images.scaled_as(generator)
+    images = loading.load_images(
+        pairs, size, generator.input_shape[-1], resize, progress_bar("reading", "pair", len(pairs))
+    )
+    metadata = metadata_of(generator)
+    return images.with_scales(metadata.sar_scale, metadata.optical_scale)
 
 
 def _to_fraction(images: tf.Tensor) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Colorizing single images of any size."""
 
 import os
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -9,15 +8,16 @@ import tensorflow as tf
 from PIL import Image
 
 from sar_keras.errors import DataError
-from sar_keras.inference.model_file import loaded
-from sar_keras.inference.openvino import check_engine, on_engine
+from sar_keras.inference.compiled import compiled
+from sar_keras.inference.metadata import metadata_of
+from sar_keras.inference.model_file import load_once
+from sar_keras.inference.openvino import check_engine
 from sar_keras.io.images import image_array, read_sar
-from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
-from sar_keras.networks.rewriting import for_inference
+from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
 from sar_keras.networks.sizes import any_size, patch_size
 
 
-def colorizer(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+def image_function(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
     """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
 
     The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
@@ -48,15 +48,6 @@ def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor
     return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
 
 
-def for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
-    """A copy of a generator that is faster, see `for_inference`, for a function to give to `on_engine`."""
-    if engine == "openvino":
-        # It rounds by itself, but whatever comes after the last plain convolution it leaves in float32: of a U-Net with
-        # transposed ones the whole decoder.
-        return for_inference(model, without_transposed=True)
-    return for_inference(model, precision)
-
-
 def colorize(
     model: keras.Model | str | os.PathLike,
     image,
@@ -67,15 +58,15 @@ def colorize(
     """Colorize one SAR image of any height and width.
 
     Args:
-        model: A model from `load_model`, or the path of one, which is loaded once.
+        model: A model from `load_model`, or the path of one, which is loaded once. The colours are those of the weights
+            that it has at the call.
         image: A path to a PNG, JPEG or TIFF, a PIL image, or an array (H, W) or (H, W, channels) of uint8, uint16 or
             float (decibel, linear power, or [-1, 1]).
         units: Units of its values, see `sar_keras.io.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
             and warns where they are not what the model was trained on.
-        precision: "float32", or "bfloat16", which is faster where the processor has it; it keeps the weights that the
-            model has at its first call.
-        engine: "tensorflow", or "openvino", which is faster on CPUs, needs some seconds before images of a new size,
-            and keeps the weights likewise; it is the extra `openvino`.
+        precision: "float32", or "bfloat16", which is faster where the processor has it.
+        engine: "tensorflow", or "openvino", which is faster on CPUs and needs some seconds before images of a new size;
+            it is the extra `openvino`.
 
     Returns:
         RGB, uint8 (H, W, 3).
@@ -87,7 +78,7 @@ def colorize(
     check_engine(engine, precision)
     check_units(units)
     if not isinstance(model, keras.Model):
-        model = loaded(os.fspath(model))
+        model = load_once(model)
     channels = model.input_shape[-1]
     name = "the image"
     if isinstance(image, str | os.PathLike):
@@ -99,7 +90,7 @@ def colorize(
         if values.ndim != 3 or values.shape[-1] < channels or values.size == 0:
             raise DataError(f"{name} has the shape {np.shape(image)}; the model takes (height, width, {channels})")
         values = values[..., :channels]
-    scale = getattr(model, "sar_scale", Scale())
+    scale = metadata_of(model).sar_scale
     units = guess_units(values, scale) if units == "auto" else units
     warn_if_units_differ(units, scale, name)
     missing = ~np.isfinite(values)
@@ -107,14 +98,5 @@ def colorize(
         raise DataError(f"{name} holds no data: no value is a number")
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
-    return _kept_colorizer(model, precision, engine)(np.asarray(scale.to_unit(values, units)))
-
-
-def _kept_colorizer(model: keras.Model, precision: str, engine: str) -> Callable[[np.ndarray], np.ndarray]:
-    name = f"colorizer_{precision}_{engine}"
-    if not hasattr(model, name):
-        # Of the plain model nothing is copied, so that it may go on changing.
-        plain = (precision, engine) == ("float32", "tensorflow")
-        network = model if plain else for_engine(model, precision, engine)
-        setattr(model, name, on_engine(colorizer(network), engine, precision))
-    return getattr(model, name)
+    run = compiled(model, image_function, "image", precision, engine, exact=True)
+    return run(np.asarray(scale.to_unit(values, units)))

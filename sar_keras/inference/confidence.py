@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.errors import ModelError
+from sar_keras.inference.metadata import metadata_of
 from sar_keras.networks.sizes import any_size
 
 # The terms of a quadratic polynomial of red, green and blue: the constant, the three, and their six products.
@@ -91,15 +92,31 @@ def with_uncertainty(model: keras.Model) -> tf.types.experimental.PolymorphicFun
     Raises:
         ModelError: the model carries no estimate of its error.
     """
-    expected_error = getattr(model, "expected_error", None)
+    return uncertainty_function(model, check_knows_its_error(model))
+
+
+def check_knows_its_error(model: keras.Model) -> ExpectedError:
+    """The expected error of a model.
+
+    Raises:
+        ModelError: it has none.
+    """
+    expected_error = metadata_of(model).expected_error
     if expected_error is None:
         raise ModelError(
             "the model does not know its error: it had no validation pairs, or its training has not ended; "
             "sar-keras fit --resume ends it, data.ratios sets validation pairs aside"
         )
-    network = any_size(model)
+    return expected_error
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)])
+
+def uncertainty_function(
+    network: keras.Model, expected_error: ExpectedError
+) -> tf.types.experimental.PolymorphicFunction:
+    """`with_uncertainty` of a network whose expected error is given."""
+    network = any_size(network)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, network.input_shape[-1]), tf.float32)])
     def run(sar):
         optical = network(sar, training=False)
         return optical, expected_error(optical)

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from sar_keras import compat
 from sar_keras.errors import OutputError
-from sar_keras.inference.colorize import colorizer
+from sar_keras.inference.colorize import image_function
+from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.files import atomic
 from sar_keras.io.images import max_pixels
 from sar_keras.io.sar import Scale
@@ -40,9 +41,9 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     target = folder / str(version)
     if target.exists():
         raise OutputError(f"{target}: exists already; give another --version")
-    scale = getattr(model, "sar_scale", Scale())
+    scale = metadata_of(model).sar_scale
     channels = model.input_shape[-1]
-    run = colorizer(model)
+    run = image_function(model)
 
     def serving_default(sar):
         return {"optical": model(sar, training=False)}

@@ -13,6 +13,7 @@ import numpy as np
 from sar_keras.compat import import_addons
 from sar_keras.errors import ModelError, SarKerasError
 from sar_keras.inference.confidence import ExpectedError
+from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
 from sar_keras.io.files import atomic
 from sar_keras.io.sar import Scale
 from sar_keras.networks import epcgan, unet  # noqa: F401 - their layers must be known when a model loads
@@ -26,44 +27,37 @@ _METADATA = "sar_keras.json"
 DEMO = Path(__file__).with_name("demo_model.npz")
 
 
-def save_model(
-    generator: keras.Model,
-    path: str | os.PathLike,
-    sar_scale: Scale,
-    optical_scale: Scale | None = None,
-    expected_error: ExpectedError | None = None,
-) -> None:
-    """Save a float32 generator as `.keras`, with the scales of its data and its expected error inside the file."""
-    metadata = _metadata(sar_scale, optical_scale, expected_error)
+def save_model(generator: keras.Model, path: str | os.PathLike, metadata: ModelMetadata) -> None:
+    """Save a float32 generator as `.keras`, with its metadata inside the file."""
     with atomic(path) as temporary:
         generator.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(_METADATA, json.dumps(metadata))
+            archive.writestr(_METADATA, json.dumps(_to_json(metadata)))
 
 
-def _metadata(sar_scale: Scale, optical_scale: Scale | None, expected_error: ExpectedError | None) -> dict:
+def _to_json(metadata: ModelMetadata) -> dict:
     return {
-        "sar_scale": vars(sar_scale),
-        "optical_scale": optical_scale and vars(optical_scale),
-        "expected_error": expected_error and vars(expected_error),
+        "sar_scale": vars(metadata.sar_scale),
+        "optical_scale": metadata.optical_scale and vars(metadata.optical_scale),
+        "expected_error": metadata.expected_error and vars(metadata.expected_error),
     }
 
 
-def _take_metadata(generator: keras.Model, metadata: dict, path: Path) -> keras.Model:
-    optical_scale, expected_error = metadata.get("optical_scale"), metadata.get("expected_error")
-    generator.sar_scale = Scale(**metadata.get("sar_scale", {}))
-    generator.optical_scale = optical_scale and Scale(**optical_scale)
-    generator.expected_error = expected_error and ExpectedError(**expected_error)
-    generator.saved_as = str(path)
-    return generator
+def _from_json(tree: dict, path: Path) -> ModelMetadata:
+    optical_scale, expected_error = tree.get("optical_scale"), tree.get("expected_error")
+    return ModelMetadata(
+        Scale(**tree.get("sar_scale", {})),
+        optical_scale and Scale(**optical_scale),
+        expected_error and ExpectedError(**expected_error),
+        path,
+    )
 
 
 def save_demo(generator: keras.Model, **architecture) -> None:
     """Make a loaded U-Net the model "demo": kernels in float16, and the arguments of `UNetGenerator`."""
-    metadata = _metadata(generator.sar_scale, generator.optical_scale, generator.expected_error)
     # Statistics of batch normalisation may be too small for float16.
     weights = [weight.astype("float16" if weight.ndim > 1 else "float32") for weight in generator.get_weights()]
-    text = json.dumps(metadata | {"architecture": architecture})
+    text = json.dumps(_to_json(metadata_of(generator)) | {"architecture": architecture})
     with atomic(DEMO) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, *weights, metadata=text)
 
@@ -73,7 +67,7 @@ def _load_demo() -> keras.Model:
         metadata = json.loads(str(file["metadata"]))
         generator = unet.UNetGenerator(**metadata["architecture"])
         generator.set_weights([file[f"arr_{n}"].astype("float32") for n in range(len(generator.weights))])
-    return _take_metadata(generator, metadata, DEMO)
+    return attach(generator, _from_json(metadata, DEMO))
 
 
 def load_model(model: str | os.PathLike) -> keras.Model:
@@ -81,24 +75,15 @@ def load_model(model: str | os.PathLike) -> keras.Model:
 
     Returns:
         A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
-        (N, 256, 256, 3), float32 in [-1, 1]. Its attribute `sar_scale` says how stored values become [-1, 1],
-        `optical_scale` the same of the optical images that it was trained on (or None), `expected_error` how far its
-        colours may be off (or None), `saved_as` which file it is.
+        (N, 256, 256, 3), float32 in [-1, 1]. `sar_keras.metadata_of(model)` says how stored values become [-1, 1],
+        how far its colours may be off, and which file it is.
 
     Raises:
         ModelError: neither a run that has saved a generator nor a readable `.keras` file.
     """
-    path = Path(model)
-    if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
+    path = file_of(model)
+    if path == DEMO:
         return _load_demo()
-    if path.is_dir():
-        if not (path / "config.yaml").is_file():
-            raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
-        path = path / "generator.keras"
-        if not path.is_file():
-            raise ModelError(f"{path.parent}: has saved no generator yet; train on with sar-keras fit --resume")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model; give a run directory, a .keras file, or demo")
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a .keras file, or a broken one")
     saved_by = ""
@@ -113,7 +98,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         if isinstance(generator, keras.Sequential):  # lacks some of what functional models have
             generator = keras.Model(generator.inputs, generator.outputs, name=generator.name)
-        _take_metadata(generator, metadata, path)
+        attach(generator, _from_json(metadata, path))
         shape = generator.input_shape
         if len(generator.inputs) != 1 or len(shape) != 4 or generator.output_shape != (*shape[:3], 3):
             raise ModelError(f"{path}: not a generator (SAR images in, RGB images of their size out)")
@@ -160,7 +145,32 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def file_of(model: str | os.PathLike) -> Path:
+    """The file of a run directory's generator, of "demo", or of the path of a model itself.
+
+    Raises:
+        ModelError: there is none.
+    """
+    path = Path(model)
+    if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
+        return DEMO
+    if path.is_dir():
+        if not (path / "config.yaml").is_file():
+            raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
+        path = path / "generator.keras"
+        if not path.is_file():
+            raise ModelError(f"{path.parent}: has saved no generator yet; train on with sar-keras fit --resume")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model; give a run directory, a .keras file, or demo")
+    return path
+
+
+def load_once(model: str | os.PathLike) -> keras.Model:
+    """`load_model` for many images: the same model as long as its file stays the same."""
+    path = file_of(model)
+    return _load_once(os.fspath(model), path.stat().st_mtime_ns)
+
+
 @functools.lru_cache(maxsize=1)
-def loaded(model: str) -> keras.Model:
-    """`load_model`, once for many images."""
+def _load_once(model: str, changed: int) -> keras.Model:
     return load_model(model)

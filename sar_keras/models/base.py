@@ -1,10 +1,14 @@
 """What every system shares: it is called, validated and saved as one generator from SAR to optical."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from sar_keras import compat
+from sar_keras.models import losses
 from sar_keras.models.replicas import ReplicatedSteps, per_replica, sum_over_replicas
+from sar_keras.models.systems import LossSettings
 
 
 def psnr(truth: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
@@ -12,23 +16,74 @@ def psnr(truth: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
     return tf.image.psnr(truth, generated, max_val=2.0)
 
 
-class Colorizer(ReplicatedSteps, keras.Model):
+class System(ReplicatedSteps, keras.Model):
     """Base of the systems; calling one is calling its generator.
 
+    A system of the table `sar_keras.models.systems.SYSTEMS` also defines `build_generator`, `build_others` and
+    `options`, which make it from its settings.
+
     Attributes:
+        description: The generator in a word or two, for people.
+        paired: Whether the images of a batch must belong together.
+        loss_settings: The settings `loss.*`, which know the terms that the system has.
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
-        averaged: A twin of the generator that holds averaged weights, or None. Where there is one it is what calls and
+        averaged: A second generator that holds averaged weights, or None. Where there is one it is what calls and
             evaluation use; `sar_keras.training.callbacks.AverageWeights` moves it.
         steps_done: Steps of the run, also of an earlier phase of it that trained another model. Not the optimizer's
             iterations, which under float16 leave out the steps that it skips.
+        warming_up: While True, a system with a discriminator trains without it.
+        term_weights: Each term of the generator's objective with its weight.
+        term_functions: Each term with its function, see `sar_keras.models.terms`. A faster one of equal value may take
+            its place.
         state: Name to network, optimizer or list of variables: all that a checkpoint must hold.
     """
 
+    description = ""
+    paired = True
+    loss_settings: type[LossSettings]
     averaged: keras.Model | None = None
     discriminator_optimizer: keras.optimizers.Optimizer | None = None
     steps_done = 0
-    # While True, a system with a discriminator trains without it.
     warming_up = False
+
+    @classmethod
+    def build_generator(cls, model, size: int, dtype: str) -> keras.Model:
+        """The untrained generator as the settings `model.*` describe it, for patches of `size` pixels a side."""
+        raise NotImplementedError
+
+    @classmethod
+    def build_others(cls, model, loss, size: int, dtype: str) -> dict[str, keras.Model]:
+        """The other networks that the constructor takes and that are trained, by their argument."""
+        raise NotImplementedError
+
+    @classmethod
+    def options(cls, model, loss, seed: int) -> dict[str, Any]:
+        """The further arguments that the constructor takes, from the settings `model.*` and `loss.*`."""
+        raise NotImplementedError
+
+    def take_terms(self, weights: dict[str, float]) -> None:
+        """Set the weights of the objective's terms; one of weight 0 is only reported.
+
+        Raises:
+            ValueError: a term that the system does not have.
+        """
+        terms = self.loss_settings.terms()
+        for name in weights:
+            if name not in terms:
+                raise ValueError(f"weights: no term {name!r}; the terms are {', '.join(terms)}")
+        self.term_weights = dict(weights)
+        self.term_functions = {name: getattr(losses, terms[name].function) for name in weights}
+        self._needs = {name: terms[name].needs for name in weights}
+
+    def objective(self, given: dict[str, tuple]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The generator's objective, the weighted sum of its terms, and the terms.
+
+        Args:
+            given: What the terms need, see `sar_keras.models.terms.Term`, to the arguments of their functions. Terms
+                whose need is not in it are left out.
+        """
+        terms = {name: self.term_functions[name](*given[need]) for name, need in self._needs.items() if need in given}
+        return tf.add_n([self.term_weights[name] * value for name, value in terms.items()]), terms
 
     @property
     def final_generator(self) -> keras.Model:

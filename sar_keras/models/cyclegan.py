@@ -6,30 +6,40 @@ Paper: Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent A
 import keras
 import tensorflow as tf
 
-from sar_keras import color, compat
+from sar_keras import compat
 from sar_keras.models import losses
-from sar_keras.models.base import Colorizer
-from sar_keras.models.replicas import descend, of_all_replicas, per_replica
+from sar_keras.models.base import System
+from sar_keras.models.replicas import descend, of_all_replicas
+from sar_keras.models.systems import CycleGANLoss, CycleGANNetworks
+from sar_keras.networks.patchgan import PatchDiscriminator
+from sar_keras.networks.resnet import ResNetGenerator
 
 
-class CycleGAN(Colorizer):
+class CycleGAN(System):
     """Trains two generators against two discriminators, on batches of SAR and of unrelated optical images.
 
-    The generators' objective is least-squares adversarial in both directions, plus `cycle * (|back(generator(sar)) -
-    sar| + |generator(back(optical)) - optical|)`, plus `identity * (|generator(luminance of optical) - optical| +
-    |back(SAR as RGB) - sar|)`. The identity term is not quite the paper's, whose domains have equally many channels.
+    The generators' objective is the sum of its terms, each times its weight:
+
+    - adversarial: least squares, in both directions;
+    - cycle: `|back(generator(sar)) - sar| + |generator(back(optical)) - optical|`;
+    - identity: `|generator(luminance of optical) - optical| + |back(SAR as RGB) - sar|`, which is not quite the
+      paper's, whose two kinds of images have equally many channels.
 
     Args:
         generator: SAR (N, H, W, c) to optical (N, H, W, 3), both in [-1, 1].
         back: Optical to SAR.
         discriminator: Optical to logits.
         back_discriminator: SAR to logits.
-        cycle, identity, adversarial: Weights of the terms.
+        weights: Name to weight of the terms. None: the paper's, `{"adversarial": 1, "cycle": 10, "identity": 5}`.
         discriminator_factor: Factor of the discriminators' losses.
         pool: Generated images of the past that each discriminator also judges (Zhu et al., section 4).
         seed: Of the draws from the pool.
-        averaged: See `Colorizer`.
+        averaged: See `System`.
     """
+
+    description = "two ResNets"
+    paired = False
+    loss_settings = CycleGANLoss
 
     def __init__(
         self,
@@ -37,9 +47,7 @@ class CycleGAN(Colorizer):
         back: keras.Model,
         discriminator: keras.Model,
         back_discriminator: keras.Model,
-        adversarial: float = 1.0,
-        cycle: float = 10.0,
-        identity: float = 5.0,
+        weights: dict[str, float] | None = None,
         discriminator_factor: float = 0.5,
         pool: int = 50,
         seed: int = 0,
@@ -51,14 +59,49 @@ class CycleGAN(Colorizer):
         self.back = back
         self.discriminator = discriminator
         self.back_discriminator = back_discriminator
-        self.adversarial = adversarial
-        self.cycle = cycle
-        self.identity = identity
+        self.take_terms({"adversarial": 1.0, "cycle": 10.0, "identity": 5.0} if weights is None else weights)
         self.discriminator_factor = discriminator_factor
         self.averaged = averaged
         self.optical_pool = ImagePool(pool, generator.output_shape[1:], seed)
         self.sar_pool = ImagePool(pool, generator.input_shape[1:], seed + 1)
         self.built = True
+
+    @classmethod
+    def build_generator(cls, model: CycleGANNetworks, size: int, dtype: str):
+        return ResNetGenerator(
+            (size, size, model.channels),
+            model.filters,
+            model.blocks,
+            model.normalization,
+            model.upsampling,
+            dtype=dtype,
+        )
+
+    @classmethod
+    def build_others(cls, model: CycleGANNetworks, loss: CycleGANLoss, size: int, dtype: str):
+        def discriminator(channels, name):
+            shape, filters = (size, size, channels), model.discriminator_filters
+            return PatchDiscriminator(shape, filters, model.normalization, dtype=dtype, name=name)
+
+        back = ResNetGenerator(
+            (size, size, 3),
+            model.filters,
+            model.blocks,
+            model.normalization,
+            model.upsampling,
+            output_channels=model.channels,
+            dtype=dtype,
+            name="back_generator",
+        )
+        return {
+            "back": back,
+            "discriminator": discriminator(3, "optical_discriminator"),
+            "back_discriminator": discriminator(model.channels, "sar_discriminator"),
+        }
+
+    @classmethod
+    def options(cls, model: CycleGANNetworks, loss: CycleGANLoss, seed: int):
+        return {"seed": seed}
 
     def compile(self, generator_optimizer, discriminator_optimizer, run_eagerly=False):
         """Set the optimizers: one of both generators, also `model.optimizer`, and one of both discriminators."""
@@ -88,60 +131,46 @@ class CycleGAN(Colorizer):
         } | ({"averaged": self.averaged} if self.averaged else {})
 
     def term_names(self):
-        return ["generator_loss", "cycle", "identity", "adversarial", "discriminator_loss", "d_real", "d_fake"]
+        return ["generator_loss", *self.term_weights, "discriminator_loss", "d_real", "d_fake"]
 
     def train_step(self, data):
         sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as generator_tape, tf.GradientTape() as discriminator_tape:
             generated = self.generator(sar, training=True)
             generated_sar = self.back(optical, training=True)
-            terms = {
-                "cycle": losses.mean_absolute_error(self.back(generated, training=True), sar)
-                + losses.mean_absolute_error(self.generator(generated_sar, training=True), optical),
-                "identity": self._identity(sar, optical),
-                "adversarial": losses.least_squares([self.discriminator(generated, training=True)], real=True)
-                + losses.least_squares([self.back_discriminator(generated_sar, training=True)], real=True),
-            }
-            generator_loss = tf.add_n([getattr(self, name) * value for name, value in terms.items()])
-            scaled_generator_loss = per_replica(generator_loss)
+            sar_again = self.back(generated, training=True)
+            optical_again = self.generator(generated_sar, training=True)
+            generator_loss, terms = self.objective(
+                {
+                    "round_trip": (sar_again, sar, optical_again, optical),
+                    "generators": (self.generator, self.back, sar, optical),
+                    "scores": (
+                        self.discriminator(generated, training=True),
+                        self.back_discriminator(generated_sar, training=True),
+                    ),
+                }
+            )
 
             step = self.optimizer.iterations
+            older = self.optical_pool.exchange(tf.stop_gradient(generated), step)
+            older_sar = self.sar_pool.exchange(tf.stop_gradient(generated_sar), step)
             real = self.discriminator(optical, training=True)
-            fake = self.discriminator(self.optical_pool.exchange(tf.stop_gradient(generated), step), training=True)
+            fake = self.discriminator(older, training=True)
             real_sar = self.back_discriminator(sar, training=True)
-            fake_sar = self.back_discriminator(
-                self.sar_pool.exchange(tf.stop_gradient(generated_sar), step), training=True
-            )
+            fake_sar = self.back_discriminator(older_sar, training=True)
             discriminator_loss = self.discriminator_factor * (
                 losses.least_squares([real], real=True)
                 + losses.least_squares([fake], real=False)
                 + losses.least_squares([real_sar], real=True)
                 + losses.least_squares([fake_sar], real=False)
             )
-            scaled_discriminator_loss = per_replica(discriminator_loss)
 
-        descend(self.optimizer, generator_tape, scaled_generator_loss, self._generator_weights, terms)
-        weights, own = self._discriminator_weights, {"discriminator_loss": discriminator_loss}
-        descend(self.discriminator_optimizer, discriminator_tape, scaled_discriminator_loss, weights, own)
+        descend(self.optimizer, generator_tape, generator_loss, self._generator_weights, terms)
+        weights, of_discriminators = self._discriminator_weights, {"discriminator_loss": discriminator_loss}
+        descend(self.discriminator_optimizer, discriminator_tape, discriminator_loss, weights, of_discriminators)
         # Least-squares outputs are no logits: 1 is real, 0 is generated.
-        return self.report(
-            terms
-            | own
-            | {
-                "generator_loss": generator_loss,
-                "d_real": tf.reduce_mean(real),
-                "d_fake": tf.reduce_mean(fake),
-            }
-        )
-
-    def _identity(self, sar, optical):
-        if not self.identity:
-            return tf.constant(0.0)
-        grey = tf.repeat(color.luminance(optical), sar.shape[-1], -1)
-        as_rgb = tf.repeat(sar[..., :1], 3, -1)
-        return losses.mean_absolute_error(self.generator(grey, training=True), optical) + losses.mean_absolute_error(
-            self.back(as_rgb, training=True), sar
-        )
+        means = {"d_real": tf.reduce_mean(real), "d_fake": tf.reduce_mean(fake)}
+        return self.report({"generator_loss": generator_loss} | terms | of_discriminators | means)
 
 
 class ImagePool:

@@ -33,36 +33,14 @@ def feature_matching(real: list[tf.Tensor], generated: list[tf.Tensor]) -> tf.Te
 
 
 def mean_absolute_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """L1 distance; of images (N, H, W, 3) in [-1, 1], or of features: the perceptual loss (Johnson et al., ECCV 2016,
-    with L1 in place of L2)."""
+    """L1 distance of images (N, H, W, c) in [-1, 1], or of features."""
     return tf.reduce_mean(tf.abs(tf.cast(a, tf.float32) - tf.cast(b, tf.float32)))
 
 
-def perceptual_distance(
-    features: Callable, generated: tf.Tensor, optical: tf.Tensor, tape: tf.GradientTape
-) -> tf.Tensor:
-    """`mean_absolute_error` of the features of images (N, H, W, 3) in [-1, 1], with a gradient for `generated` alone.
-
-    On a CPU one image is done after another, gradient and all, without the `tape` around it: no slower, and what the
-    network of the features keeps for its gradient is most of the memory of a training step.
-    """
-    if tf.config.list_logical_devices("GPU"):
-        return mean_absolute_error(features(generated), features(optical))
-
-    def of_one(pair):
-        image, truth = (tf.expand_dims(image, 0) for image in pair)
-        with tf.GradientTape() as own_tape:
-            own_tape.watch(image)
-            distance = mean_absolute_error(features(image), features(truth))
-        return distance, own_tape.gradient(distance, image)[0]
-
-    with tape.stop_recording():
-        distances, gradients = tf.map_fn(
-            of_one, (generated, optical), fn_output_signature=(tf.float32, generated.dtype), parallel_iterations=1
-        )
-        distance, gradient = tf.reduce_mean(distances), gradients / tf.cast(tf.size(distances), generated.dtype)
-    # The sum is zero, and has this gradient.
-    return distance + tf.cast(tf.reduce_sum(gradient * (generated - tf.stop_gradient(generated))), tf.float32)
+def perceptual_distance(features: Callable, generated: tf.Tensor, optical: tf.Tensor) -> tf.Tensor:
+    """L1 distance of the features of images (N, H, W, 3) in [-1, 1]: the perceptual loss (Johnson et al., ECCV 2016,
+    with L1 in place of L2)."""
+    return mean_absolute_error(features(generated), features(optical))
 
 
 def mean_squared_error(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -93,6 +71,33 @@ def _windowed(images: tf.Tensor) -> tf.Tensor:
     return images
 
 
+def generator_cross_entropy(logits: list[tf.Tensor]) -> tf.Tensor:
+    """What the generator must lower: the cross-entropy of its images' logits against "all real"."""
+    return binary_crossentropy(logits, real=True)
+
+
+def generator_least_squares(optical_scores: tf.Tensor, sar_scores: tf.Tensor) -> tf.Tensor:
+    """The same of CycleGAN: the squared distances of both discriminators' outputs for generated images from 1."""
+    return least_squares([optical_scores], real=True) + least_squares([sar_scores], real=True)
+
+
+def cycle_distance(sar_again: tf.Tensor, sar: tf.Tensor, optical_again: tf.Tensor, optical: tf.Tensor) -> tf.Tensor:
+    """L1 distance of images that went through both generators from what they were; the sum of both ways round."""
+    return mean_absolute_error(sar_again, sar) + mean_absolute_error(optical_again, optical)
+
+
+def identity_distance(generator: Callable, back: Callable, sar: tf.Tensor, optical: tf.Tensor) -> tf.Tensor:
+    """L1 distance that generators move images that are of their target's kind already: grey optical images, SAR as RGB.
+
+    Not quite the paper's, whose two kinds of images have equally many channels.
+    """
+    grey = tf.repeat(luminance(optical), sar.shape[-1], -1)
+    as_rgb = tf.repeat(sar[..., :1], 3, -1)
+    return mean_absolute_error(generator(grey, training=True), optical) + mean_absolute_error(
+        back(as_rgb, training=True), sar
+    )
+
+
 def least_squares(logits: list[tf.Tensor], real: bool) -> tf.Tensor:
     """Squared distance of a discriminator's output from 1 (real) or 0 (Mao et al., "LSGAN", ICCV 2017)."""
     return _mean((scale - float(real)) ** 2 for scale in logits)
@@ -108,6 +113,13 @@ def gradient_magnitude(rgb: tf.Tensor) -> tf.Tensor:
 def gradient_distance(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """L1 distance of the `gradient_magnitude` of images (N, H, W, 3) in [-1, 1]."""
     return mean_absolute_error(gradient_magnitude(a), gradient_magnitude(b))
+
+
+def gradient_branch_distance(gradient: tf.Tensor, generated: tf.Tensor, optical: tf.Tensor) -> tf.Tensor:
+    """L1 distances from the optical image's `gradient_magnitude`: of a predicted one (N, H, W, 1), and of the generated
+    image's."""
+    truth = gradient_magnitude(optical)
+    return mean_absolute_error(gradient, truth) + mean_absolute_error(gradient_magnitude(generated), truth)
 
 
 def _mean(tensors) -> tf.Tensor:

@@ -6,36 +6,51 @@ after Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation wi
 2018.
 """
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
 from sar_keras import color, compat
 from sar_keras.models import losses
-from sar_keras.models.base import Colorizer
-from sar_keras.models.replicas import descend, per_replica
-from sar_keras.networks.patchgan import hidden_features
+from sar_keras.models.base import System
+from sar_keras.models.replicas import descend
+from sar_keras.models.systems import PairedNetworkSettings, Pix2PixLoss, Pix2PixNetworks
+from sar_keras.networks.patchgan import PatchDiscriminator, hidden_features
+from sar_keras.networks.unet import UNetGenerator
 
 
-class Pix2Pix(Colorizer):
+class Pix2Pix(System):
     """Trains a generator against a discriminator on (sar, optical) batches; calling it is calling the generator.
 
-    The objective is `l1 * L1 + l2 * MSE + ssim * (1 - SSIM) + edges * |grad(generated) - grad(optical)| +
-    perceptual * |VGG16(generated) - VGG16(optical)| + adversarial * BCE + feature_matching * |D_hidden(generated) -
-    D_hidden(optical)|` for the generator and `discriminator_factor * (BCE(real) + BCE(generated))` for the
-    discriminator. Both gradients come from the same forward passes.
+    The generator's objective is the sum of its terms, each times its weight:
+
+    - adversarial: cross-entropy of the discriminator's logits of the generated image against "real";
+    - l1: mean absolute error;
+    - l2: mean squared error;
+    - ssim: 1 - SSIM;
+    - edges: distance of gradient magnitudes (Ma et al., "Structure-Preserving Super Resolution with Gradient Guidance",
+      CVPR 2020), which unlike the others tells a generator that is not sure not to blur;
+    - perceptual: distance of VGG16 features;
+    - feature_matching: distance of the discriminator's hidden activations.
+
+    The discriminator's is `discriminator_factor * (BCE(real) + BCE(generated))`. Both gradients come from the same
+    forward passes.
 
     Args:
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
         discriminator: A view of a pair, see `sar_keras.color.view`, to logits, or to a list of logits, one a scale.
             None trains without one.
         features: RGB in [-1, 1] to the features of the perceptual term, such as `VGG16Features()`. None: no such term.
+        weights: Name to weight of the terms that count. A term of weight 0 is only reported. None: those of the student
+            report, `{"adversarial": 1, "l1": 100, "perceptual": 0.01}`, as far as there are networks for them.
         view: "luma", "ab" or "rgb".
-        space: Where the L1 term is taken: "rgb", or "ab" for the chroma of Lab alone, divided by 128.
-        adversarial, l1, l2, ssim, edges, perceptual, feature_matching: Weights of the terms; `edges` is that of the
-            distance of gradient magnitudes (Ma et al., "Structure-Preserving Super Resolution with Gradient Guidance",
-            CVPR 2020), which unlike the others tells a generator that is not sure not to blur.
+        space: Where the l1 term is taken: "rgb", or "ab" for the chroma of Lab alone, divided by 128.
         discriminator_factor: Factor of the discriminator's loss.
-        averaged: See `Colorizer`.
+        averaged: See `System`.
+
+    Raises:
+        ValueError: a term that there is not, or that lacks its network.
 
     Example:
 
@@ -47,41 +62,65 @@ class Pix2Pix(Colorizer):
     >>> model.predict(sar)
     """
 
+    description = "U-Net"
+    loss_settings = Pix2PixLoss
+
     def __init__(
         self,
         generator: keras.Model,
         discriminator: keras.Model | None = None,
-        features: keras.Model | None = None,
+        features: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        weights: dict[str, float] | None = None,
         view: str = "luma",
         space: str = "rgb",
-        adversarial: float = 1.0,
-        l1: float = 100.0,
-        l2: float = 0.0,
-        ssim: float = 0.0,
-        edges: float = 0.0,
-        perceptual: float = 0.01,
-        feature_matching: float = 0.0,
         discriminator_factor: float = 0.5,
         averaged: keras.Model | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        networks = {"logits": discriminator, "activations": discriminator, "features": features}
+        terms = self.loss_settings.terms()
+        lacking = {name for name, term in terms.items() if networks.get(term.needs, True) is None}
+        if weights is None:
+            of_the_report = {"adversarial": 1.0, "l1": 100.0, "perceptual": 0.01}
+            weights = {name: weight for name, weight in of_the_report.items() if name not in lacking}
+        for name in lacking & weights.keys():
+            network = "a discriminator" if terms[name].needs != "features" else "features"
+            raise ValueError(f"weights: the term {name} needs {network}")
         self.generator = generator
         self.discriminator = discriminator
         self.features = features
         self.view = view
         self.space = space
-        self.adversarial = adversarial
-        self.l1 = l1
-        self.l2 = l2
-        self.ssim = ssim
-        self.edges = edges
-        self.perceptual = perceptual
-        self.feature_matching = feature_matching
         self.discriminator_factor = discriminator_factor
         self.averaged = averaged
+        self.take_terms(weights)
         self.judge = hidden_features(discriminator) if discriminator else None
         self.built = True
+
+    @classmethod
+    def build_generator(cls, model: Pix2PixNetworks, size: int, dtype: str):
+        return UNetGenerator(
+            (size, size, model.channels),
+            model.filters,
+            normalization=model.normalization,
+            upsampling=model.upsampling,
+            dropout=model.dropout,
+            output=model.output,
+            dtype=dtype,
+        )
+
+    @classmethod
+    def build_others(cls, model: PairedNetworkSettings, loss: Pix2PixLoss, size: int, dtype: str):
+        if not loss.weights()["adversarial"]:
+            return {}
+        shape = (size, size, color.view_channels(model.view, model.channels))
+        filters, normalization = model.discriminator_filters, model.normalization
+        return {"discriminator": PatchDiscriminator(shape, filters, normalization, model.scales, dtype=dtype)}
+
+    @classmethod
+    def options(cls, model: Pix2PixNetworks, loss: Pix2PixLoss, seed: int):
+        return {"view": model.view, "space": model.output}
 
     def compile(self, generator_optimizer, discriminator_optimizer=None, run_eagerly=False):
         """Set the optimizers; the generator's is also `model.optimizer`, which Keras' callbacks look at."""
@@ -103,68 +142,49 @@ class Pix2Pix(Colorizer):
 
     def term_names(self) -> list[str]:
         """What `train_step` reports."""
-        names = ["generator_loss", "l1"]
-        names += [name for name in ("l2", "ssim", "edges") if getattr(self, name)]
-        names += ["perceptual"] if self.features else []
-        if self.discriminator:
-            names += ["adversarial", "discriminator_loss", "d_real", "d_fake"]
-            names += ["feature_matching"] if self.feature_matching else []
-        return names
+        of_discriminator = ["discriminator_loss", "d_real", "d_fake"] if self.discriminator else []
+        return ["generator_loss", *self.term_weights, *of_discriminator]
 
     def train_step(self, data):
         sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
-        adversarial = self.discriminator is not None and not self.warming_up
+        judged = self.discriminator is not None and not self.warming_up
         # What follows the gradients is pruned from the graph: no gradient is computed for the frozen features, nor for
         # the discriminator's weights in the generator's pass.
         with tf.GradientTape(persistent=True) as tape:
-            generated, terms = self.generate(sar, optical)
-            terms |= self._distances(generated, optical, tape)
-            if adversarial:
-                # After the other terms, whose memory is free again by then.
-                with tf.control_dependencies(list(terms.values())):
-                    sar, optical, generated = map(tf.identity, (sar, optical, generated))
-                real_hidden, real = self._judge(sar, optical)
-                fake_hidden, fake = self._judge(sar, generated)
-                terms["adversarial"] = losses.binary_crossentropy(fake, real=True)
-                if self.feature_matching:
-                    terms["feature_matching"] = losses.feature_matching(real_hidden, fake_hidden)
+            generated, given = self.generate(sar, optical)
+            given |= {
+                "colours": (self._in_space(generated), self._in_space(optical)),
+                "images": (generated, optical),
+                "features": (self.features, generated, optical),
+            }
+            if judged:
+                real_activations, real = self._judge(sar, optical)
+                activations, fake = self._judge(sar, generated)
+                given |= {"logits": (fake,), "activations": (real_activations, activations)}
                 discriminator_loss = self.discriminator_factor * (
                     losses.binary_crossentropy(real, real=True) + losses.binary_crossentropy(fake, real=False)
                 )
-                scaled_discriminator_loss = per_replica(discriminator_loss)
-            generator_loss = tf.add_n([getattr(self, name) * value for name, value in terms.items()])
-            scaled_generator_loss = per_replica(generator_loss)
+            generator_loss, terms = self.objective(given)
 
-        descend(self.optimizer, tape, scaled_generator_loss, self.generator.trainable_variables, terms)
-        terms["generator_loss"] = generator_loss
-        if adversarial:
-            weights, own = self.discriminator.trainable_variables, {"discriminator_loss": discriminator_loss}
-            descend(self.discriminator_optimizer, tape, scaled_discriminator_loss, weights, own)
-            terms |= own
-            terms["d_real"], terms["d_fake"] = losses.mean_verdict(real), losses.mean_verdict(fake)
-        return self.report(terms)
+        descend(self.optimizer, tape, generator_loss, self.generator.trainable_variables, terms)
+        reported = {"generator_loss": generator_loss} | terms
+        if judged:
+            of_discriminator = {"discriminator_loss": discriminator_loss}
+            weights = self.discriminator.trainable_variables
+            descend(self.discriminator_optimizer, tape, discriminator_loss, weights, of_discriminator)
+            verdicts = {"d_real": losses.mean_verdict(real), "d_fake": losses.mean_verdict(fake)}
+            reported |= of_discriminator | verdicts
+        return self.report(reported)
 
-    def generate(self, sar, optical) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The generated image, and the terms that come with it; each is weighted by the attribute of its name."""
+    def generate(self, sar, optical) -> tuple[tf.Tensor, dict[str, tuple]]:
+        """The generated image, and what a subclass's own terms need, see `objective`."""
         return self.generator(sar, training=True), {}
 
-    def _distances(self, generated, optical, tape) -> dict[str, tf.Tensor]:
-        if self.space == "ab":
-            terms = {"l1": losses.mean_absolute_error(color.chroma(generated), color.chroma(optical))}
-        else:
-            terms = {"l1": losses.mean_absolute_error(generated, optical)}
-        if self.l2:
-            terms["l2"] = losses.mean_squared_error(generated, optical)
-        if self.ssim:
-            terms["ssim"] = losses.ssim_loss(generated, optical)
-        if self.edges:
-            terms["edges"] = losses.gradient_distance(generated, optical)
-        if self.features:
-            terms["perceptual"] = losses.perceptual_distance(self.features, generated, optical, tape)
-        return terms
+    def _in_space(self, rgb: tf.Tensor) -> tf.Tensor:
+        return color.chroma(rgb) if self.space == "ab" else rgb
 
     def _judge(self, sar, optical) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """The discriminator's hidden activations and logits."""
+        """The discriminator's hidden activations and logits of a pair."""
         outputs = self.judge(color.view(sar, optical, self.view), training=True)
         scales = len(self.discriminator.outputs)
         return outputs[:-scales], outputs[-scales:]

@@ -5,12 +5,12 @@ import tensorflow as tf
 
 from sar_keras import compat
 from sar_keras.models import losses
-from sar_keras.models.base import Colorizer
-from sar_keras.models.replicas import descend, per_replica
+from sar_keras.models.base import System
+from sar_keras.models.replicas import descend
 from sar_keras.networks.autoencoder import refined
 
 
-class Refinement(Colorizer):
+class Refinement(System):
     """Trains an autoencoder from generated to optical images by mean squared error; the generator stays as it is.
 
     Args:
@@ -44,6 +44,5 @@ class Refinement(Colorizer):
         generated = self.trained(sar, training=False)
         with tf.GradientTape() as tape:
             error = losses.mean_squared_error(self.autoencoder(generated, training=True), optical)
-            scaled = per_replica(error)
-        descend(self.optimizer, tape, scaled, self.autoencoder.trainable_variables, {"mse": error})
+        descend(self.optimizer, tape, error, self.autoencoder.trainable_variables, {"mse": error})
         return self.report({"mse": error})

@@ -8,12 +8,12 @@ import tensorflow as tf
 from sar_keras import compat
 
 
-def per_replica(loss: tf.Tensor) -> tf.Tensor:
-    """Scale a replica's mean loss so that the optimizer's sum of gradients over replicas is the global batch's mean.
+def per_replica(mean: tf.Tensor) -> tf.Tensor:
+    """A replica's share in the mean over all of them: the sum of these shares over the replicas is the mean.
 
     https://www.tensorflow.org/tutorials/distribute/custom_training#define_the_loss_function
     """
-    return loss / tf.distribute.get_strategy().num_replicas_in_sync
+    return mean / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def sum_over_replicas(values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -39,15 +39,16 @@ def descend(
     weights: list,
     terms: dict[str, tf.Tensor],
 ) -> None:
-    """Inside a step: one step of `optimizer` on `weights`; `loss` as from `per_replica`.
+    """Inside a step: one step of `optimizer` on `weights`, down the gradient of a loss.
 
-    None of the weights is touched where the loss or a gradient is not finite.
+    `loss` is the mean over this replica's images; the step is that of the mean over all replicas' images. None of the
+    weights is touched where the loss or a gradient is not finite.
 
     Raises:
         tf.errors.InvalidArgumentError: it is not; the message begins with NOT_FINITE and goes on with `terms`, name and
             value by turns. `sar_keras.fit` makes a TrainingDiverged of it.
     """
-    gradients = tape.gradient(loss, weights, output_gradients=compat.loss_scale(optimizer))
+    gradients = tape.gradient(loss, weights, output_gradients=per_replica(compat.loss_scale(optimizer)))
     # A sum is finite only where each summand is, and costs less than to look at each.
     total = tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
     if isinstance(optimizer, compat.LossScaleOptimizer):

@@ -2,6 +2,7 @@
 
 import collections
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -89,6 +90,34 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
         if layer.name not in left_out:
             twin.set_weights(weights)
     return copied
+
+
+def image_by_image(distance: Callable) -> Callable:
+    """The same `distance(features, generated, optical)`, on a CPU of one image after another, gradient and all.
+
+    What a network of features keeps for its gradient is most of the memory of a training step. `distance` is a mean
+    over images, and only `generated` gets a gradient.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return distance
+
+    def of_batch(features, generated, optical):
+        def of_one(pair):
+            image, truth = (tf.expand_dims(image, 0) for image in pair)
+            with tf.GradientTape() as tape:
+                tape.watch(image)
+                value = distance(features, image, truth)
+            return value, tape.gradient(value, image)[0]
+
+        values, gradients = tf.map_fn(
+            of_one, (generated, optical), fn_output_signature=(tf.float32, generated.dtype), parallel_iterations=1
+        )
+        gradient = tf.stop_gradient(gradients / tf.cast(tf.size(values), generated.dtype))
+        # The sum is zero, and has this gradient.
+        without_value = tf.reduce_sum(gradient * (generated - tf.stop_gradient(generated)))
+        return tf.stop_gradient(tf.reduce_mean(values)) + tf.cast(without_value, tf.float32)
+
+    return of_batch
 
 
 class _Nothing(keras.layers.Layer):

@@ -17,15 +17,15 @@ from rasterio.windows import Window
 
 import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError
-from sar_keras.inference.colorize import for_engine
-from sar_keras.inference.confidence import with_uncertainty
+from sar_keras.inference.compiled import compiled
+from sar_keras.inference.confidence import check_knows_its_error, uncertainty_function
 from sar_keras.inference.jobs import destinations, do_all, find_below
-from sar_keras.inference.model_file import loaded
-from sar_keras.inference.openvino import check_engine, on_engine
+from sar_keras.inference.metadata import metadata_of
+from sar_keras.inference.model_file import load_once
+from sar_keras.inference.openvino import check_engine
 from sar_keras.io import rasters
 from sar_keras.io.files import sha256
 from sar_keras.io.images import captioned, to_uint8, write_image
-from sar_keras.io.sar import Scale
 from sar_keras.networks.sizes import any_size, patch_size
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
@@ -94,14 +94,15 @@ def colorize_scene(
         ModelError: `model` is a path without a model, or does not know its error, see `sar_keras.inference.confidence`.
     """
     if not isinstance(model, keras.Model):
-        model = loaded(os.fspath(model))
+        model = load_once(model)
     destination = Path(destination)
     patch = patch_size(model)
     tile = max(TILE // patch, 1) * patch if tile is None else tile
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     _check_options(tile, overlap, batch, patch, limits, destination, preview)
     check_engine(engine, precision)
-    scale = getattr(model, "sar_scale", Scale())
+    _warn_of_window_statistics(model)
+    scale = metadata_of(model).sar_scale
     with rasters.SarScene(source, model.input_shape[-1], scale, band, units, limits) as scene:
         outputs = {"colours": destination}
         if confidence:
@@ -116,7 +117,7 @@ def colorize_scene(
             log(f"{destination}: is there already")
         else:
             rows = tile_rows(area, tile, overlap, patch)
-            network = _network(model, _hash_of_weights(model), precision, confidence, engine)
+            network = scene_network(model, precision, confidence, engine)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
                 colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress)
@@ -213,13 +214,12 @@ def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> 
 
 def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> tuple[dict[str, str], str]:
     """The output's tags, and a key that is the same only where the same colours would come out."""
-    path = getattr(model, "saved_as", None)
+    path, weights_hash = metadata_of(model).saved_as, _hash_of_weights(model)
     if path:
-        path = Path(path)
         name = path.absolute().parent.name if path.name == "generator.keras" else path.stem
         model_hash = sha256(path)
     else:
-        name, model_hash = model.name, _hash_of_weights(model)
+        name, model_hash = model.name, weights_hash
     low, high = scene.limits
     tags = {
         "TIFFTAG_SOFTWARE": f"sar_keras {sar_keras.__version__}",
@@ -232,7 +232,7 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
     }
     files = [os.stat(file) for file in scene.source.files if os.path.exists(file)]
     state = [(file.st_size, file.st_mtime_ns) for file in files]
-    key = hashlib.sha256(json.dumps([tags, state, options]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([tags, weights_hash, state, options]).encode()).hexdigest()
     return {**tags, "SAR_KERAS_KEY": key}, key
 
 
@@ -243,35 +243,39 @@ def _hash_of_weights(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-@functools.lru_cache(maxsize=2)
-def _network(
-    model: keras.Model, weights: str, precision: str, confidence: bool, engine: str = "tensorflow"
-) -> Callable:
+def scene_network(
+    model: keras.Model, precision: str, confidence: bool, engine: str
+) -> Callable[[np.ndarray], np.ndarray]:
     """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, as the outputs hold them.
 
-    (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32. It has a copy of the model's weights,
-    so that `weights`, their hash, makes a new one where they have changed.
+    (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
     """
+    expected_error = check_knows_its_error(model) if confidence else None
+
+    def make(network: keras.Model) -> Callable:
+        inner = uncertainty_function(network, expected_error) if confidence else any_size(network)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, network.input_shape[-1]), tf.float32)])
+        def run(sar):
+            optical, uncertainty = inner(sar) if confidence else (inner(sar, training=False), None)
+            levels = (optical + 1.0) * 127.5
+            if confidence:
+                levels = tf.concat([levels, uncertainty / UNCERTAINTY_STEP], -1)
+            return tf.clip_by_value(levels, 0.0, 255.0)
+
+        run.inner = inner  # Keeps the layers alive, which a tf.function does not.
+        return run
+
+    return compiled(model, make, "scene, with confidence" if confidence else "scene", precision, engine)
+
+
+def _warn_of_window_statistics(model: keras.Model) -> None:
     if any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers):
         warnings.warn(
             "the model normalises each window by itself (instance or group normalisation): neighbouring windows may "
             "differ in brightness; larger ones (--tile) differ less",
             stacklevel=3,
         )
-    computing = for_engine(model, precision, engine)
-    computing.expected_error = getattr(model, "expected_error", None)
-    inner = with_uncertainty(computing) if confidence else any_size(computing)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)])
-    def run(sar):
-        optical, uncertainty = inner(sar) if confidence else (inner(sar, training=False), None)
-        levels = (optical + 1.0) * 127.5
-        if confidence:
-            levels = tf.concat([levels, uncertainty / UNCERTAINTY_STEP], -1)
-        return tf.clip_by_value(levels, 0.0, 255.0)
-
-    run.inner = inner  # Keeps the layers alive, which a tf.function does not.
-    return on_engine(run, engine, precision)
 
 
 def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: dict[str, Path]) -> None:

@@ -5,35 +5,20 @@ import gc
 import keras
 
 from sar_keras import compat
-from sar_keras.color import view_channels
 from sar_keras.config import Config
 from sar_keras.errors import ConfigError
-from sar_keras.evaluation.machine import give_memory_back
-from sar_keras.models.base import Colorizer
-from sar_keras.models.cyclegan import CycleGAN
-from sar_keras.models.epcgan import EPCGAN
-from sar_keras.models.pix2pix import Pix2Pix
+from sar_keras.models.base import System
 from sar_keras.models.refinement import Refinement
+from sar_keras.models.systems import SYSTEMS
 from sar_keras.networks.autoencoder import Autoencoder, refined
-from sar_keras.networks.epcgan import EPCGenerator
-from sar_keras.networks.patchgan import PatchDiscriminator
-from sar_keras.networks.resnet import ResNetGenerator
-from sar_keras.networks.rewriting import for_training
-from sar_keras.networks.unet import UNetGenerator
+from sar_keras.networks.rewriting import for_training, image_by_image
 from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.training.machines import with_loss_scaling
 
 
 def build_generator(config: Config, policy: str = "float32") -> keras.Model:
     """The generator from SAR to optical, not trained, without refinement."""
-    model, size = config.model, config.data.image_size
-    shape = (size, size, model.channels)
-    common = {"normalization": model.normalization, "upsampling": model.upsampling, "dtype": policy}
-    if model.system == "cyclegan":
-        return ResNetGenerator(shape, model.filters, model.blocks, **common)
-    if model.system == "epcgan":
-        return EPCGenerator(shape, model.filters, model.blocks, **common)
-    return UNetGenerator(shape, model.filters, dropout=model.dropout, output=model.output, **common)
+    return SYSTEMS[config.model.system].load().build_generator(config.model, config.data.image_size, policy)
 
 
 def build_saved_generator(config: Config) -> keras.Model:
@@ -42,73 +27,35 @@ def build_saved_generator(config: Config) -> keras.Model:
     return refined(generator, Autoencoder(config.refinement.filters)) if config.refinement.epochs else generator
 
 
-def build_model(config: Config, policy: str) -> Colorizer:
+def build_model(config: Config, policy: str) -> System:
     """The compiled model that trains the generator.
 
     Raises:
         ConfigError: an optimizer or a VGG16 layer that cannot be had.
     """
-
-    def scaled(which):
-        return with_loss_scaling(optimizer(config, which), policy)
-
-    give_memory_back()
-    loss = config.loss
-    generator, averaged = _for_training(build_generator(config, policy), policy), None
-    gc.collect()  # the first copy, whose layers refer to one another and so keep it
+    system, size, loss = SYSTEMS[config.model.system].load(), config.data.image_size, config.loss
+    # The L1 distance is reported whether it counts or not.
+    weights = {name: weight for name, weight in loss.weights().items() if weight or name == "l1"}
+    networks = {"generator": build_generator(config, policy)} | system.build_others(config.model, loss, size, policy)
+    networks = {name: _faster(network, policy) for name, network in networks.items()}
+    if any(term.needs == "features" and weights.get(term.name) for term in loss.terms().values()):
+        networks["features"] = _features(config, policy)
     if config.train.average:
-        averaged = build_generator(config, policy)
-        averaged.set_weights(generator.get_weights())
-    if config.model.system == "cyclegan":
-        size, channels = config.data.image_size, config.model.channels
-        back = ResNetGenerator(
-            (size, size, 3),
-            config.model.filters,
-            config.model.blocks,
-            config.model.normalization,
-            config.model.upsampling,
-            output_channels=channels,
-            dtype=policy,
-            name="back_generator",
-        )
-        model = CycleGAN(
-            generator,
-            _for_training(back, policy),
-            _discriminator(config, 3, policy, "optical_discriminator"),
-            _discriminator(config, channels, policy, "sar_discriminator"),
-            adversarial=loss.adversarial,
-            cycle=loss.cycle,
-            identity=loss.identity,
-            discriminator_factor=loss.discriminator,
-            seed=config.train.seed,
-            averaged=averaged,
-        )
-        model.compile(scaled("generator"), scaled("discriminator"))
-        return model
-
-    discriminator = None
-    if loss.adversarial:
-        channels = view_channels(config.model.view, config.model.channels)
-        discriminator = _discriminator(config, channels, policy, "patch_discriminator")
-    arguments = {
-        "view": config.model.view,
-        "space": config.model.output,
-        "adversarial": loss.adversarial,
-        "l1": loss.l1,
-        "l2": loss.l2,
-        "ssim": loss.ssim,
-        "edges": loss.edges,
-        "perceptual": loss.perceptual,
-        "feature_matching": loss.feature_matching,
-        "discriminator_factor": loss.discriminator,
-        "averaged": averaged,
-    }
-    features = _features(config, policy) if loss.perceptual else None
-    if config.model.system == "epcgan":
-        model = EPCGAN(generator, discriminator, features, gradient=loss.gradient, **arguments)
-    else:
-        model = Pix2Pix(generator, discriminator, features, **arguments)
-    model.compile(scaled("generator"), scaled("discriminator") if discriminator else None)
+        networks["averaged"] = build_generator(config, policy)
+        networks["averaged"].set_weights(networks["generator"].get_weights())
+    gc.collect()  # the networks that were copied, whose layers refer to one another and so keep them
+    model = system(
+        **networks,
+        weights=weights,
+        discriminator_factor=loss.discriminator,
+        **system.options(config.model, loss, config.train.seed),
+    )
+    if "perceptual" in model.term_functions:
+        model.term_functions["perceptual"] = image_by_image(model.term_functions["perceptual"])
+    optimizers = [with_loss_scaling(optimizer(config, "generator"), policy)]
+    if "discriminator" in networks:
+        optimizers.append(with_loss_scaling(optimizer(config, "discriminator"), policy))
+    model.compile(*optimizers)
     return model
 
 
@@ -133,13 +80,13 @@ def optimizer(config: Config, which: str) -> keras.optimizers.Optimizer:
         if isinstance(rate, dict):
             # Keras finds a schedule by its class name only here, not inside an optimizer's config.
             described["config"]["learning_rate"] = keras.optimizers.schedules.deserialize(rate)
-        return compat.fused(keras.optimizers.get(described))
+        return keras.optimizers.get(described)
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"optimizer.{which}: not an optimizer that Keras can make: {reason}") from error
 
 
-def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimizers.Optimizer, float]]:
+def learning_rates(config: Config, model: System) -> list[tuple[keras.optimizers.Optimizer, float]]:
     """The optimizers of a model that has not trained yet, each with its learning rate.
 
     Raises:
@@ -158,15 +105,7 @@ def learning_rates(config: Config, model: Colorizer) -> list[tuple[keras.optimiz
     return rates
 
 
-def _discriminator(config: Config, channels: int, policy: str, name: str) -> keras.Model:
-    size, model = config.data.image_size, config.model
-    discriminator = PatchDiscriminator(
-        (size, size, channels), model.discriminator_filters, model.normalization, model.scales, dtype=policy, name=name
-    )
-    return _for_training(discriminator, policy)
-
-
-def _for_training(network: keras.Model, policy: str) -> keras.Model:
+def _faster(network: keras.Model, policy: str) -> keras.Model:
     """The faster copy, but in float32: there what one device and several train should differ by rounding only.
 
     The rounding of the copy's convolutions depends on how many images a device has, and small networks magnify it.

@@ -10,20 +10,14 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sar_keras.errors import TrainingDiverged
 from sar_keras.io.files import atomic
 from sar_keras.io.images import sample_grid, write_image
-from sar_keras.training.history import SHORT
+from sar_keras.models.terms import labels
+from sar_keras.training.failures import weights_not_finite
 from sar_keras.training.machines import mean_over_workers, training_clock
 
 _SCALARS_EVERY = 10  # steps between two points of the training curves in TensorBoard
 _GRIDS_A_RUN = 20  # sample grids of a long run, so that they stay few enough to look through
-
-# The end of the message of a run that diverged.
-LOWER = (
-    "the last checkpoint stays as it is. A lower learning rate (optimizer.generator.config.learning_rate) or "
-    "train.precision=float32 usually helps"
-)
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
@@ -36,7 +30,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 def check_finite(model) -> None:
     for name, part in model.state.items():
         if isinstance(part, keras.Model) and not all(np.isfinite(weight).all() for weight in part.get_weights()):
-            raise TrainingDiverged(f"the {name}'s weights are not finite after step {model.steps_done}; {LOWER}")
+            raise weights_not_finite(name, model.steps_done)
 
 
 class WarmUp(keras.callbacks.Callback):
@@ -61,9 +55,9 @@ class Decay(keras.callbacks.Callback):
     Args:
         share: The part of the phase, 0..1.
         rates: Optimizers, each with its learning rate before the fall.
-        steps: Of the whole phase.
-        minutes: Limit of the phase, or None.
-        progress: See `StopAfter`; "minutes" counts up as the phase goes on.
+        steps: The number of steps of the whole phase.
+        minutes: The limit of the phase in training time, or None.
+        progress: The phase's, see `sar_keras.training.run.Phase`.
     """
 
     def __init__(self, share: float, rates: list[tuple], steps: int, minutes: float | None, progress: dict):
@@ -113,9 +107,9 @@ class StopAfter(keras.callbacks.Callback):
     must come before the callbacks that show them.
 
     Args:
-        minutes: The limit, see `train.minutes`, or None.
-        progress: "minutes" and "all_steps" of it count them, also those of earlier sittings.
-        minutes_before: Of earlier phases.
+        minutes: The limit in minutes, see `train.minutes`, or None.
+        progress: The phase's, see `sar_keras.training.run.Phase`: it counts "minutes" and "all_steps".
+        minutes_before: The training time of earlier phases.
     """
 
     def __init__(self, minutes: float | None, progress: dict[str, tf.Variable], minutes_before: float = 0.0):
@@ -129,7 +123,7 @@ class StopAfter(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self._spent += (training_clock() - self._started) / 60
         if self.minutes:
-            # So that all stop together.
+            # One clock for all machines, because they have to stop at the same step.
             self._spent = mean_over_workers(self._spent, self.model.distribute_strategy)
         self.progress["minutes"].assign(self._spent)
         self.progress["all_steps"].assign_add(1)
@@ -145,7 +139,8 @@ class StopAfter(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """A progress bar an epoch with every term on a terminal, and one line an epoch everywhere.
 
-    `epochs` are those of the run.
+    Args:
+        epochs: The number of epochs of the run.
     """
 
     def __init__(self, epochs: int):
@@ -165,7 +160,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        terms = " ".join(f"{short} {logs[name]:.3g}" for name, short in SHORT.items() if name in logs)
+        terms = " ".join(f"{short} {logs[name]:.3g}" for name, short in labels().items() if name in logs)
         self._bar.set_postfix_str(terms, refresh=False)
         self._bar.update()
 
@@ -177,7 +172,7 @@ class Progress(keras.callbacks.Callback):
 
 def _terms(logs: dict) -> str:
     # Keras sorts by name; the reader wants the sum first, and what was held out last.
-    order = (*SHORT, "val_psnr")
+    order = (*labels(), "val_psnr")
     return " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3g}" for name in order if name in logs)
 
 
@@ -231,8 +226,8 @@ class SampleGrids(keras.callbacks.Callback):
     Args:
         run: The run directory.
         samples: Name ("train", "validation") to a batch (sar, optical).
-        generator: The float32 twin that `KeepTwin` keeps up to date.
-        epochs: Of the run.
+        generator: The float32 generator that `sar_keras.training.saving.CopyToFloat32` keeps up to date.
+        epochs: The number of epochs of the run.
     """
 
     def __init__(self, run: Path, samples: dict[str, tuple[tf.Tensor, tf.Tensor]], generator: keras.Model, epochs: int):

@@ -5,7 +5,6 @@ import datetime
 import functools
 import io
 import math
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -15,33 +14,34 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.config import Config, load_config
-from sar_keras.data import loading, pipeline, synthetic
-from sar_keras.data.pairs import Pair, evenly, find_pairs
+from sar_keras.data import loading, pipeline
+from sar_keras.data.pairs import Pair, evenly
+from sar_keras.data.sources import draw_pairs, find_source
 from sar_keras.data.splits import read_split, split_pairs, write_split
-from sar_keras.errors import ConfigError, DataError, OutputError, WorkerLost, is_disk_full
+from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.inference.confidence import fit_expected_error
+from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import load_model, save_model
 from sar_keras.io.files import remove_leftovers
-from sar_keras.io.sar import Scale
 from sar_keras.models.base import psnr
 from sar_keras.terminal import progress_bar
-from sar_keras.training import build as systems
-from sar_keras.training import callbacks
+from sar_keras.training import build, callbacks
 from sar_keras.training.checkpoints import Checkpoints, Position
+from sar_keras.training.failures import explained, lost_workers
 from sar_keras.training.history import plot_history, read_history
 from sar_keras.training.machines import (
     describe,
     dtype_policy_for,
     is_chief,
-    lost_workers,
     mean_over_workers,
     resolve_precision,
     several_machines,
     strategy_for,
     wait_for_all,
 )
-from sar_keras.training.phases import Phase, Sitting, build_phases, state_of, train_phase
+from sar_keras.training.phases import build_phases, state_of, train_phase
 from sar_keras.training.resuming import as_resumed
+from sar_keras.training.run import Phase, Run
 
 _SAMPLES = 4  # pairs in a sample grid
 
@@ -81,22 +81,14 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
             return _fit(config, run, resume, strategy)
     except BaseException as error:
-        go_on, lost = f"sar-keras fit --out {run} --resume", lost_workers(error, strategy)
         kept = any((run / "checkpoints").glob("step-*")) or (run / "generator.keras").is_file()
-        if chief and not resume and not lost and not kept:
+        if chief and not resume and not kept and not lost_workers(error, strategy):
             shutil.rmtree(run, ignore_errors=True)
         elif isinstance(error, KeyboardInterrupt) and not error.args:
+            go_on = f"sar-keras fit --out {run} --resume"
             print(f"\nto go on from the last checkpoint, if there is one: {go_on}", file=sys.stderr)
-        elif is_disk_full(error):
-            raise OutputError(f"{run}: the disk is full; free some space, then go on: {go_on}") from error
-        # A file that broke while it was read inside the tf.data pipeline.
-        if isinstance(error, tf.errors.OpError) and (line := re.search("DataError: (.+)", str(error))):
-            raise DataError(line[1]) from error
-        if lost:
-            raise WorkerLost(
-                f"{lost} no longer answers; look at its log, then go on from the last checkpoint on all machines: "
-                f"{go_on}"
-            ) from error
+        if told := explained(error, run, strategy):
+            raise told from error
         raise
 
 
@@ -154,13 +146,13 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
     history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
 
     _print_opening(config, run, images.pairs, indices, strategy, policy, phases[0].model, steps)
-    sitting = Sitting(
+    under_way = Run(
         config=config,
-        run=run,
+        folder=run,
         strategy=strategy,
         images=images,
         indices=indices,
-        steps=steps,
+        steps_per_epoch=steps,
         phases=phases,
         checkpoints=checkpoints,
         state=state,
@@ -171,9 +163,9 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
     if all(phase.finished for phase in phases):
         _print_nothing_to_do(phases)
     for phase in phases:
-        generator = train_phase(sitting, phase)
+        generator = train_phase(under_way, phase)
     if chief:
-        _close(sitting, generator)
+        _close(under_way, generator)
     wait_for_all(strategy)  # A worker that left earlier would count as lost.
     return run
 
@@ -186,7 +178,7 @@ def _check_batch_and_optimizers(config: Config, strategy: tf.distribute.Strategy
             "devices; make it a multiple, or train.strategy=one"
         )
     for which in ("generator", "discriminator", "refinement"):
-        systems.optimizer(config, which)
+        build.optimizer(config, which)
 
 
 def _last_checkpoint(
@@ -207,7 +199,7 @@ def _load(
 ) -> tuple[loading.Images, dict[str, list[int]]]:
     """The images of all splits, and each split's indices of them."""
     pairs = _pairs(config, run, resume, strategy)
-    images = loading.load(
+    images = loading.load_images(
         pairs,
         config.data.image_size,
         config.model.channels,
@@ -250,55 +242,43 @@ def _must_agree(count: int, what: str, where: Path, strategy: tf.distribute.Stra
         raise OutputError(f"{where}: the machines see different {what} there; all have to see the same folder")
 
 
-def _close(sitting: Sitting, generator: keras.Model) -> None:
+def _close(run: Run, generator: keras.Model) -> None:
     """Save the generators with what they know of their errors, draw the history, and say how good the last one is."""
-    run, images, indices = sitting.run, sitting.images, sitting.indices
+    folder, images, indices = run.folder, run.images, run.indices
     datasets = {
-        split: pipeline.evaluation_dataset(images, indices[split], sitting.config.train.batch_size)
+        split: pipeline.evaluation_dataset(images, indices[split], run.config.train.batch_size)
         for split in ("validation", "test")
         if indices[split]
     }
-    validation = datasets.get("validation")
-    _save_with_expected_error(generator, run / "generator.keras", images.scales, validation)
-    if (run / "generator_best.keras").is_file():
-        best = load_model(run / "generator_best.keras")
-        _save_with_expected_error(best, run / "generator_best.keras", images.scales, validation)
-    if sitting.history:
-        plot_history(sitting.history, run / "history.png")
+    _save_with_expected_error(generator, folder / "generator.keras", images, datasets.get("validation"))
+    best = folder / "generator_best.keras"
+    if best.is_file():
+        _save_with_expected_error(load_model(best), best, images, datasets.get("validation"))
+    if run.history:
+        plot_history(run.history, folder / "history.png")
     if "test" in datasets:
         _print_test(generator, datasets["test"], pipeline.mean_colour(images, evenly(indices["train"], 500)))
     print(f"""
-{run}/generator.keras    the trained model
-{run}/samples/           SAR | generated | truth
-{run}/history.png        loss curves
-tensorboard --logdir {run}/logs
-next: sar-keras colorize {run} IMAGE -o colour.png
-      sar-keras export {run}""")
+{folder}/generator.keras    the trained model
+{folder}/samples/           SAR | generated | truth
+{folder}/history.png        loss curves
+tensorboard --logdir {folder}/logs
+next: sar-keras colorize {folder} IMAGE -o colour.png
+      sar-keras export {folder}""")
 
 
-def _save_with_expected_error(generator: keras.Model, path: Path, scales: tuple[Scale, Scale], validation) -> None:
+def _save_with_expected_error(generator: keras.Model, path: Path, images: loading.Images, validation) -> None:
     error = validation and fit_expected_error(generator, progress_bar("learning its errors", "batch")(validation))
-    save_model(generator, path, *scales, error)
+    save_model(generator, path, ModelMetadata(images.sar_scale, images.optical_scale, error))
 
 
 def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> list[Pair]:
     """Find, or for `synthetic` draw, the pairs and split them; a resumed run keeps the split that it began with."""
     data = config.data
-    root, layout = data.root, data.layout
-    if layout == "synthetic":
-        count = data.limit or 240
-        root, layout = run / "data", "terrain"
-        if is_chief(strategy) and not (resume and root.is_dir()):
-            synthetic.write_pairs(
-                root,
-                count,
-                seed=config.train.seed,
-                image_size=data.image_size,
-                progress=progress_bar("drawing", "scene"),
-            )
-        wait_for_all(strategy)
-    progress = progress_bar("looking at", "scene")
-    found = find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
+    if is_chief(strategy):
+        draw_pairs(data, run, config.train.seed)
+    wait_for_all(strategy)
+    found = find_source(data, run, progress_bar("looking at", "scene"))
     if found.unpaired:
         first, many = found.unpaired[0], len(found.unpaired)
         raise DataError(
@@ -310,8 +290,9 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
         pairs = split_pairs(found.pairs, str(run / "split.csv"))
         listed = len(read_split(run / "split.csv"))
         if len(pairs) != listed:
+            folder = data.root or run / "data"
             raise DataError(
-                f"{run / 'split.csv'}: lists {listed} pairs, {len(pairs)} of them are in {root}; restore them"
+                f"{run / 'split.csv'}: lists {listed} pairs, {len(pairs)} of them are in {folder}; restore them"
             )
         return pairs
     chosen = evenly(found.pairs, data.limit or len(found.pairs))
@@ -324,11 +305,11 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
 def _print_opening(config, run, pairs, indices, strategy, policy, model, steps) -> None:
     scenes = len({pair.place for pair in pairs if pair.scene is not None})
     shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
-    terms = [f"{weight:g} {name}" for name, weight in config.loss if name in model.term_names() and weight]
+    terms = [f"{weight:g} {name}" for name, weight in config.loss.weights().items() if weight]
     print(f"run     {run}")
     print(f"data    {len(pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
-    network = {"pix2pix": "U-Net", "epcgan": "EPC generator", "cyclegan": "two ResNets"}[config.model.system]
-    print(f"model   {network}, {model.generator.count_params() / 1e6:.1f} million weights; loss {' + '.join(terms)}")
+    millions = model.generator.count_params() / 1e6
+    print(f"model   {model.description}, {millions:.1f} million weights; loss {' + '.join(terms)}")
     print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")
     print(flush=True)
 

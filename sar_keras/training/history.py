@@ -4,25 +4,7 @@ import csv
 from pathlib import Path
 
 from sar_keras.io.files import atomic
-
-# The terms that a run logs, and their names in the progress bar, which has one line for all of them.
-SHORT = {
-    "generator_loss": "G",
-    "mse": "MSE",
-    "l1": "L1",
-    "l2": "L2",
-    "ssim": "SSIM",
-    "perceptual": "VGG",
-    "adversarial": "GAN",
-    "feature_matching": "FM",
-    "edges": "edges",
-    "gradient": "gradient",
-    "cycle": "cycle",
-    "identity": "identity",
-    "discriminator_loss": "D",
-    "d_real": "real",
-    "d_fake": "fake",
-}
+from sar_keras.models.terms import OF_DISCRIMINATOR, labels
 
 
 def best_epoch(history: list[dict], figure: str) -> int | None:
@@ -55,8 +37,8 @@ def plot_history(history: list[dict], path: Path) -> None:
         from matplotlib.figure import Figure
 
         groups = [
-            ("generator", [name for name in SHORT if not name.startswith("d")], "log"),
-            ("discriminator", ["discriminator_loss", "d_real", "d_fake"], "linear"),
+            ("generator", [name for name in labels() if name not in OF_DISCRIMINATOR], "log"),
+            ("discriminator", list(OF_DISCRIMINATOR), "linear"),
             ("validation PSNR (dB)", ["val_psnr"], "linear"),
         ]
         groups = [

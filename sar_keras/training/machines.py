@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import re
 import time
 from pathlib import Path
 
@@ -131,14 +130,3 @@ def mean_over_workers(value: float, strategy: tf.distribute.Strategy) -> float:
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Outside a step: wait until each process has come here."""
     mean_over_workers(0.0, strategy)
-
-
-def lost_workers(error: BaseException, strategy: tf.distribute.Strategy) -> str | None:
-    """Which machines an error of `fit` says no longer answer, or None where it says no such thing."""
-    if strategy.cluster_resolver is None or not isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError):
-        return None
-    # The operation that failed is named with the device of this process.
-    tasks = re.findall(r"(?<!device_)/job:(\w+)(?:/replica:\d+)?/task:(\d+)", str(error))
-    cluster = strategy.cluster_resolver.cluster_spec().as_dict()
-    lost = {f"{job} {index} ({cluster[job][int(index)]})" for job, index in tasks if job in cluster}
-    return ", ".join(sorted(lost)) or "a worker"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sar_keras.config import Config, keys, load_config
+from sar_keras.config import Config, keys, load_run
 from sar_keras.errors import ConfigError, OutputError
 
 # Keys that a resumed run may have changed.
@@ -16,7 +16,7 @@ def as_resumed(run: Path, config: Config) -> Config:
     """The saved configuration with what may change: more epochs, and the place where the data lies."""
     if not (run / "config.yaml").is_file():
         raise OutputError(f"{run}: holds no run to resume")
-    saved_config = load_config(run / "config.yaml")
+    saved_config = load_run(run)
     saved = keys(saved_config)
     for key, value in keys(config).items():
         if key in ("train.epochs", "refinement.epochs") and value < saved[key]:
@@ -24,9 +24,9 @@ def as_resumed(run: Path, config: Config) -> Config:
         if key == "refinement.epochs" and value and not saved[key]:
             raise ConfigError("refinement.epochs: the run was begun without a refinement; start a new one")
         # "auto" stands for what it meant when the run began.
-        if key not in _MAY_CHANGE and value not in (saved[key], "auto"):
+        if key not in _MAY_CHANGE and value not in (saved.get(key), "auto"):
             raise ConfigError(
-                f"{key}: the run has {saved[key]}; only {', '.join(_MAY_CHANGE)} may change with --resume"
+                f"{key}: the run has {saved.get(key)}; only {', '.join(_MAY_CHANGE)} may change with --resume"
             )
     precision = {"precision": saved_config.train.precision}
     return config.model_copy(update={"train": config.train.model_copy(update=precision)})

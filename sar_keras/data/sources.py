@@ -1,0 +1,38 @@
+"""The pairs of a run: found where its configuration says, or drawn."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sar_keras.config import DataConfig
+from sar_keras.data import synthetic
+from sar_keras.data.pairs import Found, Pair, find_pairs
+from sar_keras.data.splits import split_pairs
+from sar_keras.io.files import atomic
+from sar_keras.terminal import progress_bar
+
+_DRAWN = 240  # procedural pairs where `data.limit` is null
+
+
+def draw_pairs(data: DataConfig, folder: Path, seed: int) -> None:
+    """Draw the pairs of a procedural data set into `folder`/data, unless they are there already."""
+    root = folder / "data"
+    if data.layout != "synthetic" or root.is_dir():
+        return
+    with atomic(root) as temporary:
+        progress = progress_bar("drawing", "scene")
+        synthetic.write_pairs(temporary, data.limit or _DRAWN, seed, data.image_size, progress)
+
+
+def find_source(data: DataConfig, folder: Path, progress: Callable[[Iterable], Iterable] = iter) -> Found:
+    """Find the pairs that a configuration names, without splits; procedural ones lie in `folder`/data.
+
+    Raises:
+        DataError: as `find_pairs`.
+    """
+    root, layout = (folder / "data", "terrain") if data.layout == "synthetic" else (data.root, data.layout)
+    return find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
+
+
+def pairs_of_run(data: DataConfig, run: Path, progress: Callable[[Iterable], Iterable] = iter) -> list[Pair]:
+    """The pairs of a run that has begun, each with the split that the run's split.csv gives it."""
+    return split_pairs(find_source(data, run, progress).pairs, str(run / "split.csv"))

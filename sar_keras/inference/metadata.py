@@ -1,0 +1,40 @@
+"""What a trained model knows of itself."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+
+from sar_keras.io.sar import Scale
+
+if TYPE_CHECKING:
+    from sar_keras.inference.confidence import ExpectedError
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelMetadata:
+    """What a trained model knows of itself; it is saved inside the model's file.
+
+    Attributes:
+        sar_scale: How stored SAR values become [-1, 1]. Without a word of it they are taken for 8-bit.
+        optical_scale: The same of the optical images that it was trained on, or None where that is not known.
+        expected_error: How far its colours may be off, or None where that is not known.
+        saved_as: The file that it was loaded from, or None.
+    """
+
+    sar_scale: Scale = dataclasses.field(default_factory=Scale)
+    optical_scale: Scale | None = None
+    expected_error: "ExpectedError | None" = None
+    saved_as: Path | None = None
+
+
+def attach(model: keras.Model, metadata: ModelMetadata) -> keras.Model:
+    """Give a model its metadata, and return it."""
+    model.sar_keras_metadata = metadata
+    return model
+
+
+def metadata_of(model: keras.Model) -> ModelMetadata:
+    """The metadata of a model from `sar_keras.load_model`; those of another Keras model are the defaults."""
+    return getattr(model, "sar_keras_metadata", ModelMetadata())
