@@ -1,4 +1,6 @@
+import fcntl
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -43,18 +45,38 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def pairs_folder(tmp_path_factory) -> Path:
-    """24 procedural pairs of 64 x 64 in the terrain layout."""
-    folder = tmp_path_factory.mktemp("pairs")
-    write_pairs(folder, 24, image_size=64)
-    return folder
+def once(tmp_path_factory):
+    """once(name, make) is a folder that `make(folder)` has filled, in the first of pytest's processes that needs it.
+
+    A test that changes what is in it takes a copy.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of the folders of all workers
+
+    def of_all_workers(name, make):
+        folder, made = shared / name, shared / f"{name}.made"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                made.touch()
+        return folder
+
+    return of_all_workers
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory) -> Path:
+def pairs_folder(once) -> Path:
+    """24 procedural pairs of 64 x 64 in the terrain layout."""
+    return once("pairs", lambda folder: write_pairs(folder, 24, image_size=64))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(once) -> Path:
     """A finished run of two short epochs."""
-    run = tmp_path_factory.mktemp("runs") / "tiny"
-    return sar_keras.fit(sar_keras.load_config("quick", TINY), run)
+    return once("tiny", lambda run: sar_keras.fit(sar_keras.load_config("quick", TINY), run))
 
 
 @pytest.fixture(scope="session")
