@@ -30,14 +30,15 @@ SIZE = 256
 def our_batches(folder: Path, where: str, batch: int):
     import dataclasses
 
-    from sar_keras.data.loading import load
+    from sar_keras.config import DataConfig
+    from sar_keras.data.loading import load_images
     from sar_keras.data.pairs import find_pairs
     from sar_keras.data.pipeline import training_dataset
 
-    images = load(find_pairs(folder).pairs, SIZE)
+    images = load_images(find_pairs(folder).pairs, SIZE)
     if where == "files":
         images = dataclasses.replace(images, memory=None)
-    return training_dataset(images, list(range(len(images.pairs))), batch, seed=0, augment=True)
+    return training_dataset(images, list(range(len(images.pairs))), batch, seed=0, config=DataConfig(augment=True))
 
 
 class PairsOfTorch:

@@ -36,6 +36,7 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
 
     from sar_keras.data import pipeline
     from sar_keras.evaluation import metrics
+    from sar_keras.inference.metadata import metadata_of
     from sar_keras.io.sar import add_speckle
     from sar_keras.models import losses
 
@@ -48,7 +49,7 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
         truth, true_features = (optical.numpy() + 1) / 2, features(optical)
         steepness.append(tf.reduce_mean(losses.gradient_magnitude(optical), [1, 2, 3]))
         for looks, condition in zip((None, 4, 2, 1), found, strict=True):
-            seen = sar if looks is None else add_speckle(sar, looks, generator.sar_scale, [looks, index])
+            seen = sar if looks is None else add_speckle(sar, looks, metadata_of(generator).sar_scale, [looks, index])
             generated = generator(seen, training=False)
             candidate = (generated.numpy() + 1) / 2
             distance = {"vgg_distance": metrics.feature_distance(true_features, features(generated))}

@@ -18,11 +18,12 @@ from common import circumstances, median_seconds
 
 import sar_keras
 from sar_keras.config import load_config
+from sar_keras.training.build import build_generator, build_model
 
 sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
 import tensorflow as tf  # noqa: E402
 
-from sar_keras import losses, systems  # noqa: E402
+from sar_keras import losses  # noqa: E402
 from sar_keras.networks.rewriting import for_inference  # noqa: E402
 from sar_keras.networks.sizes import any_size  # noqa: E402
 from sar_keras.training.machines import dtype_policy_for  # noqa: E402
@@ -88,7 +89,7 @@ def works() -> list[tuple[str, str, int, Callable]]:
 
 def training(preset: str) -> Callable:
     def build(precision: str, batch: int):
-        model = systems.build_model(load_config(preset), dtype_policy_for(precision))
+        model = build_model(load_config(preset), dtype_policy_for(precision))
         model.stop_training = False
         return tf.function(lambda sar, optical: model.train_step((sar, optical))), _images(batch, 1, 3)
 
@@ -97,7 +98,7 @@ def training(preset: str) -> Callable:
 
 def inference(preset: str) -> Callable:
     def build(precision: str, batch: int):
-        generator = systems.build_generator(load_config(preset))
+        generator = build_generator(load_config(preset))
         network = any_size(for_inference(generator, precision))
         return tf.function(lambda sar: network(sar, training=False)), _images(batch, 1)
 
@@ -140,7 +141,7 @@ def gflop(function, arguments: list[tf.Tensor]) -> float:
     return tf.compat.v1.profiler.profile(alone, options=options.with_empty_output().build()).total_float_ops / 1e9
 
 
-def perceptual_distance_of_the_batch(features, generated, optical, tape):
+def perceptual_distance_of_the_batch(features, generated, optical):
     """As many operations as in the loop over images that training runs, into which the counter does not look."""
     return losses.mean_absolute_error(features(generated), features(optical))
 

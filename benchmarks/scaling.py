@@ -45,7 +45,7 @@ def measure(name: str, devices: int, size: int, batch: int, filters: int, steps:
     import tensorflow as tf
 
     from sar_keras import load_config
-    from sar_keras.training import build as systems
+    from sar_keras.training.build import build_model
     from sar_keras.training.machines import strategy_for
 
     if name == "mirrored":
@@ -53,7 +53,7 @@ def measure(name: str, devices: int, size: int, batch: int, filters: int, steps:
     strategy = strategy_for(name)
     changes = [f"data.image_size={size}", f"model.filters={filters}", f"model.discriminator_filters={filters}"]
     with strategy.scope():
-        model = systems.build_model(load_config("default", changes), "float32")
+        model = build_model(load_config("default", changes), "float32")
 
     def dataset(context):
         random = np.random.default_rng(context.input_pipeline_id)

@@ -53,10 +53,10 @@ def save_random_model(path: Path) -> None:
     import sar_keras
 
     generator = sar_keras.UNetGenerator(upsampling="transpose")
+    from sar_keras.inference.metadata import ModelMetadata
     from sar_keras.inference.model_file import save_model
-    from sar_keras.io.sar import Scale
 
-    save_model(generator, path, Scale())
+    save_model(generator, path, ModelMetadata())
 
 
 def load(model: str):
@@ -71,9 +71,10 @@ def peak() -> float:
 
 def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]]) -> float:
     """Of the network alone, on windows of these (first, size) along rows and columns."""
-    from sar_keras.scenes import colorize as scenes
 
-    network = scenes._network(model, "", precision, False)
+    from sar_keras.scenes.colorize import scene_network
+
+    network = scene_network(model, precision, False, "tensorflow")
     random = np.random.default_rng(0)
     windows = {
         (height, width): random.uniform(-1, 1, (1, height, width, 1)).astype("float32")
@@ -89,9 +90,10 @@ def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]
 
 def in_memory(model, precision: str, scene: Path, destination: Path, positions) -> None:
     """The obvious alternative."""
-    from sar_keras.scenes import colorize as scenes
 
-    network = scenes._network(model, "", precision, False)
+    from sar_keras.scenes.colorize import scene_network
+
+    network = scene_network(model, precision, False, "tensorflow")
     with rasterio.open(scene) as file:
         values, profile = file.read(1).astype("float32") / 127.5 - 1, file.profile
     height, width = values.shape

@@ -49,19 +49,19 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
     sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
     from sar_keras.config import load_config
     from sar_keras.inference.colorize import colorize
-    from sar_keras.scenes import colorize as scenes
-    from sar_keras.training import build as systems
+    from sar_keras.scenes.colorize import scene_network
+    from sar_keras.training.build import build_generator, build_model
 
     config, sar = load_config(preset), random_images(batch, 1)
     if kind == "train":
-        model = systems.build_model(config, "mixed_bfloat16" if low else "float32")
+        model = build_model(config, "mixed_bfloat16" if low else "float32")
         optical = random_images(batch, 3)
         return batch / median_seconds(lambda: model.train_on_batch(sar, optical), steps)
-    generator, precision = systems.build_generator(config), "bfloat16" if low else "float32"
+    generator, precision = build_generator(config), "bfloat16" if low else "float32"
     if batch == 1:
         levels = ((sar[0] + 1) * 127.5).astype("uint8")
         return 1 / median_seconds(lambda: colorize(generator, levels, "uint8", precision, engine), steps)
-    network = scenes._network(generator, "", precision, False, engine)
+    network = scene_network(generator, precision, False, engine)
     return batch / median_seconds(lambda: network(sar), steps)
 
 
@@ -71,12 +71,12 @@ def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) 
     import sar_keras
 
     sar_keras.fit  # noqa: B018
-    from sar_keras import networks
     from sar_keras.config import load_config
-    from sar_keras.training import build as systems
+    from sar_keras.networks.rewriting import for_inference
+    from sar_keras.training.build import build_generator
 
     with tempfile.TemporaryDirectory() as folder:
-        networks.for_inference(systems.build_generator(load_config(preset))).export(folder, verbose=False)
+        for_inference(build_generator(load_config(preset))).export(folder, verbose=False)
         network = openvino.convert_model(folder)
     network.reshape([batch, 256, 256, 1])
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16" if low else "f32"}

@@ -14,6 +14,7 @@ import sar_keras
 from sar_keras.cli.main import main
 from sar_keras.data.pairs import Pair
 from sar_keras.data.synthetic import write_pairs
+from sar_keras.inference.metadata import ModelMetadata
 
 sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
 import keras  # noqa: E402
@@ -21,7 +22,6 @@ import tensorflow as tf  # noqa: E402
 
 from sar_keras.inference.confidence import ExpectedError  # noqa: E402
 from sar_keras.inference.model_file import save_model  # noqa: E402
-from sar_keras.io.sar import Scale  # noqa: E402
 
 # Much of the time would go into optimizing graphs that run a few times; the tests' other processes do optimize theirs.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -87,7 +87,7 @@ def model_file(tmp_path_factory) -> Path:
     generator.set_weights([weights * 4 if weights.ndim == 4 else weights for weights in generator.get_weights()])
     path = tmp_path_factory.mktemp("models") / "strong.keras"
     error = ExpectedError([0.2, 0.05, 0.03, -0.08, 0, 0, 0, 0, 0, 0], [-1, -1, -1], [1, 1, 1])
-    save_model(generator, path, Scale(), expected_error=error)
+    save_model(generator, path, ModelMetadata(expected_error=error))
     return path
 
 

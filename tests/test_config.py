@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from sar_keras.config import Config, keys, load_config, presets
 from sar_keras.errors import ConfigError
@@ -13,10 +14,13 @@ def test_every_preset_loads_and_survives_saving(name, tmp_path):
 
 
 def test_default_preset_lists_every_key_with_the_values_of_the_code():
-    assert load_config("default") == Config()
-    text = (presets_folder() / "default.yaml").read_text()
-    for key in keys():
-        assert f"{key.rpartition('.')[2]}:" in text
+    assert keys(load_config("default")) == keys(Config())
+    of_pix2pix = set(keys(Config()))
+    for name, listed in {"default": of_pix2pix, "epcgan": None, "cyclegan": None}.items():
+        text = (presets_folder() / f"{name}.yaml").read_text()
+        # The others list what only their system has.
+        for key in listed or keys(load_config(name)).keys() - of_pix2pix:
+            assert f"{key.rpartition('.')[2]}:" in text
 
 
 def presets_folder():
@@ -48,7 +52,7 @@ def test_override_keeps_its_neighbours_and_reads_exponents():
         ("model.view=lab", "model.view.*'lab'"),
         ("data.image_size=100", "data.image_size"),
         ("train.batch_size", "KEY=VALUE"),
-        ("train.seed.x=1", "train.seed.x"),
+        ("train.seed.x=1", "train.seed.*integer"),
         ("loss.l1=.nan", "loss.l1"),
         ("data.split=2020-13-45", "not YAML"),
     ],
@@ -82,12 +86,38 @@ def test_unknown_preset_names_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
-    [("model.scales=2", "model.scales"), ("loss.warm_up=5", "loss.warm_up"), ("loss.l2=1", "loss.l2")],
+    ("preset", "key"),
+    [
+        ("cyclegan", "model.scales"),
+        ("cyclegan", "loss.warm_up"),
+        ("cyclegan", "loss.l1"),
+        ("pix2pix", "loss.cycle"),
+        ("pix2pix", "model.blocks"),
+        ("epcgan", "model.dropout"),
+    ],
 )
-def test_what_a_system_cannot_use_is_refused(override, message):
-    with pytest.raises(ConfigError, match=f"{message} has no meaning") as caught:
-        load_config("cyclegan", [override])
+def test_a_key_that_a_system_does_not_use_is_refused_wherever_it_stands(preset, key, tmp_path):
+    with pytest.raises(ConfigError, match=f"--set: {key} has no meaning for model.system={preset}") as caught:
+        load_config(preset, [f"{key}=1"])
     assert len(str(caught.value)) < 200
+    section, name = key.split(".")
+    tree = {"model": {"system": preset}}
+    tree.setdefault(section, {})[name] = 1
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=rf"own\.yaml: {key} has no meaning"):
+        load_config(tmp_path / "own.yaml")
+
+
+def test_another_system_takes_what_both_have_and_refuses_the_rest():
+    assert load_config("l1", ["model.system=epcgan"]).model.blocks == 9
+    with pytest.raises(ConfigError, match=r"loss\.l1 has no meaning for model\.system=cyclegan"):
+        load_config("l1", ["model.system=cyclegan"])
+    with pytest.raises(ConfigError, match=r"model\.system.*did you mean cyclegan"):
+        load_config("l1", ["model.system=cycle"])
+
+
+def test_limits_of_sizes():
+    with pytest.raises(ConfigError, match="batch_size: at most 50"):
+        load_config("cyclegan", ["train.batch_size=51"])
     with pytest.raises(ConfigError, match="image_size must be at least 64"):
         load_config("default", ["model.scales=2", "data.image_size=32"])

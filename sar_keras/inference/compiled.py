@@ -36,7 +36,7 @@ def compiled(
     if exact and (precision, engine) == ("float32", "tensorflow"):
         weights, network = b"", lambda: model
     else:
-        weights, network = _sample(model), lambda: _for_engine(model, precision, engine)
+        weights, network = _sample(model), lambda: for_engine(model, precision, engine)
     functions = _kept.setdefault(model, {})
     before, function = functions.get((name, precision, engine), (None, None))
     if function is None or before != weights:
@@ -45,7 +45,7 @@ def compiled(
     return function
 
 
-def _for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
+def for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
     if engine == "openvino":
         # It rounds by itself, but whatever comes after the last plain convolution it leaves in float32: of a U-Net with
         # transposed ones the whole decoder.

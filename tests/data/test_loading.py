@@ -7,7 +7,7 @@ import pytest
 from helpers import take, write_tiff
 
 from sar_keras.data import loading
-from sar_keras.data.loading import load
+from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import Pair
 from sar_keras.data.pipeline import evaluation_dataset
 from sar_keras.errors import ConfigError, DataError
@@ -18,7 +18,7 @@ def test_sixteen_bit_and_decibel_images_reach_the_whole_range(tmp_path, save_png
     for index in range(4):
         sar = save_png(tmp_path / f"s1/{index}.png", random.integers(50, 1200, (64, 64)).astype(np.uint16))
         pairs.append(Pair(sar, save_png(tmp_path / f"s2/{index}.png", np.zeros((64, 64, 3), np.uint8))))
-    images = load(pairs, size=64)
+    images = load_images(pairs, size=64)
     assert images.sar_scale.units == "amplitude"
     ((sar, _),) = take(evaluation_dataset(images, [0, 1, 2, 3], 4), 1)
     assert abs(sar.mean()) < 0.1 and sar.std() > 0.4
@@ -33,7 +33,7 @@ def test_what_is_held_out_does_not_stretch_the_scale(tmp_path, save_png):
             save_png(tmp_path / f"o{index}.png", np.zeros((64, 64, 3), np.uint8)),
         )
         pairs.append(Pair(*files, split=split))
-    assert load(pairs, size=64).sar_scale.high <= 1000
+    assert load_images(pairs, size=64).sar_scale.high <= 1000
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -42,7 +42,7 @@ def test_linear_power_is_scaled_in_decibel(tmp_path, save_png, in_memory):
     power = np.full((64, 64), 0.001, np.float32)
     power[:, 16:48], power[:, 48:] = 0.01, 0.1
     save_png(tiff, power)
-    images = load([Pair(tiff, colour)], size=64)
+    images = load_images([Pair(tiff, colour)], size=64)
     images = images if in_memory else dataclasses.replace(images, memory=None)
     ((sar, _),) = take(evaluation_dataset(images, [0], 1), 1)
     # -30, -20 and -10 dB are equally far apart, as 0.001, 0.01 and 0.1 are not.
@@ -58,7 +58,7 @@ def test_nodata_in_a_window_is_dark_and_does_not_stretch_the_scale(tmp_path, ran
         write_tiff(tmp_path / "o.tif", reflectance, nodata=-9999),
         window=(0, 0, 64, 64),
     )
-    images = load([pair], size=64)
+    images = load_images([pair], size=64)
     assert images.sar_units == "linear" and images.optical_scale.low >= 0
     ((sar, optical),) = take(evaluation_dataset(images, [0], 1), 1)
     assert (sar[0, :4] == -1).all() and (optical[0, :4] == -1).all() and sar[0, 4:].mean() > 0
@@ -70,22 +70,22 @@ def test_values_that_are_no_numbers_are_refused(tmp_path, save_png):
     bad, good = save_png(tmp_path / "b.tif", values), save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
     for pair in (Pair(good, bad), Pair(bad, good)):
         with pytest.raises(DataError, match=r"b\.tif.*not numbers"):
-            load([pair])
+            load_images([pair])
 
 
 def test_pairs_that_do_not_fit_together(tmp_path, save_png):
     sar = save_png(tmp_path / "s1/a.png", np.zeros((64, 64), np.uint8))
     with pytest.raises(DataError, match=r"a\.png: differs in size.*64x64 and 60x64"):
-        load([Pair(sar, save_png(tmp_path / "s2/a.png", np.zeros((64, 60, 3), np.uint8)))])
+        load_images([Pair(sar, save_png(tmp_path / "s2/a.png", np.zeros((64, 60, 3), np.uint8)))])
     deep = save_png(tmp_path / "s1/b.png", np.zeros((64, 64), np.uint16))
     colour = save_png(tmp_path / "s2/b.png", np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(DataError, match=r"b\.png: is uint16, those before it are uint8"):
-        load([Pair(sar, colour), Pair(deep, colour)])
+        load_images([Pair(sar, colour), Pair(deep, colour)])
 
 
 def test_windows_are_not_resized():
     with pytest.raises(ConfigError, match=r"data\.resize"):
-        load([Pair(Path("s.tif"), Path("o.tif"), window=(0, 0, 64, 64))], size=64, resize=True)
+        load_images([Pair(Path("s.tif"), Path("o.tif"), window=(0, 0, 64, 64))], size=64, resize=True)
 
 
 def test_the_first_broken_pair_ends_the_reading(hundred, monkeypatch):
@@ -99,26 +99,26 @@ def test_the_first_broken_pair_ends_the_reading(hundred, monkeypatch):
 
     monkeypatch.setattr(loading, "_read", slowly)
     with pytest.raises(DataError, match="empty"):
-        load(hundred, size=32)
+        load_images(hundred, size=32)
     assert len(read) < 50
 
 
 def test_pairs_that_cannot_be_read_are_skipped_up_to_one_in_a_hundred(hundred):
     hundred[0].sar.write_bytes(b"")
     with pytest.raises(DataError, match=r"0\.png: the file is empty"):
-        load(hundred, size=32)
+        load_images(hundred, size=32)
     with pytest.warns(UserWarning, match=r"skipped: .*0\.png: the file is empty"):
-        images = load(hundred, size=32, on_error="skip")
+        images = load_images(hundred, size=32, on_error="skip")
     assert images.pairs == hundred[1:]
     ((sar, _),) = take(evaluation_dataset(images, [0, 98], 2), 1)
     np.testing.assert_allclose(sar[:, 0, 0, 0], np.array([1, 99]) / 127.5 - 1, atol=1e-6)
     hundred[5].optical.write_bytes(b"x")
     with pytest.raises(DataError, match="2 of 100 pairs cannot be read, more than 1%"), pytest.warns(UserWarning):
-        load(hundred, size=32, on_error="skip")
+        load_images(hundred, size=32, on_error="skip")
 
 
 def test_a_file_that_breaks_later_gives_its_place_to_the_next_of_its_split(hundred):
-    images = dataclasses.replace(load(hundred, size=32, on_error="skip"), memory=None)
+    images = dataclasses.replace(load_images(hundred, size=32, on_error="skip"), memory=None)
     hundred[0].sar.unlink()
     with pytest.warns(UserWarning, match=r"skipped: .*0\.png: no such file"):
         ((sar, _),) = take(evaluation_dataset(images, [0, 4], 2), 1)

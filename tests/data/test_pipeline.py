@@ -6,9 +6,12 @@ import rasterio
 import tensorflow as tf
 from helpers import take, write_scenes
 
-from sar_keras.data.loading import load
+from sar_keras.config import DataConfig
+from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.pipeline import evaluation_dataset, files_of_step, training_dataset, validation_dataset
+
+AUGMENTED, AS_THEY_ARE = DataConfig(augment=True), DataConfig(augment=False)
 
 
 def equal(a, b):
@@ -17,11 +20,11 @@ def equal(a, b):
 
 @pytest.fixture(scope="module")
 def images(pairs_folder):
-    return load(find_pairs(pairs_folder).pairs, size=64)
+    return load_images(find_pairs(pairs_folder).pairs, size=64)
 
 
 def test_batches_are_what_the_networks_take(images):
-    ((sar, optical),) = take(training_dataset(images, list(range(24)), 4, seed=0, augment=True), 1)
+    ((sar, optical),) = take(training_dataset(images, list(range(24)), 4, seed=0, config=AUGMENTED), 1)
     assert sar.shape == (4, 64, 64, 1) and optical.shape == (4, 64, 64, 3)
     assert sar.dtype == optical.dtype == np.float32
     assert min(sar.min(), optical.min()) >= -1 and max(sar.max(), optical.max()) <= 1
@@ -29,14 +32,14 @@ def test_batches_are_what_the_networks_take(images):
 
 def test_same_seed_same_batches_and_a_run_can_begin_anywhere(images):
     indices = list(range(24))
-    whole = take(training_dataset(images, indices, 5, seed=1, augment=True), 12)
-    assert equal(whole, take(training_dataset(images, indices, 5, seed=1, augment=True), 12))
-    assert equal(whole[7:], take(training_dataset(images, indices, 5, seed=1, augment=True, first_step=7), 5))
-    assert not equal(whole[:1], take(training_dataset(images, indices, 5, seed=2, augment=True), 1))
+    whole = take(training_dataset(images, indices, 5, seed=1, config=AUGMENTED), 12)
+    assert equal(whole, take(training_dataset(images, indices, 5, seed=1, config=AUGMENTED), 12))
+    assert equal(whole[7:], take(training_dataset(images, indices, 5, seed=1, config=AUGMENTED, first_step=7), 5))
+    assert not equal(whole[:1], take(training_dataset(images, indices, 5, seed=2, config=AUGMENTED), 1))
 
 
 def test_each_pass_shows_each_pair_once_in_an_order_of_its_own(images):
-    batches = take(training_dataset(images, list(range(24)), 8, seed=0, augment=False), 6)
+    batches = take(training_dataset(images, list(range(24)), 8, seed=0, config=AS_THEY_ARE), 6)
     plain = take(evaluation_dataset(images, list(range(24)), 24), 1)[0][1]
     shown = np.concatenate([optical for _, optical in batches])
     order = [int(np.abs(plain - image).sum((1, 2, 3)).argmin()) for image in shown]
@@ -48,8 +51,8 @@ def test_files_give_what_memory_gives(images):
     from_files = dataclasses.replace(images, memory=None)
     indices = list(range(24))
     assert equal(
-        take(training_dataset(images, indices, 4, seed=0, augment=True), 3),
-        take(training_dataset(from_files, indices, 4, seed=0, augment=True), 3),
+        take(training_dataset(images, indices, 4, seed=0, config=AUGMENTED), 3),
+        take(training_dataset(from_files, indices, 4, seed=0, config=AUGMENTED), 3),
     )
 
 
@@ -60,8 +63,8 @@ def test_augmentation_treats_both_images_alike(tmp_path, save_png, random):
         grey = random.integers(0, 255, (64, 64), np.uint8)
         sar = save_png(tmp_path / f"s1/{index}.png", grey)
         pairs.append(Pair(sar, save_png(tmp_path / f"s2/{index}.png", np.repeat(grey[..., None], 3, -1))))
-    images = load(pairs, size=64)
-    batches = take(training_dataset(images, list(range(4)), 4, seed=0, augment=True), 8)
+    images = load_images(pairs, size=64)
+    batches = take(training_dataset(images, list(range(4)), 4, seed=0, config=AUGMENTED), 8)
     for sar, optical in batches:
         np.testing.assert_allclose(np.repeat(sar, 3, -1), optical, atol=1e-6)
     # and something is done: the images differ from pass to pass
@@ -71,8 +74,8 @@ def test_augmentation_treats_both_images_alike(tmp_path, save_png, random):
 def test_patches_come_in_all_eight_orientations_and_half_of_them_enlarged(tmp_path, save_png, random):
     grey = random.integers(0, 255, (64, 64), np.uint8)
     sar = save_png(tmp_path / "s1/a.png", grey)
-    images = load([Pair(sar, save_png(tmp_path / "s2/a.png", np.stack([grey] * 3, -1)))], size=64)
-    ((patches, _),) = take(training_dataset(images, [0], 64, seed=0, augment=True), 1)
+    images = load_images([Pair(sar, save_png(tmp_path / "s2/a.png", np.stack([grey] * 3, -1)))], size=64)
+    ((patches, _),) = take(training_dataset(images, [0], 64, seed=0, config=AUGMENTED), 1)
     whole = [np.rot90(image, turns) for image in (grey, grey.T) for turns in range(4)]
     found = [[np.allclose(patch[..., 0], image / 127.5 - 1, atol=1e-6) for image in whole] for patch in patches]
     assert np.any(found, axis=0).all()
@@ -83,11 +86,11 @@ def test_patches_come_in_all_eight_orientations_and_half_of_them_enlarged(tmp_pa
 def test_larger_images_are_cropped_smaller_ones_enlarged(tmp_path, save_png, random):
     big = random.integers(0, 255, (100, 80), np.uint8)
     pair = Pair(save_png(tmp_path / "s1/a.png", big), save_png(tmp_path / "s2/a.png", np.stack([big] * 3, -1)))
-    ((sar, _),) = take(evaluation_dataset(load([pair], size=64), [0], 1), 1)
+    ((sar, _),) = take(evaluation_dataset(load_images([pair], size=64), [0], 1), 1)
     np.testing.assert_allclose(sar[0, ..., 0], big[18:82, 8:72] / 127.5 - 1, atol=1e-6)
-    ((sar, optical),) = take(evaluation_dataset(load([pair], size=64, resize=True), [0], 1), 1)
+    ((sar, optical),) = take(evaluation_dataset(load_images([pair], size=64, resize=True), [0], 1), 1)
     assert sar.shape == (1, 64, 64, 1) and optical.shape == (1, 64, 64, 3)
-    ((sar, _),) = take(evaluation_dataset(load([pair], size=128), [0], 1), 1)
+    ((sar, _),) = take(evaluation_dataset(load_images([pair], size=128), [0], 1), 1)
     assert sar.shape == (1, 128, 128, 1)
 
 
@@ -119,9 +122,9 @@ def test_images_of_unequal_size_train_too(tmp_path, save_png):
     for index, side in enumerate((64, 96)):
         sar = save_png(tmp_path / f"s1/{index}.png", np.full((side, side), 40, np.uint8))
         pairs.append(Pair(sar, save_png(tmp_path / f"s2/{index}.png", np.full((side, side, 3), 80, np.uint8))))
-    images = load(pairs, size=64)
+    images = load_images(pairs, size=64)
     assert images.memory is None
-    ((sar, _),) = take(training_dataset(images, [0, 1], 4, seed=0, augment=True), 1)
+    ((sar, _),) = take(training_dataset(images, [0, 1], 4, seed=0, config=AUGMENTED), 1)
     np.testing.assert_allclose(sar, 40 / 127.5 - 1, atol=1e-5)
 
 
@@ -131,7 +134,7 @@ def scene(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
     _, optical = write_scenes(folder, "a", 140, 200)
     with rasterio.open(optical) as file:
-        return np.moveaxis(file.read(), 0, -1), load(find_pairs(folder, size=64).pairs, size=64)
+        return np.moveaxis(file.read(), 0, -1), load_images(find_pairs(folder, size=64).pairs, size=64)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -151,7 +154,7 @@ def test_training_crops_anywhere_within_half_a_window(scene):
     optical, images = scene
     mirrored = np.pad(optical, ((32, 32), (32, 32), (0, 0)), "reflect") / 127.5 - 1
     corners = set()
-    for sar, colour in take(training_dataset(images, [0, 5], 8, seed=0, augment=False), 6):
+    for sar, colour in take(training_dataset(images, [0, 5], 8, seed=0, config=AS_THEY_ARE), 6):
         np.testing.assert_allclose(sar, colour[..., :1], atol=1e-6)
         for patch in colour:
             # The one place whose upper left pixel and the next ones are those of the patch.
@@ -169,7 +172,7 @@ def test_training_crops_anywhere_within_half_a_window(scene):
 
 
 def test_unpaired_batches_have_orders_of_their_own(pairs_folder):
-    images = load(find_pairs(pairs_folder).pairs, size=64)
+    images = load_images(find_pairs(pairs_folder).pairs, size=64)
     indices = list(range(24))
     whole = [pair for batch in evaluation_dataset(images, indices, 1) for pair in [batch]]
     sars, opticals = (np.stack([pair[side].numpy()[0] for pair in whole]) for side in (0, 1))
@@ -177,28 +180,30 @@ def test_unpaired_batches_have_orders_of_their_own(pairs_folder):
     def which(image, among):
         return int(np.abs(among - image.numpy()).mean((1, 2, 3)).argmin())
 
-    batch = next(iter(training_dataset(images, indices, 24, 0, augment=False, paired=False)))
+    batch = next(iter(training_dataset(images, indices, 24, 0, config=AS_THEY_ARE, paired=False)))
     sar_order = [which(image, sars) for image in batch[0]]
     optical_order = [which(image, opticals) for image in batch[1]]
     assert sorted(sar_order) == sorted(optical_order) == indices and sar_order != optical_order
-    paired = next(iter(training_dataset(images, indices, 24, 0, augment=False)))
+    paired = next(iter(training_dataset(images, indices, 24, 0, config=AS_THEY_ARE)))
     assert [which(image, sars) for image in paired[0]] == [which(image, opticals) for image in paired[1]]
 
 
 def test_speckle_is_added_to_about_half_of_the_sar_patches(pairs_folder):
-    images = load(find_pairs(pairs_folder).pairs, size=64)
-    plain = next(iter(training_dataset(images, list(range(24)), 24, 0, augment=False)))
-    speckled = next(iter(training_dataset(images, list(range(24)), 24, 0, augment=False, speckle=True)))
+    images = load_images(find_pairs(pairs_folder).pairs, size=64)
+    plain = next(iter(training_dataset(images, list(range(24)), 24, 0, config=AS_THEY_ARE)))
+    speckled = next(
+        iter(training_dataset(images, list(range(24)), 24, 0, config=DataConfig(augment=False, speckle=True)))
+    )
     changed = [bool((a != b).numpy().any()) for a, b in zip(plain[0], speckled[0], strict=True)]
     assert 6 < sum(changed) < 18
     np.testing.assert_array_equal(plain[1], speckled[1])
 
 
 def test_the_files_of_a_step_are_those_that_it_reads(hundred):
-    images = load(hundred, size=32)
+    images = load_images(hundred, size=32)
     indices = list(range(50, 80))
     for paired in (True, False):
-        step = training_dataset(images, indices, 8, seed=3, augment=False, first_step=5, paired=paired)
+        step = training_dataset(images, indices, 8, seed=3, config=AS_THEY_ARE, first_step=5, paired=paired)
         ((sar, optical),) = take(step, 1)
         shown = [round(float(image[0, 0, 0] + 1) * 127.5) for both in zip(sar, optical, strict=True) for image in both]
         files = files_of_step(images, indices, 8, 3, 5, paired)
@@ -207,7 +212,10 @@ def test_the_files_of_a_step_are_those_that_it_reads(hundred):
 
 def test_radiometric_jitter_changes_level_and_contrast_of_each_sar_patch(images):
     (plain,), (jittered,) = (
-        take(training_dataset(images, list(range(24)), 24, 0, augment=False, radiometric_jitter=most), 1)
+        take(
+            training_dataset(images, list(range(24)), 24, 0, config=DataConfig(augment=False, radiometric_jitter=most)),
+            1,
+        )
         for most in (0.0, 0.3)
     )
     np.testing.assert_array_equal(plain[1], jittered[1])
@@ -224,7 +232,9 @@ def test_radiometric_jitter_changes_level_and_contrast_of_each_sar_patch(images)
 
 def test_to_mean_colour_moves_each_patch_as_a_whole(images):
     (plain,), (moved,) = (
-        take(training_dataset(images, list(range(24)), 24, 0, augment=False, to_mean_colour=share), 1)
+        take(
+            training_dataset(images, list(range(24)), 24, 0, config=DataConfig(augment=False, to_mean_colour=share)), 1
+        )
         for share in (0.0, 0.25)
     )
     np.testing.assert_array_equal(plain[0], moved[0])
@@ -241,14 +251,14 @@ def test_pixels_without_data_stay_as_they_are(tmp_path, save_png, random):
         grey[:40], colour[:40] = 0, 0
         files = save_png(tmp_path / f"s{index}.png", grey), save_png(tmp_path / f"o{index}.png", colour)
         pairs.append(Pair(*files))
-    images = load(pairs, size=64)
+    images = load_images(pairs, size=64)
     changes = {"radiometric_jitter": 0.4, "to_mean_colour": 0.5}
-    ((sar, optical),) = take(training_dataset(images, [0, 1], 2, 0, augment=False, **changes), 1)
+    ((sar, optical),) = take(training_dataset(images, [0, 1], 2, 0, config=DataConfig(augment=False, **changes)), 1)
     assert (sar[:, :40] == -1).all() and (sar[:, 40:] > -1).all() and (optical[:, :40] == -1).all()
     # The mean of all counts what is empty as black: it is that of evaluation, too.
     mean = (24 * np.array([60, 140]) / 127.5 - 64).mean() / 64
     own = optical[:, 40:].mean((1, 2, 3))
     np.testing.assert_allclose(sorted(own), np.array([60, 140]) / 255 - 0.5 + mean / 2, atol=1e-4)
-    speckled = take(training_dataset(images, [0, 1], 2, 0, augment=False, speckle=True), 8)
+    speckled = take(training_dataset(images, [0, 1], 2, 0, config=DataConfig(augment=False, speckle=True)), 8)
     assert any((sar[:, 40:] != plain[:, 40:]).any() for sar, _ in speckled for plain in [speckled[0][0]])
     assert all((sar[:, :40] == -1).all() for sar, _ in speckled)

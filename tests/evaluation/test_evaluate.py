@@ -11,9 +11,9 @@ import sar_keras
 from sar_keras.errors import DataError, ModelError
 from sar_keras.evaluation.evaluate import _intervals
 from sar_keras.inference.confidence import with_uncertainty
+from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
 from sar_keras.io.images import read_optical, read_sar
-from sar_keras.io.sar import Scale
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_data_that_do_not_fit_the_model(command, tiny_run, tmp_path, random):
     import rasterio
 
     generator = sar_keras.UNetGenerator((64, 64, 2), 4)
-    save_model(generator, tmp_path / "two.keras", Scale())
+    save_model(generator, tmp_path / "two.keras", ModelMetadata())
     code, _, err = command("evaluate", tmp_path / "two.keras", "--data", tiny_run / "data")
     assert code == 2 and "1 band(s), the model takes 2" in err and err.count("\n") == 1
 

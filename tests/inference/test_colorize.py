@@ -8,6 +8,7 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import DataError, ModelError
+from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import DEMO, save_model
 from sar_keras.io.sar import Scale
 
@@ -83,15 +84,15 @@ def test_arrays_that_are_no_images(model, image):
 
 
 def test_scale_travels_inside_a_bare_file(model, tmp_path):
-    save_model(model, tmp_path / "bare.keras", Scale("db", -22.0, -1.5))
-    assert sar_keras.load_model(tmp_path / "bare.keras").sar_scale == Scale("db", -22.0, -1.5)
+    save_model(model, tmp_path / "bare.keras", ModelMetadata(Scale("db", -22.0, -1.5)))
+    assert metadata_of(sar_keras.load_model(tmp_path / "bare.keras")).sar_scale == Scale("db", -22.0, -1.5)
     keras.saving.load_model(tmp_path / "bare.keras")
 
 
 def test_a_model_saved_by_plain_keras_counts_as_eight_bit(model, tmp_path):
     model.save(tmp_path / "plain.keras")
     with pytest.warns(UserWarning, match="taken for 8-bit"):
-        assert sar_keras.load_model(tmp_path / "plain.keras").sar_scale == Scale()
+        assert metadata_of(sar_keras.load_model(tmp_path / "plain.keras")).sar_scale == Scale()
 
 
 def test_what_is_not_a_model(tiny_run, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 import sar_keras
 from sar_keras.errors import ModelError
 from sar_keras.inference.confidence import ExpectedError, fit_expected_error, with_uncertainty
+from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import load_model, save_model
-from sar_keras.io.sar import Scale
 
 
 def true_error(colour):
@@ -45,9 +45,9 @@ def test_colours_that_were_not_seen_count_as_the_nearest():
 def test_it_travels_with_the_models_file(tmp_path, random):
     generator = copies_three_bands()
     expected = fit_expected_error(generator, batches(random, 1))
-    save_model(generator, tmp_path / "with.keras", Scale(), expected_error=expected)
-    assert load_model(tmp_path / "with.keras").expected_error == expected
-    save_model(generator, tmp_path / "without.keras", Scale())
+    save_model(generator, tmp_path / "with.keras", ModelMetadata(expected_error=expected))
+    assert metadata_of(load_model(tmp_path / "with.keras")).expected_error == expected
+    save_model(generator, tmp_path / "without.keras", ModelMetadata())
     with pytest.raises(ModelError, match="does not know its error"):
         with_uncertainty(load_model(tmp_path / "without.keras"))
 
@@ -68,9 +68,9 @@ def test_same_colours_with_uncertainty_as_without(tiny_run, random, shape):
 def test_a_run_learns_its_errors_from_its_validation_pairs(tiny_run, tmp_path, pairs_folder):
     from helpers import TINY
 
-    assert sar_keras.load_model(tiny_run).expected_error is not None
+    assert metadata_of(sar_keras.load_model(tiny_run)).expected_error is not None
     changes = [*TINY, f"data.root={pairs_folder}", "data.ratios=[0.8,0,0.2]", "train.epochs=1"]
     run = sar_keras.fit(sar_keras.load_config("l1", changes), tmp_path / "run")
-    assert sar_keras.load_model(run).expected_error is None
+    assert metadata_of(sar_keras.load_model(run)).expected_error is None
     report = sar_keras.evaluate(run)
     assert report["confidence"] is None

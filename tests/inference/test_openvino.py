@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import sar_keras
 from sar_keras.errors import DataError
-from sar_keras.inference.colorize import for_engine
+from sar_keras.inference.compiled import for_engine
 from sar_keras.networks.unet import UNetGenerator
 
 

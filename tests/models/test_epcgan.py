@@ -17,7 +17,7 @@ def test_the_gradient_branch_and_the_image_are_both_held_to_the_true_gradients(r
     sar, optical = (random.uniform(-1, 1, (2, 32, 32, channels)).astype("float32") for channels in (1, 3))
     keras.utils.set_random_seed(0)
     generator = EPCGenerator((32, 32, 1), 4, 1, "layer")
-    model = EPCGAN(generator, gradient=7.0, l1=100.0, perceptual=0.0)
+    model = EPCGAN(generator, weights={"l1": 100.0, "gradient": 7.0})
     model.compile(keras.optimizers.SGD(0.0001))
     both = keras.Model(generator.input, [generator.output, generator.get_layer("gradient").output])
     generated, branch = both(sar, training=True)

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from sar_keras import color
-from sar_keras.data.loading import load
+from sar_keras.config import DataConfig
+from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import find_pairs
 from sar_keras.data.pipeline import evaluation_dataset, training_dataset
 from sar_keras.models import losses
@@ -35,7 +36,8 @@ def batch(random):
 
 @pytest.mark.parametrize("view", color.VIEWS)
 def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view):
-    model, twin = make(view, edges=20.0), make(view)
+    weights = {"adversarial": 1.0, "l1": 100.0, "perceptual": 0.01, "edges": 20.0}
+    model, twin = make(view, weights=weights), make(view)
     sar, optical = batch
     with tf.GradientTape() as tape:
         generated = twin.generator(sar, training=True)
@@ -101,7 +103,7 @@ def test_evaluation_averages_over_images_also_when_the_last_batch_is_ragged(rand
 
 def test_the_objective_learns_eight_pairs_by_heart(pairs_folder):
     keras.utils.set_random_seed(0)
-    images = load(find_pairs(pairs_folder).pairs[::3], size=64)
+    images = load_images(find_pairs(pairs_folder).pairs[::3], size=64)
     model = Pix2Pix(
         UNetGenerator((64, 64, 1), 16, dropout=0),
         PatchDiscriminator((64, 64, 2), 8),
@@ -110,7 +112,8 @@ def test_the_objective_learns_eight_pairs_by_heart(pairs_folder):
     model.compile(keras.optimizers.Adam(2e-3, 0.5), keras.optimizers.Adam(2e-4, 0.5))
     held = evaluation_dataset(images, list(range(8)), 8)
     before = model.evaluate(held, return_dict=True, verbose=0)["l1"]
-    model.fit(training_dataset(images, list(range(8)), 8, 0, augment=False), steps_per_epoch=150, verbose=0)
+    pairs = training_dataset(images, list(range(8)), 8, 0, DataConfig(augment=False))
+    model.fit(pairs, steps_per_epoch=150, verbose=0)
     assert model.evaluate(held, return_dict=True, verbose=0)["l1"] < before / 4
 
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from sar_keras.errors import TrainingDiverged
 from sar_keras.models.replicas import descend
-from sar_keras.training.phases import _diverged
+from sar_keras.training.failures import diverged
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_what_is_not_finite_does_not_reach_the_weights(function, message):
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         step(function)
     with pytest.raises(TrainingDiverged, match=message):
-        raise _diverged(str(caught.value), 7, ["a.png"])
+        raise diverged(str(caught.value), 7, ["a.png"])
     np.testing.assert_array_equal(weights[0], [0, 1])
     assert float(weights[1]) == 5
     step(tf.square)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import sar_keras
 from sar_keras import compat
-from sar_keras.models.replicas import descend, per_replica
+from sar_keras.models.replicas import descend
 from sar_keras.training.machines import with_loss_scaling
 
 tf.config.set_logical_device_configuration(
@@ -80,7 +80,7 @@ def step(divisors):
     def on_each(divisor):
         with tf.GradientTape() as tape:
             # Finite at zero too, unlike its gradient.
-            loss = per_replica(tf.sqrt(weight - 1 + divisor**2))
+            loss = tf.sqrt(weight - 1 + divisor**2)
         descend(optimizer, tape, loss, [weight], {})
 
     mirrored.run(on_each, args=(divisors,))

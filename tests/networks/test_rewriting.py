@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from sar_keras import compat
 from sar_keras.config import load_config
+from sar_keras.models import losses
 from sar_keras.networks.epcgan import EPCGenerator
 from sar_keras.networks.faster_layers import (
     FusedBatchNormalization,
@@ -16,10 +17,11 @@ from sar_keras.networks.faster_layers import (
 )
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.resnet import ResNetGenerator
-from sar_keras.networks.rewriting import for_inference, for_training
+from sar_keras.networks.rewriting import for_inference, for_training, image_by_image
 from sar_keras.networks.sizes import any_size
 from sar_keras.networks.unet import UNetGenerator
-from sar_keras.training import build as systems
+from sar_keras.networks.vgg16 import VGG16Features
+from sar_keras.training.build import build_model
 
 
 def filled(network, random):
@@ -150,38 +152,29 @@ def test_what_is_enlarged_last_stays_so(random):
 
 def test_fit_trains_the_faster_copies():
     config = load_config("quick", ["model.filters=2", "model.discriminator_filters=2", "data.image_size=64"])
-    model = systems.build_model(config, "mixed_bfloat16")
+    model = build_model(config, "mixed_bfloat16")
     kinds = {type(layer).__name__ for layer in model.generator.layers}
     assert {"ResizeConvolution", "MatrixConvolution"} <= kinds
     # What is still enlarged is of few pixels, which a MatrixConvolution reads.
     enlarged = [layer.output.shape for layer in model.generator.layers if "UpSampling2D" in type(layer).__name__]
     assert enlarged and all(height * width <= 256 for _, height, width, _ in enlarged)
     if not compat.KERAS_2:
-        assert "FusedBatchNormalization" in kinds and isinstance(model.discriminator_optimizer, compat.FusedAdam)
+        assert "FusedBatchNormalization" in kinds
 
 
-@pytest.mark.skipif(compat.KERAS_2, reason="Keras 2 fuses by itself")
-def test_fused_adam_takes_the_steps_of_keras_adam(random):
-    start = random.normal(0, 1, (7, 3)).astype("float32")
-    ends = []
-    for fuse in (lambda optimizer: optimizer, compat.fused):
-        optimizer = fuse(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 3, 0.5), 0.5, 0.99))
-        weights = [keras.Variable(start), keras.Variable(start[0])]
-        optimizer.build(weights)
-        numbers = np.random.default_rng(1)
-        for _ in range(6):
-            optimizer.apply([tf.constant(numbers.normal(0, 1, w.shape), tf.float32) for w in weights])
-        ends.append([weight.numpy() for weight in weights])
-    assert isinstance(optimizer, compat.FusedAdam)
-    for one, other in zip(*ends, strict=True):
-        np.testing.assert_allclose(other, one, atol=1e-6)
+def test_image_by_image_the_perceptual_distance_and_its_gradient_are_those_of_the_batch(random):
+    images, features = tf.TensorSpec((None, 16, 16, 3)), VGG16Features("block2_conv1")
 
+    @tf.function(input_signature=(images, images))
+    def with_gradients(generated, optical):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(generated)
+            whole = losses.perceptual_distance(features, generated, optical)
+            ours = image_by_image(losses.perceptual_distance)(features, generated, optical)
+            doubled = 2.0 * ours
+        return whole, ours, 2.0 * tape.gradient(whole, generated), tape.gradient(doubled, generated)
 
-@pytest.mark.skipif(compat.KERAS_2, reason="Keras 2 fuses by itself")
-def test_keras_adam_is_still_not_fused():
-    """`compat.FusedAdam` can go when Keras' own Adam uses TensorFlow's operation."""
-    optimizer, weight = keras.optimizers.Adam(), keras.Variable([1.0])
-    optimizer.build([weight])
-    step = tf.function(lambda: optimizer.apply([tf.constant([1.0])]))
-    operations = {node.op for node in step.get_concrete_function().graph.as_graph_def().node}
-    assert "ResourceApplyAdam" not in operations
+    pair = (tf.constant(random.uniform(-1, 1, (3, 16, 16, 3)), tf.float32) for _ in range(2))
+    whole, ours, expected, gradient = with_gradients(*pair)
+    assert float(ours) == pytest.approx(float(whole), rel=1e-5)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5 * float(tf.reduce_max(tf.abs(expected))))

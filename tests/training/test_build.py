@@ -7,8 +7,8 @@ from helpers import DISCRIMINATORS, TINY, read_rows
 import sar_keras
 from sar_keras.config import load_config
 from sar_keras.errors import ConfigError
-from sar_keras.training import build as systems
-from sar_keras.training.history import SHORT
+from sar_keras.models.terms import labels
+from sar_keras.training.build import build_model
 
 SMALL = [*TINY, "model.blocks=1", "train.batch_size=2", "train.epochs=1", "train.steps_per_epoch=2"]
 
@@ -28,7 +28,7 @@ def small(name, pairs_folder, *changes):
     ],
 )
 def test_presets_that_are_a_yaml_alone_train_with_their_terms(name, weights, pairs_folder, random):
-    model = systems.build_model(small(name, pairs_folder), "float32")
+    model = build_model(small(name, pairs_folder), "float32")
     sar, optical = (random.uniform(-1, 1, (2, 64, 64, channels)).astype("float32") for channels in (1, 3))
     before = model.generator.get_weights()
     terms = {name: float(value) for name, value in model.train_on_batch(sar, optical, return_dict=True).items()}
@@ -41,7 +41,7 @@ def test_presets_that_are_a_yaml_alone_train_with_their_terms(name, weights, pai
     ("name", "more"), [("strong", DISCRIMINATORS), ("epcgan", []), ("cyclegan", []), ("paper", [])]
 )
 def test_the_progress_bar_and_the_curves_know_every_term(name, more, pairs_folder):
-    assert set(systems.build_model(small(name, pairs_folder, *more), "float32").term_names()) <= set(SHORT)
+    assert set(build_model(small(name, pairs_folder, *more), "float32").term_names()) <= set(labels())
 
 
 @pytest.mark.parametrize("name", ["cyclegan", "epcgan"])

@@ -8,6 +8,7 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import ConfigError, DataError, OutputError, TrainingDiverged
+from sar_keras.inference.metadata import metadata_of
 
 
 def weights(run):
@@ -156,7 +157,7 @@ def test_decibel_training_data_travels_with_the_bare_model_file(tmp_path, random
     config = sar_keras.load_config("default", [*TINY, f"data.root={tmp_path}", "data.limit=null", "train.epochs=1"])
     with pytest.warns(UserWarning, match="tell no scenes"):
         run = sar_keras.fit(config, tmp_path / "run")
-    scale = sar_keras.load_model(run / "generator.keras").sar_scale
+    scale = metadata_of(sar_keras.load_model(run / "generator.keras")).sar_scale
     assert scale.units == "db" and scale.low == pytest.approx(-19, abs=0.5) and scale.high == pytest.approx(-5, abs=0.5)
 
 

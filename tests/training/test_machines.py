@@ -127,11 +127,10 @@ import tensorflow as tf
 from sar_keras.models import replicas
 from sar_keras.training import machines
 from sar_keras import load_config
-from sar_keras.training import build as systems
 del replicas.ReplicatedSteps._maybe_symbolic_build
 strategy = machines.strategy_for("multi_worker")
 with strategy.scope():
-    model = systems.build_model(load_config("l1", sys.argv[1:]), "float32")
+    model = build_model(load_config("l1", sys.argv[1:]), "float32")
 batch = tf.zeros((1, 64, 64, 1)), tf.zeros((1, 64, 64, 3))
 data = strategy.distribute_datasets_from_function(lambda _: tf.data.Dataset.from_tensors(batch).repeat())
 model.fit(data, steps_per_epoch=1, shuffle=False, verbose=0)
