@@ -10,29 +10,42 @@ from pathlib import Path
 
 import click
 
+from sar_keras.cli.verbs import Verbs
 from sar_keras.errors import SarKerasError, Stopped, is_disk_full
 
 
-class ErrorsToLines(click.Group):
+class ErrorsToLines(Verbs):
     """Turns the errors that a user can cause into one line and an exit code."""
 
+    def make_context(self, *arguments, **options) -> click.Context:
+        with _errors_to_lines():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, context: click.Context):
-        try:
-            with warnings.catch_warnings():
-                # Images need no place on Earth.
-                warnings.filterwarnings("ignore", "Dataset has no geotransform")
-                warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
-                with _termination():
-                    return super().invoke(context)
-        except SarKerasError as error:
-            _fail(str(error), error.exit_code)
-        except KeyboardInterrupt as error:
-            _fail(str(error) or "stopped", getattr(error, "exit_code", 130))
-        except Exception as error:
-            line = _environment_error(error)
-            if line is None:
-                raise
-            _fail(line, 2)
+        with _errors_to_lines(), warnings.catch_warnings(), _termination():
+            # Images need no place on Earth.
+            warnings.filterwarnings("ignore", "Dataset has no geotransform")
+            warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+            return super().invoke(context)
+
+
+@contextlib.contextmanager
+def _errors_to_lines():
+    try:
+        yield
+    except SarKerasError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError:  # `sar-keras` alone shows its help
+        raise
+    except click.UsageError as error:
+        _fail(_usage_line(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        _fail(str(error) or "stopped", getattr(error, "exit_code", 130))
+    except Exception as error:
+        line = _environment_error(error)
+        if line is None:
+            raise
+        _fail(line, 2)
 
 
 @contextlib.contextmanager
@@ -55,6 +68,13 @@ def _termination():
 def _fail(line: str, exit_code: int) -> None:
     click.echo(f"sar-keras: {line}", err=True)
     sys.exit(exit_code)
+
+
+def _usage_line(error: click.UsageError) -> str:
+    """What click says as one line, and where to read what the command takes unless it says what was meant."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    command = error.ctx.command_path if error.ctx else "sar-keras"
+    return text[:1].lower() + text[1:] + ("" if text.endswith("?") else f"; see {command} --help")
 
 
 def _environment_error(error: Exception) -> str | None:

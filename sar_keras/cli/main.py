@@ -1,22 +1,24 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
-import shutil
+import functools
 import sys
-from collections import Counter
 from pathlib import Path
 
 import click
 
 import sar_keras
+from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
+from sar_keras.cli.verbs import PATH, SceneOption
 from sar_keras.errors import DataError, OutputError
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 
-_PATH = click.Path(path_type=Path, readable=False)
-_UNITS = ["auto", "db", "linear", "amplitude", "uint8"]  # of `sar_keras.io.sar.UNITS`, which would load TensorFlow
+# `sar_keras.io.sar.UNITS`, which would load TensorFlow.
+UNITS = ("uint8", "amplitude", "db", "linear", "unit")
+_scene_option = functools.partial(click.option, cls=SceneOption)
 
 
-@click.group(cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("sar-keras", cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sar_keras.__version__, prog_name="sar-keras")
 def main() -> None:
     """Colorize Sentinel-1 SAR images: train, use and export."""
@@ -24,8 +26,8 @@ def main() -> None:
 
 @main.command()
 @click.argument("config", required=False)
-@click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
-@click.option("--out", type=_PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
+@click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
+@click.option("--out", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
 def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
@@ -62,29 +64,33 @@ def _quoted(path: Path) -> str:
 
 
 @main.command()
-@click.argument("model", type=_PATH)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=_PATH)
-@click.option("-o", "--output", required=True, type=_PATH, help="File, or folder for several inputs.")
-@click.option("--band", metavar="N|VV|VH", help="Scenes: the band to use [the first].")
-@click.option("--units", type=click.Choice(_UNITS, case_sensitive=False), help="Scenes: [auto]")
-@click.option("--range", "limits", nargs=2, type=float, metavar="LO HI", help="Scenes: what becomes -1 and 1.")
-@click.option("--tile", type=int, metavar="N", help="Scenes: side of the windows [1024].")
-@click.option("--overlap", type=int, metavar="N", help="Scenes: pixels that windows share [128].")
-@click.option("--batch", type=int, metavar="N", help="Scenes: windows at a time [1].")
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    help="bfloat16 is faster where the processor has it [float32]",
+@click.argument("model", type=PATH)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="File, or folder for several inputs.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
+@click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
+@_scene_option("--band", metavar="N|VV|VH", help="The band to use [the first].")
+@_scene_option(
+    "--units",
+    type=click.Choice(["auto", *UNITS], case_sensitive=False),
+    help="What the values are: uint8 (0 to 255), amplitude (digital numbers of more bits), db, linear (power), unit "
+    "(-1 to 1) [auto: told by the values].",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    help="openvino, an extra, is faster on CPUs [tensorflow]",
+@_scene_option(
+    "--range",
+    "limits",
+    nargs=2,
+    type=float,
+    metavar="LO HI",
+    help="Values that become -1 and 1, of linear power in decibel [as in training].",
 )
-@click.option("--confidence", is_flag=True, help="Scenes: also write OUTPUT_confidence.tif.")
-@click.option("--preview", type=_PATH, metavar="FILE.png", help="Scenes: a quick-look of one scene.")
-@click.option("--resume", is_flag=True, help="Scenes: keep finished windows, and go on from them.")
-@click.option("--window", nargs=4, type=int, metavar="COL ROW W H", help="Scenes: only this part.")
+@_scene_option("--tile", type=int, metavar="N", help="Side of the windows in pixels [1024].")
+@_scene_option("--overlap", type=int, metavar="N", help="Pixels that neighbouring windows share [128].")
+@_scene_option("--batch", type=int, metavar="N", help="Windows at a time [1].")
+@_scene_option("--confidence", is_flag=True, help="Also write OUTPUT_confidence.tif.")
+@_scene_option("--preview", type=PATH, metavar="FILE.png", help="Also write a quick-look of one scene.")
+@_scene_option("--resume", is_flag=True, help="Keep finished windows, and go on from them.")
+@_scene_option("--window", nargs=4, type=int, metavar="COL ROW W H", help="Only this part.")
 def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> None:
     """Colorize SAR images and georeferenced scenes of any size.
 
@@ -125,9 +131,9 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
 
 
 @main.command()
-@click.argument("model", type=_PATH)
-@click.option("-o", "--output", type=_PATH, metavar="DIR", help="[saved_models/<run>]")
-@click.option("--version", type=click.IntRange(0), metavar="N", help="[one more than the highest in DIR]")
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="Where the versions stand [saved_models/<run>].")
+@click.option("--version", type=click.IntRange(0), metavar="N", help="Its number [one more than the highest in DIR].")
 def export(model: Path, output: Path | None, version: int | None) -> None:
     """Export a SavedModel for TensorFlow Serving to DIR/N."""
     loaded = sar_keras.load_model(model)
@@ -142,13 +148,17 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
 
 
 @main.command()
-@click.argument("model", type=_PATH)
-@click.option("--data", type=_PATH, metavar="DIR", help="Other pairs than the run's own.")
-@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="[test; train for --protocol paper]")
+@click.argument("model", type=PATH)
+@click.option("--data", type=PATH, metavar="DIR", help="Other pairs than the run's own.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    help="[test; train for --protocol paper]",
+)
 @click.option("--protocol", type=click.Choice(["standard", "paper"]), default="standard", show_default=True)
 @click.option("--by", type=click.Choice(["terrain", "scene"]), help="Also a line for each.")
 @click.option("--perceptual", is_flag=True, help="Also LPIPS and FID: needs the extra `metrics` and a download.")
-@click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything as JSON.")
+@click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write everything as JSON.")
 def evaluate(
     model: Path,
     data: Path | None,
@@ -176,10 +186,10 @@ def evaluate(
 
 @main.command()
 @click.option("--presets", metavar="A,B,...", help="Presets or YAML files [all but default and quick].")
-@click.option("--data", type=_PATH, metavar="DIR", help="Folder or CSV manifest of pairs [procedural scenes].")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Training time of each.")
-@click.option("--steps", type=click.IntRange(1), help="Training steps of each, instead of minutes.")
-@click.option("-o", "--output", required=True, type=_PATH, metavar="DIR", help="Runs and comparison; kept and resumed.")
+@click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs [procedural scenes].")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), metavar="M", help="Training time of each.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps of each, instead of minutes.")
+@click.option("-o", "--output", required=True, type=PATH, metavar="DIR", help="Runs and comparison; kept and resumed.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of every preset.")
 def benchmark(
     presets: str | None,
@@ -197,157 +207,4 @@ def benchmark(
     click.echo(run(output, names, data, minutes, steps, overrides))
 
 
-# Only scenes are cut; patches come in the size that they have.
-_SIZE = click.option(
-    "--size", type=click.IntRange(32), default=256, show_default=True, help="Side of the windows of GeoTIFF scenes."
-)
-
-
-@main.group()
-def data() -> None:
-    """Look at training data, or make some."""
-
-
-_ALLOW_OUTSIDE = click.option(
-    "--allow-outside", is_flag=True, help="Let a manifest name images that do not lie below its own folder."
-)
-
-
-@data.command()
-@click.argument("folder", type=_PATH, metavar="DIR")
-@_SIZE
-@_ALLOW_OUTSIDE
-def check(folder: Path, size: int, allow_outside: bool) -> None:
-    """Read every pair in DIR and report what is wrong: exit code 0 if nothing is, else 1.
-
-    Broken, blank, duplicate, mis-sized and misaligned images, values that are no numbers, and images without a partner.
-    The shift between the images of a pair is searched for in a sample; it is seen where it is that of a whole scene, or
-    very clear.
-    """
-    from sar_keras.data.check import check as check_pairs
-    from sar_keras.terminal import progress_bar
-
-    def progress(pairs, total):
-        return progress_bar("checking", "pair", total)(pairs)
-
-    pairs, findings = check_pairs(folder, size, allow_outside=allow_outside, progress=progress)
-    for finding in findings:
-        click.echo(f"{finding.kind}: {finding.text}")
-    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(finding.kind for finding in findings).items())
-    click.echo(f"{pairs} pairs: {kinds or 'nothing found'}")
-    if findings:
-        sys.exit(1)
-
-
-@data.command()
-@click.argument("folder", type=_PATH, metavar="DIR")
-@_SIZE
-@_ALLOW_OUTSIDE
-def scan(folder: Path, size: int, allow_outside: bool) -> None:
-    """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
-    from sar_keras.data.pairs import find_pairs
-    from sar_keras.terminal import progress_bar
-
-    progress = progress_bar("looking at", "scene")
-    found = find_pairs(folder, size=size, progress=progress, allow_outside=allow_outside)
-    rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
-    width = max(10, *(len(terrain) for terrain, _, _ in rows))
-    scene_width = max(12, *(len(scene) for _, _, scene in rows))
-    click.echo(f"{'terrain':{width}}  {'season':8}  {'scene':>{scene_width}}  {'pairs':>7}")
-    for (terrain, season, scene), count in sorted(rows.items()):
-        click.echo(f"{terrain:{width}}  {season:8}  {scene:>{scene_width}}  {count:7}")
-    scenes = len({pair.place for pair in found.pairs if pair.scene is not None})
-    click.echo(
-        f"{len(found.pairs)} pairs, {scenes or 'no known'} scenes, {len(found.unpaired)} images without a partner"
-    )
-    for path in found.unpaired:
-        click.echo(f"no partner: {path}")
-
-
-@data.command()
-@click.argument("folder", type=_PATH, metavar="DIR")
-@click.option("-o", "--output", required=True, type=_PATH, metavar="FILE.csv")
-@click.option("--by", type=click.Choice(["scene", "blocks", "random", "sen12-v2"]), default="scene", show_default=True)
-@_SIZE
-@_ALLOW_OUTSIDE
-@click.option("--ratios", nargs=3, type=click.FloatRange(0), default=(0.8, 0.1, 0.1), show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def split(
-    folder: Path,
-    output: Path,
-    by: str,
-    size: int,
-    allow_outside: bool,
-    ratios: tuple[float, float, float],
-    seed: int,
-) -> None:
-    """Split the pairs of DIR, a folder or a CSV manifest, into train, validation and test.
-
-    Whole scenes are kept together; the windows of GeoTIFF scenes also by blocks, with a gap between the splits.
-
-    `sar-keras fit --set data.split=FILE.csv` uses the result.
-    """
-    from sar_keras.data.pairs import find_pairs
-    from sar_keras.data.splits import split_pairs, write_split
-    from sar_keras.terminal import progress_bar
-
-    if ratios[0] <= 0:
-        raise DataError("--ratios: the share of train must be above 0")
-    if output.exists():
-        raise OutputError(f"{output}: exists already; give another -o")
-    progress = progress_bar("looking at", "scene")
-    found = find_pairs(folder, must_exist=False, size=size, progress=progress, allow_outside=allow_outside).pairs
-    pairs = split_pairs(found, by, ratios, seed)
-    write_split(pairs, output, folder.parent if folder.is_file() else folder)
-    shares = Counter(pair.split for pair in pairs)
-    click.echo(f"{output}: " + ", ".join(f"{shares[name]} {name}" for name in ("train", "validation", "test")))
-    if any(pair.window for pair in pairs):
-        click.echo(f"{len(found) - len(pairs)} of {len(found)} windows lie between the splits and are left out")
-
-
-@data.command()
-@click.argument("split_file", type=_PATH, metavar="SPLIT.csv")
-def audit(split_file: Path) -> None:
-    """Tell whether a split leaks: exit code 0 if not, else 1. Reads names only.
-
-    It leaks where a scene stands in two splits; windows of a scene may if they lie at least a window's side apart.
-    """
-    from sar_keras.data.splits import audit as audit_split
-    from sar_keras.data.splits import read_split
-
-    report = audit_split(read_split(split_file))
-    if not report.held_out:
-        raise DataError(f"{split_file}: no held-out patch has a name that tells its scene; nothing can be checked")
-    for name, found in report.held_out.items():
-        click.echo(
-            f"{name}: {found.total} patches, {found.same_scene} ({found.same_scene / found.total:.1%}) share a scene "
-            f"with training, {found.neighbour} ({found.neighbour / found.total:.1%}) have a neighbouring patch there"
-        )
-    for place, splits in report.shared_scenes.items():
-        click.echo(f"scene {' '.join(filter(None, place))} stands in {', '.join(splits)}")
-    if report.unknown:
-        click.echo(f"{report.unknown} patches whose names tell no scene were left out")
-    apart = "; windows of one scene lie a gap apart" if report.shared_scenes else ""
-    click.echo("leaks" if report.leaks else f"no leak{apart}")
-    if report.leaks:
-        sys.exit(1)
-
-
-@data.command()
-@click.argument("folder", type=_PATH, metavar="DIR")
-@click.option("-n", "--number", "count", type=click.IntRange(1), default=240, show_default=True, help="Pairs to draw.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--size", type=click.IntRange(32), default=256, show_default=True, help="Pixels a side.")
-def synth(folder: Path, count: int, seed: int, size: int) -> None:
-    """Draw procedural SAR/optical pairs into DIR, in the layout of the SEN1-2 terrain subset (v_2/...)."""
-    from sar_keras.data.synthetic import write_pairs
-    from sar_keras.terminal import progress_bar
-
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: exists already and is not empty; give another folder")
-    try:
-        write_pairs(folder, count, seed, size, progress_bar("drawing", "scene"))
-    except BaseException:
-        shutil.rmtree(folder / "v_2", ignore_errors=True)
-        raise
-    click.echo(f"{count} pairs in {folder}")
+main.add_command(data)

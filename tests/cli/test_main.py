@@ -10,7 +10,9 @@ import pytest
 from helpers import TINY, one_line, write_scenes, write_tiff
 from PIL import Image
 
+from sar_keras.cli.main import UNITS, main
 from sar_keras.data.synthetic import write_pairs
+from sar_keras.io import sar
 
 SET = [argument for override in TINY for argument in ("--set", override)]
 
@@ -33,6 +35,40 @@ finally:
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0 and ("Usage" in result.stdout or "version" in result.stdout), result.stderr
+
+
+@pytest.mark.parametrize("group", [main, main.commands["data"]])
+def test_lists_of_commands_show_whole_sentences(command, monkeypatch, group):
+    monkeypatch.setenv("COLUMNS", "60")
+    arguments = [] if group is main else [group.name]
+    listed = " ".join(command(*arguments, "--help")[1].split())
+    for name, verb in group.commands.items():
+        first_paragraph = " ".join(verb.callback.__doc__.split("\n\n")[0].split())
+        assert f"{name} {first_paragraph.split('. ')[0].rstrip('.')}" in listed
+
+
+def test_options_for_scenes_stand_in_a_group_and_units_say_their_values(command):
+    text = command("colorize", "--help")[1]
+    for_all, for_scenes = text.split("\nOptions for scenes:\n")
+    assert "--engine" in for_all and "--tile" not in for_all
+    assert "--tile" in for_scenes and "--units [auto|uint8|amplitude|db|linear|unit]" in for_scenes
+    assert UNITS == sar.UNITS  # written twice, because the one's module loads TensorFlow
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--colour"], "no such option '--colour'; see sar-keras --help"),
+        (["fitt"], "no such command 'fitt'. Did you mean 'fit'?"),
+        (["colorize", "demo"], "missing argument 'INPUT...'; see sar-keras colorize --help"),
+        (["colorize", "--tlie", "5"], "no such option '--tlie'. Did you mean '--tile'?"),
+        (["data", "split", "--seed"], "option '--seed' requires an argument; see sar-keras data split --help"),
+        (["data", "synth", "x", "-n", "0"], "invalid value for '-n' / '--number': 0 is not in the range x>=1; see"),
+    ],
+)
+def test_bad_usage_is_one_line_with_the_mend(command, arguments, line):
+    code, out, err = command(*arguments)
+    assert code == 2 and out == "" and one_line(err).startswith(f"sar-keras: {line}")
 
 
 def test_the_whole_way_from_a_folder_to_colours_and_an_export(tmp_path, pairs_folder):
