@@ -50,7 +50,7 @@ VARIANTS = {
 }
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--steps", default=300, show_default=True)
 @click.option("-o", "--output", default=Path("ablation"), show_default=True, type=click.Path(path_type=Path))

@@ -16,7 +16,7 @@ from common import images_of
 import sar_keras
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 def main(runs: tuple[Path, ...], split: str) -> None:
@@ -33,9 +33,10 @@ def main(runs: tuple[Path, ...], split: str) -> None:
 
 
 def psnr(truth: np.ndarray, generated: np.ndarray) -> float:
-    from sar_keras.evaluation import metrics
+    """The mean over images in dB; `generated` may be one colour a patch, or one of all."""
+    from sar_keras.models import base
 
-    return float(np.mean(metrics.psnr(truth, np.broadcast_to(np.clip(generated, -1, 1), truth.shape))))
+    return float(np.mean(base.psnr(truth, np.broadcast_to(np.clip(generated, -1, 1), truth.shape))))
 
 
 def patches(run: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ Medians over the runs, after one that fills the file cache. Without a model `qui
 weights are does not matter here, only what the file holds. The image is a PNG of 256 x 256 pixels.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 from common import circumstances
 
 QUICK = ["fit", "quick", "--set", "data.limit=24", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=2"]
@@ -30,24 +30,22 @@ def run(*arguments) -> float:
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--runs", type=int, default=5)
-    arguments = parser.parse_args()
-
+@click.command(help=__doc__)
+@click.option("--model", type=click.Path(path_type=Path, exists=True))
+@click.option("--runs", default=5, show_default=True)
+def main(model: Path | None, runs: int) -> None:
     from sar_keras.data.synthetic import write_pairs
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_pairs(folder, 1)
         image = next(folder.rglob("s1/*.png"))
-        model = arguments.model or folder / "quick"
-        if not arguments.model:
+        if not model:
+            model = folder / "quick"
             run(*QUICK, "--out", model)
         commands = {"--help": ["--help"], "colorize": ["colorize", model, image, "-o", folder / "colour.png"]}
-        found = {name: [run(*command) for _ in range(arguments.runs + 1)][1:] for name, command in commands.items()}
-    print(f"{circumstances()}, median of {arguments.runs}\n")
+        found = {name: [run(*command) for _ in range(runs + 1)][1:] for name, command in commands.items()}
+    print(f"{circumstances()}, median of {runs}\n")
     print("| `sar-keras` | seconds |\n|---|---|")
     for name, seconds in found.items():
         print(f"| {name} | {statistics.median(seconds):.2f} |")

@@ -9,10 +9,10 @@ sparsification curve and that of the real error, in relation to the mean error (
 uses the first line (`sar_keras/confidence.py`); the last but one tells how far the error can be told pixel by pixel.
 """
 
-import argparse
 import itertools
 from pathlib import Path
 
+import click
 import numpy as np
 from common import images_of
 
@@ -113,12 +113,13 @@ def error_network(fit_to: dict, steps: int):
     def stacked(data):
         return np.concatenate([data["sar"], data["colour"]], -1)
 
-    both = tf.concat([stacked(fit_to), fit_to["error"][..., None]], -1)
+    both = np.concatenate([stacked(fit_to), fit_to["error"][..., None]], -1)
+    side = min(128, *both.shape[1:3])
     crops = (
         tf.data.Dataset.from_tensor_slices(both)
         .repeat()
         .shuffle(len(both), seed=0)
-        .map(lambda image: tf.image.random_crop(image, [128, 128, both.shape[-1]], seed=0))
+        .map(lambda image: tf.image.random_crop(image, [side, side, both.shape[-1]], seed=0))
         .map(lambda crop: (crop[..., :-1], crop[..., -1:]))
         .batch(8)
     )
@@ -141,28 +142,26 @@ def error_around(error: np.ndarray) -> np.ndarray:
     return (uniform_filter(error, (0, 5, 5)) * 25 - error) / 24
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--passes", type=int, default=8, help="forward passes of Monte-Carlo dropout")
-    parser.add_argument("--steps", type=int, default=400, help="training steps of the error network")
-    arguments = parser.parse_args()
-
-    model = sar_keras.load_model(arguments.run)
+@click.command(help=__doc__)
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--passes", default=8, show_default=True, help="Forward passes of Monte-Carlo dropout.")
+@click.option("--steps", default=400, show_default=True, help="Training steps of the error network.")
+def main(run: Path, passes: int, steps: int) -> None:
+    model = sar_keras.load_model(run)
     from sar_keras.evaluation.metrics import rank_correlation, sparsification
     from sar_keras.inference.confidence import with_uncertainty
 
-    run = with_uncertainty(model)
-    validation, test = (outputs_on(arguments.run, model, split, arguments.passes) for split in ("validation", "test"))
-    passes, error = arguments.passes, test["error"]
+    with_error = with_uncertainty(model)
+    validation, test = (outputs_on(run, model, split, passes) for split in ("validation", "test"))
+    error = test["error"]
     methods = {
-        "expected error of the colour": (1, np.concatenate([run(sar[None])[1] for sar in test["sar"]])[..., 0]),
+        "expected error of the colour": (1, np.concatenate([with_error(sar[None])[1] for sar in test["sar"]])[..., 0]),
         "same, of colour and SAR": (1, quadratic(validation, ["colour", "sar"])(test)),
         "same, of colour, SAR, turns, dropout": (
             8 + passes,
             quadratic(validation, ["colour", "sar", "turns", "dropout"])(test),
         ),
-        "error network (SAR, colour)": (1, error_network(validation, arguments.steps)(test)),
+        "error network (SAR, colour)": (1, error_network(validation, steps)(test)),
         "spread over 8 flips and turns": (8, test["turns"]),
         "Monte-Carlo dropout": (passes, test["dropout"]),
         "turns and dropout": (8 + passes, np.hypot(test["turns"], test["dropout"])),
@@ -171,7 +170,7 @@ def main() -> None:
         "bound: the real error around each pixel": ("", error_around(error)),
     }
     counts = f"{len(validation['error'])} validation, {len(error)} test images"
-    print(f"{arguments.run.name}: {counts}; mean absolute error {error.mean():.4f}\n")
+    print(f"{run.name}: {counts}; mean absolute error {error.mean():.4f}\n")
     print("| estimate | passes | pixels of an image | all pixels | patches | AUSE |\n|---|---|---|---|---|---|")
     for name, (cost, uncertainty) in methods.items():
         every = error[:, ::4, ::4], uncertainty[:, ::4, ::4]

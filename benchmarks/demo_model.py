@@ -19,15 +19,12 @@ from rasterio.windows import Window
 import sar_keras
 from sar_keras.config import load_config
 from sar_keras.data.pairs import Pair, find_pairs
-from sar_keras.evaluation.evaluate import evaluate, table
-from sar_keras.inference.model_file import DEMO, load_model, save_demo
-from sar_keras.io.images import read_optical, read_sar
 
 TEST = ("114", "Riverside")
 _EAST, _GAP = 2, 1  # columns of windows of Los Angeles that validate, and those between them and the training
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.option("--pairs", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--scenes", required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--minutes", default=6.0, show_default=True)
@@ -43,14 +40,19 @@ def main(pairs: Path, scenes: Path, minutes: float, output: Path) -> None:
         changes += ["train.steps_per_epoch=100", "data.to_mean_colour=0.5"]
         sar_keras.fit(load_config("fast", changes), run, resume=run.is_dir())
     fast = load_config("fast").model
-    save_demo(load_model(run / "generator_best.keras"), filters=fast.filters, dropout=fast.dropout)
+    from sar_keras.evaluation.evaluate import table
+    from sar_keras.inference.model_file import DEMO, save_demo
+
+    save_demo(sar_keras.load_model(run / "generator_best.keras"), filters=fast.filters, dropout=fast.dropout)
     print(f"{DEMO}: {DEMO.stat().st_size / 1e6:.1f} MB")
     for split in ("train", "test"):
-        print(f"\n{split}\n{table(evaluate('demo', manifest, split), 'scene')}")
+        print(f"\n{split}\n{table(sar_keras.evaluate('demo', manifest, split), 'scene')}")
 
 
 def write_patches(pairs: list[Pair], windows: list[Pair], manifest: Path) -> None:
     """Every patch as PNG files below the manifest, which says its split."""
+    from sar_keras.io.images import read_optical, read_sar
+
     folder = manifest.parent
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

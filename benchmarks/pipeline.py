@@ -8,7 +8,6 @@ read and decoded at every use, and all images in memory. The sides take turns in
 measures three seconds after two of warm-up, and the figures are medians over the runs. The other side needs PyTorch.
 """
 
-import argparse
 import importlib.util
 import json
 import os
@@ -20,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 from common import circumstances
 from PIL import Image
@@ -95,40 +95,39 @@ def measure(side: str, where: str, folder: Path, batch: int) -> float:
     return rate
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--pairs", type=int, default=360, help="procedural ones to draw")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.case:
-        print(json.dumps(measure(*arguments.case, arguments.data, arguments.batch)), flush=True)
+@click.command(help=__doc__)
+@click.option("--data", type=click.Path(path_type=Path, exists=True))
+@click.option("--pairs", default=360, show_default=True, help="Procedural ones to draw.")
+@click.option("--batch", default=4, show_default=True)
+@click.option("--runs", default=5, show_default=True)
+@click.option("--case", nargs=2, hidden=True)
+def main(data: Path | None, pairs: int, batch: int, runs: int, case: tuple[str, str] | None) -> None:
+    if case:
+        print(json.dumps(measure(*case, data, batch)), flush=True)
         os._exit(0)  # without waiting for workers that still read ahead
 
     from sar_keras.data.synthetic import write_pairs
 
     sides = ["ours"] + (["torch"] if importlib.util.find_spec("torch") else [])
     with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.data or Path(temporary)
-        if not arguments.data:
-            write_pairs(folder, arguments.pairs)
+        folder = data or Path(temporary)
+        if not data:
+            write_pairs(folder, pairs)
         found = {(side, where): [] for where in ("files", "memory") for side in sides}
-        for _ in range(arguments.runs):
+        for _ in range(runs):
             for case, rates in found.items():
-                command = [sys.executable, __file__, "--case", *case, "--data", folder, "--batch", arguments.batch]
+                command = [sys.executable, __file__, "--case", *case, "--data", folder, "--batch", batch]
                 result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
                 if result.returncode:
                     sys.exit(result.stderr)
                 rates.append(json.loads(result.stdout.splitlines()[-1]))
-    print(f"{circumstances()}, pairs/s, median of {arguments.runs}\n")
+    print(f"{circumstances()}, pairs/s, median of {runs}\n")
     print("| from | batch | sar_keras | PyTorch, 2 workers | ratio |\n|---|---|---|---|---|")
     for where in ("files", "memory"):
         ours = statistics.median(found["ours", where])
         theirs = statistics.median(found.get(("torch", where), [float("nan")]))
         peer = f"{theirs:.0f} | {ours / theirs:.2f}" if theirs == theirs else "- | -"
-        print(f"| {where} | {arguments.batch} | {ours:.0f} | {peer} |")
+        print(f"| {where} | {batch} | {ours:.0f} | {peer} |")
 
 
 if __name__ == "__main__":

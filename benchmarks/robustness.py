@@ -17,7 +17,7 @@ import sar_keras
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ciede2000": "CIEDE2000", "gradient_similarity": "gradient similarity"}
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 def main(runs: tuple[Path, ...], split: str) -> None:

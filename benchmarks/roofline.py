@@ -1,6 +1,6 @@
 """How near training and inference come to the machine's limit, where the rest goes, and what a large GPU should do.
 
-    python benchmarks/roofline.py [--steps 5]
+    python benchmarks/roofline.py [--steps 5] [--only "fast infer"]
 
 Measures the rate of matrix products and the memory bandwidth of this machine, counts the floating point operations of
 each graph as TensorFlow runs it (what no output needs is left out), and divides.
@@ -18,19 +18,20 @@ from common import circumstances, median_seconds
 
 import sar_keras
 from sar_keras.config import load_config
-from sar_keras.training.build import build_generator, build_model
-
-sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
-import tensorflow as tf  # noqa: E402
-
-from sar_keras import losses  # noqa: E402
-from sar_keras.networks.rewriting import for_inference  # noqa: E402
-from sar_keras.networks.sizes import any_size  # noqa: E402
-from sar_keras.training.machines import dtype_policy_for  # noqa: E402
 
 # Dense bfloat16 matrix products, from the vendor's data sheets, TFLOP/s.
 GPUS = {"A100 (312 TFLOP/s)": 312, "H100 SXM (989 TFLOP/s)": 989}
 PRECISIONS = ("float32", "bfloat16")
+# preset, work, batch, precision
+CASES = [
+    ("paper", "train", 4, "float32"),
+    ("paper", "train", 4, "bfloat16"),
+    ("strong", "train", 8, "bfloat16"),
+    ("fast", "train", 8, "bfloat16"),
+    ("paper", "infer", 4, "float32"),
+    ("paper", "infer", 4, "bfloat16"),
+    ("fast", "infer", 4, "bfloat16"),
+]
 KINDS = {
     "Conv2DBackpropInput": "convolutions, gradient of their input",
     "Conv2DBackpropFilter": "convolutions, gradient of their weights",
@@ -39,19 +40,28 @@ KINDS = {
 }
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.option("--steps", default=5, show_default=True)
-def main(steps: int) -> None:
+@click.option("--only", default="", help="The cases that begin with these words: network, work, batch.")
+@click.option("--side", default=4096, show_default=True, help="Of the matrices that are multiplied.")
+def main(steps: int, only: str, side: int) -> None:
+    cases = [case for case in CASES if " ".join(map(str, case)).startswith(only)]
+    if not cases:
+        names = ", ".join(" ".join(map(str, case[:3])) for case in CASES)
+        raise click.UsageError(f"--only: no case begins so; they are {names}")
+    sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
     print(circumstances("tensorflow"), end="\n\n")
-    peaks = {precision: matrix_rate(precision) for precision in PRECISIONS}
+    peaks = {precision: matrix_rate(precision, side) for precision in PRECISIONS}
     for precision, rate in peaks.items():
         print(f"matrix products, {precision}: {rate:.0f} GFLOP/s")
     print(f"memory: {bandwidth():.0f} GB/s\n")
     print("| work | precision | batch | GFLOP an image | images/s | GFLOP/s | of the matrix products' rate |")
     print("|---|---|---|---|---|---|---|")
     shares, profiles = {}, {}
-    for name, precision, batch, build in works():
-        function, arguments = build(precision, batch)
+    for preset, work, batch, precision in cases:
+        build, title = {"train": (training, "training step of"), "infer": (inference, "inference,")}[work]
+        name = f"{title} `{preset}`"
+        function, arguments = build(preset, precision, batch)
         operations = gflop(function, arguments) / batch
         seconds = waited_for(lambda run=function, given=arguments: run(*given), steps)
         rate = operations * batch / seconds
@@ -74,63 +84,68 @@ def main(steps: int) -> None:
         print(f"| {name} | " + " | ".join(rates) + " |")
 
 
-def works() -> list[tuple[str, str, int, Callable]]:
-    """(name, precision, batch, function of precision and batch that gives a function and its arguments)."""
-    return [
-        ("training step of `paper`", "float32", 4, training("paper")),
-        ("training step of `paper`", "bfloat16", 4, training("paper")),
-        ("training step of `strong`", "bfloat16", 8, training("strong")),
-        ("training step of `fast`", "bfloat16", 8, training("fast")),
-        ("inference, `paper`", "float32", 4, inference("paper")),
-        ("inference, `paper`", "bfloat16", 4, inference("paper")),
-        ("inference, `fast`", "bfloat16", 4, inference("fast")),
-    ]
+def training(preset: str, precision: str, batch: int) -> tuple[Callable, list]:
+    """A training step, and its arguments."""
+    import tensorflow as tf
+
+    from sar_keras.training.build import build_model
+    from sar_keras.training.machines import dtype_policy_for
+
+    model = build_model(load_config(preset), dtype_policy_for(precision))
+    model.stop_training = False
+    return tf.function(lambda sar, optical: model.train_step((sar, optical))), _images(batch, 1, 3)
 
 
-def training(preset: str) -> Callable:
-    def build(precision: str, batch: int):
-        model = build_model(load_config(preset), dtype_policy_for(precision))
-        model.stop_training = False
-        return tf.function(lambda sar, optical: model.train_step((sar, optical))), _images(batch, 1, 3)
+def inference(preset: str, precision: str, batch: int) -> tuple[Callable, list]:
+    """A call of the generator, and its argument."""
+    import tensorflow as tf
 
-    return build
+    from sar_keras.networks.rewriting import for_inference
+    from sar_keras.networks.sizes import any_size
+    from sar_keras.training.build import build_generator
 
-
-def inference(preset: str) -> Callable:
-    def build(precision: str, batch: int):
-        generator = build_generator(load_config(preset))
-        network = any_size(for_inference(generator, precision))
-        return tf.function(lambda sar: network(sar, training=False)), _images(batch, 1)
-
-    return build
+    network = any_size(for_inference(build_generator(load_config(preset)), precision))
+    return tf.function(lambda sar: network(sar, training=False)), _images(batch, 1)
 
 
-def _images(batch: int, *channels: int) -> list[tf.Tensor]:
+def _images(batch: int, *channels: int) -> list:
+    import tensorflow as tf
+
     random = np.random.default_rng(0)
     return [tf.constant(random.uniform(-1, 1, (batch, 256, 256, count)), tf.float32) for count in channels]
 
 
 def waited_for(run: Callable, steps: int) -> float:
     """Median seconds of a call until its first result is in memory."""
+    import tensorflow as tf
+
     return median_seconds(lambda: tf.nest.flatten(run())[0].numpy(), steps)
 
 
-def matrix_rate(precision: str, size: int = 4096) -> float:
+def matrix_rate(precision: str, side: int) -> float:
     """GFLOP/s of a matrix product, the best of several."""
-    a, b = (tf.cast(tf.random.normal((size, size)), precision) for _ in range(2))
+    import tensorflow as tf
+
+    a, b = (tf.cast(tf.random.normal((side, side)), precision) for _ in range(2))
     product = tf.function(lambda: tf.matmul(a, b)[0, 0])
-    return max(2 * size**3 / waited_for(product, 1) / 1e9 for _ in range(8))
+    return max(2 * side**3 / waited_for(product, 1) / 1e9 for _ in range(8))
 
 
 def bandwidth(size: int = 2**26) -> float:
     """GB/s of a sum of two arrays much larger than the caches: two reads and a write."""
+    import tensorflow as tf
+
     a, b = (tf.random.normal((size,)) for _ in range(2))
     add = tf.function(lambda: a + b)
     return max(3 * 4 * size / waited_for(add, 1) / 1e9 for _ in range(8))
 
 
-def gflop(function, arguments: list[tf.Tensor]) -> float:
+def gflop(function, arguments: list) -> float:
     """Operations of one call, two to a multiplication with an addition."""
+    import tensorflow as tf
+
+    from sar_keras.models import losses
+
     with mock.patch.object(losses, "perceptual_distance", perceptual_distance_of_the_batch):
         graph = tf.function(function.python_function).get_concrete_function(*arguments).graph
     kept = [tensor.op.name for tensor in graph.outputs] + [operation.name for operation in graph.control_outputs]
@@ -141,13 +156,16 @@ def gflop(function, arguments: list[tf.Tensor]) -> float:
     return tf.compat.v1.profiler.profile(alone, options=options.with_empty_output().build()).total_float_ops / 1e9
 
 
-def perceptual_distance_of_the_batch(features, generated, optical):
+def perceptual_distance_of_the_batch(features, generated, optical, tape):
     """As many operations as in the loop over images that training runs, into which the counter does not look."""
+    from sar_keras.models import losses
+
     return losses.mean_absolute_error(features(generated), features(optical))
 
 
-def profile(function, arguments: list[tf.Tensor], calls: int = 3) -> dict[str, float]:
+def profile(function, arguments: list, calls: int = 3) -> dict[str, float]:
     """Kind of operation to its share of all operations' time."""
+    import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     with tempfile.TemporaryDirectory() as folder:

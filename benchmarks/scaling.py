@@ -12,7 +12,6 @@ Agreement: trains each preset for two short epochs from one seed with one device
 change that the last epoch made to a weight of that network; and of the figures in history.csv, each by itself.
 """
 
-import argparse
 import json
 import resource
 import statistics
@@ -22,12 +21,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import click
 import numpy as np
 from common import circumstances
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import agreement
-from helpers import read_rows, saved_state, start_workers
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path.insert(0, str(TESTS))
+from helpers import read_rows, saved_state, start_workers  # noqa: E402
 
 SIZE, BATCH = 128, 12
 # What changes, to its values.
@@ -41,6 +41,7 @@ GROWTH = {
 
 def measure(name: str, devices: int, size: int, batch: int, filters: int, steps: int) -> None:
     """Train and print figures as JSON; run in a process of its own."""
+    import agreement
     import keras
     import tensorflow as tf
 
@@ -100,23 +101,22 @@ def difference(one: Path, other: Path) -> tuple[float, float]:
     )
 
 
-def growth(arguments) -> None:
+def growth(steps: int, filters: int, count: int | None, plot: Path | None) -> None:
     print("| what | value | images/s | memory MB |\n|---|---|---|---|")
     curves = {}
     for what, values in GROWTH.items():
-        for value in values:
+        for value in values[:count]:
             name = {"logical devices": "mirrored", "processes": "multi_worker"}.get(what, "one")
             size, batch = (value if what == key else base for key, base in (("image side", SIZE), ("batch", BATCH)))
-            options = ["--measure", name, value if what == "logical devices" else 1, size, batch]
-            options += ["--filters", arguments.filters, "--steps", arguments.steps]
-            figures = [
-                json.loads(line) for line in in_processes(value if name == "multi_worker" else 1, [__file__, *options])
-            ]
+            case = [name, value if what == "logical devices" else 1, size, batch]
+            command = [__file__, "--measure", *case, "--filters", filters, "--steps", steps]
+            lines = in_processes(value if name == "multi_worker" else 1, command)
+            figures = [json.loads(line) for line in lines]
             rate, memory = figures[0]["rate"], sum(each["memory"] for each in figures)
             print(f"| {what} | {value} | {rate:.2f} | {memory:.0f} |", flush=True)
             curves.setdefault(what, []).append((value, rate, memory))
-    if arguments.plot:
-        draw(arguments.plot, curves)
+    if plot:
+        draw(plot, curves)
 
 
 def draw(path: Path, curves: dict[str, list[tuple[int, float, float]]]) -> None:
@@ -138,42 +138,51 @@ def draw(path: Path, curves: dict[str, list[tuple[int, float, float]]]) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["growth", "agreement"])
-    parser.add_argument("--plot", type=Path, help="draw the growth")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--filters", type=int, default=16)
-    parser.add_argument("--presets", nargs="*", help="of the agreement [all]")
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        name, *numbers = arguments.measure
-        return measure(name, *map(int, numbers), arguments.filters, arguments.steps)
-
-    print(circumstances(), end="\n\n")
-    if arguments.only != "agreement":
-        growth(arguments)
-    if arguments.only != "growth":
-        agree(arguments)
-
-
-def agree(arguments) -> None:
-    from sar_keras.config import presets
+def agree(names: list[str]) -> None:
     from sar_keras.data.synthetic import write_pairs
 
     print("\n| preset | strategy | workers | difference of weights / change | of history |\n|---|---|---|---|---|")
-    names = arguments.presets or presets()
+    script = TESTS / "agreement.py"
     with tempfile.TemporaryDirectory() as temporary:
         data, one = Path(temporary) / "data", Path(temporary) / "one"
         write_pairs(data, 24, image_size=64)
-        in_processes(1, [agreement.__file__, one, data, "one", *names])
+        in_processes(1, [script, one, data, "one", *names])
         for strategy, workers in (("mirrored", 1), ("multi_worker", 2), ("multi_worker", 3)):
             folder = Path(temporary) / f"{strategy}-{workers}"
-            in_processes(workers, [agreement.__file__, folder, data, strategy, *names])
+            in_processes(workers, [script, folder, data, strategy, *names])
             for name in names:
                 weights, history = difference(one / f"{name}-one", folder / f"{name}-{strategy}")
                 print(f"| {name} | {strategy} | {workers} | {weights:.1e} | {history:.1e} |", flush=True)
+
+
+@click.command(help=__doc__)
+@click.option("--only", type=click.Choice(["growth", "agreement"]))
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the growth.")
+@click.option("--steps", default=8, show_default=True)
+@click.option("--filters", default=16, show_default=True)
+@click.option("--values", type=int, metavar="N", help="Of the growth: only the first N of each.  [default: all]")
+@click.option("--presets", metavar="A,B,...", help="Of the agreement.  [default: all]")
+@click.option("--measure", "case", type=(str, int, int, int), hidden=True)
+def main(
+    only: str | None,
+    plot: Path | None,
+    steps: int,
+    filters: int,
+    values: int | None,
+    presets: str | None,
+    case: tuple[str, int, int, int] | None,
+) -> None:
+    if case:
+        measure(*case, filters, steps)
+        return
+
+    from sar_keras import config
+
+    print(circumstances(), end="\n\n")
+    if only != "agreement":
+        growth(steps, filters, values, plot)
+    if only != "growth":
+        agree(presets.split(",") if presets else config.presets())
 
 
 if __name__ == "__main__":

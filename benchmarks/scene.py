@@ -1,6 +1,6 @@
 """Whole scenes: MPix/s end to end, what is not the network, peak memory, and the obvious alternative beside it.
 
-    python benchmarks/scene.py [--model RUN] [--scene SCENE.tif] [--sizes 3072 6144 12288] [--tile N] [--overlap N]
+    python benchmarks/scene.py [--model RUN] [--scene SCENE.tif] [--sizes 3072,6144,12288] [--tile N] [--overlap N]
 
 The network is the paper's U-Net (54.4 million weights, transposed convolutions) with random weights, or that of RUN.
 The scene is 3072 x 5120 pixels of 8 bits, drawn at random unless SCENE.tif is given; so are those of --sizes. Each case
@@ -8,13 +8,13 @@ runs in a process of its own, after one window of each shape as a warm-up; times
 of three. The alternative holds everything in memory: the whole scene, a loop over the same windows one after the other,
 sums of colours and weights in numpy, and a GeoTIFF written at once.
 
+\b
 - network: the network alone, on windows of the same number and shapes.
 - rest: reading, blending and writing, as far as the network does not hide them: total - network - COG.
 - COG: the copy to a cloud-optimised GeoTIFF with overviews. The alternative has none.
 - peak: the process's largest resident set; `idle` is what TensorFlow and the model take before the first window.
 """
 
-import argparse
 import json
 import resource
 import statistics
@@ -24,6 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import rasterio
 from common import circumstances
@@ -57,12 +58,6 @@ def save_random_model(path: Path) -> None:
     from sar_keras.inference.model_file import save_model
 
     save_model(generator, path, ModelMetadata())
-
-
-def load(model: str):
-    import sar_keras
-
-    return sar_keras.load_model(model)
 
 
 def peak() -> float:
@@ -114,34 +109,33 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
         file.write(np.moveaxis(colours[margin : margin + height, margin : margin + width], -1, 0))
 
 
-def measure(arguments) -> dict:
+def measure(case: str, model: Path, scene: Path, precision: str, tile: int, overlap: int) -> dict:
     """One case; run in a process of its own."""
     import sar_keras
     from sar_keras.io import geotiffs
     from sar_keras.scenes.tiles import tile_positions
 
-    model, scene = load(arguments.model), arguments.scene
-    options = {"precision": arguments.precision, "tile": arguments.tile, "overlap": arguments.overlap}
+    model = sar_keras.load_model(model)
     with tempfile.TemporaryDirectory() as folder:
         destination = Path(folder) / "colour.tif"
         with rasterio.open(scene) as file:
             height, width = file.shape
         idle = peak()
         patch = model.input_shape[1]
-        positions = [tile_positions(size, arguments.tile, arguments.overlap, patch) for size in (height, width)]
+        positions = [tile_positions(size, tile, overlap, patch) for size in (height, width)]
         # The first window of each shape is slower: oneDNN prepares for it.
-        network_seconds(model, arguments.precision, [sorted(set(spans[-2:])) for spans in positions])
+        network_seconds(model, precision, [sorted(set(spans[-2:])) for spans in positions])
         totals, networks = [], []
         for _ in range(3 if height * width < 4096**2 else 1):
             started = time.perf_counter()
-            if arguments.case == "colorize_scene":
-                sar_keras.colorize_scene(model, scene, destination, **options)
+            if case == "colorize_scene":
+                sar_keras.colorize_scene(model, scene, destination, precision=precision, tile=tile, overlap=overlap)
             else:
-                in_memory(model, arguments.precision, scene, destination, positions)
+                in_memory(model, precision, scene, destination, positions)
             totals.append(time.perf_counter() - started)
-            networks.append(network_seconds(model, arguments.precision, positions))
+            networks.append(network_seconds(model, precision, positions))
         highest, copy = peak(), 0.0
-        if arguments.case == "colorize_scene":
+        if case == "colorize_scene":
             started = time.perf_counter()
             geotiffs.copy_to_cog(destination, Path(folder) / "copy.tif")
             copy = time.perf_counter() - started
@@ -155,27 +149,25 @@ def measure(arguments) -> dict:
         }
 
 
-def mean_error(arguments) -> dict:
+def mean_error(model: Path, scene: Path, tile: int, overlap: int) -> dict:
     """Of bfloat16 against float32, in grey levels of 0..255."""
     import sar_keras
 
-    model = load(arguments.model)
+    model = sar_keras.load_model(model)
     with tempfile.TemporaryDirectory() as folder:
         colours = []
         for precision in ("float32", "bfloat16"):
             path = Path(folder) / f"{precision}.tif"
-            sar_keras.colorize_scene(model, arguments.scene, path, precision=precision)
+            sar_keras.colorize_scene(model, scene, path, precision=precision, tile=tile, overlap=overlap)
             with rasterio.open(path) as file:
                 colours.append(file.read().astype("int16"))
         difference = np.abs(colours[0] - colours[1])
         return {"mean": float(difference.mean()), "p99": float(np.percentile(difference, 99))}
 
 
-def in_a_process(arguments, case: str, scene: Path, precision: str = "float32") -> dict:
-    command = [sys.executable, __file__, "--case", case, "--scene", scene, "--precision", precision]
-    command += ["--tile", arguments.tile, "--overlap", arguments.overlap]
-    command += ["--model", arguments.model] if arguments.model else []
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+def in_a_process(*command) -> dict:
+    """What this script prints last with these arguments."""
+    result = subprocess.run([sys.executable, __file__, *map(str, command)], capture_output=True, text=True)
     if result.returncode:
         sys.exit(result.stderr)
     return json.loads(result.stdout.splitlines()[-1])
@@ -191,39 +183,44 @@ def print_row(way: str, precision: str, found: dict) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--scene", type=Path)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[3072, 6144, 12288])
-    parser.add_argument("--tile", type=int, default=1024)
-    parser.add_argument("--overlap", type=int, default=128)
-    parser.add_argument("--precision", default="bfloat16", help="of the cases by size")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.case:
-        found = mean_error(arguments) if arguments.case == "mean_error" else measure(arguments)
+@click.command(help=__doc__)
+@click.option("--model", type=click.Path(path_type=Path, exists=True))
+@click.option("--scene", type=click.Path(path_type=Path, exists=True))
+@click.option("--sizes", default="3072,6144,12288", show_default=True, metavar="N,N,...", help="Sides in pixels.")
+@click.option("--tile", default=1024, show_default=True)
+@click.option("--overlap", default=128, show_default=True)
+@click.option("--precision", default="bfloat16", show_default=True, help="Of the cases by size.")
+@click.option("--case", hidden=True)
+def main(
+    model: Path | None, scene: Path | None, sizes: str, tile: int, overlap: int, precision: str, case: str | None
+) -> None:
+    if case:
+        if case == "mean_error":
+            found = mean_error(model, scene, tile, overlap)
+        else:
+            found = measure(case, model, scene, precision, tile, overlap)
         print(json.dumps(found))
         return
 
-    name = arguments.model or "the paper's U-Net, random weights"
     print(circumstances())
-    print(f"{name}; windows of {arguments.tile} pixels, overlap {arguments.overlap}\n")
+    name = model or "the paper's U-Net, random weights"
+    print(f"{name}; windows of {tile} pixels, overlap {overlap}\n")
     with tempfile.TemporaryDirectory() as folder:
-        trained = arguments.model is not None
+        trained = model is not None
         if not trained:
-            arguments.model = Path(folder) / "unet.keras"
-            save_random_model(arguments.model)
-        scene = arguments.scene
+            model = Path(folder) / "unet.keras"
+            save_random_model(model)
         if scene is None:
             scene = Path(folder) / "scene.tif"
             draw_scene(scene, 3072, 5120)
+        common = ["--model", model, "--tile", tile, "--overlap", overlap]
         print(HEADER)
-        for precision in ("bfloat16", "float32"):
+        for each in ("bfloat16", "float32"):
             for way in ("colorize_scene", "in memory"):
-                print_row(way, precision, in_a_process(arguments, way, scene, precision))
+                found = in_a_process("--case", way, "--scene", scene, "--precision", each, *common)
+                print_row(way, each, found)
         if trained:
-            error = in_a_process(arguments, "mean_error", scene)
+            error = in_a_process("--case", "mean_error", "--scene", scene, *common)
             print(
                 f"\nbfloat16 is off by {error['mean']:.3f} of 255 grey levels (99 %: {error['p99']:.0f}) from float32"
             )
@@ -232,16 +229,17 @@ def main() -> None:
         print()
         print(HEADER)
         found = {}
-        for size in arguments.sizes:
-            scene = Path(folder) / f"{size}.tif"
-            draw_scene(scene, size, size)
-            found[size] = in_a_process(arguments, "colorize_scene", scene, arguments.precision)
-            print_row("colorize_scene", arguments.precision, found[size])
-        first, last = found[arguments.sizes[0]], found[arguments.sizes[-1]]
+        sides = [int(size) for size in sizes.split(",")]
+        for side in sides:
+            square = Path(folder) / f"{side}.tif"
+            draw_scene(square, side, side)
+            found[side] = in_a_process("--case", "colorize_scene", "--scene", square, "--precision", precision, *common)
+            print_row("colorize_scene", precision, found[side])
+        first, last = found[sides[0]], found[sides[-1]]
         seconds = [case["total"] / case["pixels"] for case in (first, last)]
         print(
-            f"\n{arguments.sizes[-1]} pixels a side need {last['peak'] - first['peak']:+.0f} MB and "
-            f"{seconds[1] / seconds[0] - 1:+.1%} time per MPix, compared with {arguments.sizes[0]}; "
+            f"\n{sides[-1]} pixels a side need {last['peak'] - first['peak']:+.0f} MB and "
+            f"{seconds[1] / seconds[0] - 1:+.1%} time per MPix, compared with {sides[0]}; "
             f"before the first window {last['idle']:.0f} MB are in use"
         )
 

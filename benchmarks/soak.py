@@ -1,5 +1,6 @@
 """Hurts the package for a long time and counts what it loses. See docs/reliability.md.
 
+\b
     python benchmarks/soak.py kills              # a training killed 20 times, some times inside a checkpoint write
     python benchmarks/soak.py faults             # 30 minutes of kills, flipped bits, broken files and full disks
     python benchmarks/soak.py fuzz               # 5,000 mutated files through the command line
@@ -8,7 +9,6 @@
 Everything runs through the command line, in processes of their own, on networks of a few filters.
 """
 
-import argparse
 import contextlib
 import csv
 import json
@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from common import circumstances
 
 SIZE = 64
@@ -41,40 +42,15 @@ TINY = [
 RUN = [*TINY, "train.average=0.9", "data.speckle=true", "train.steps_per_epoch=40", "train.checkpoint_every=5 steps"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, help="keep everything in this folder, instead of a temporary one")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    kills_parser = verbs.add_parser("kills")
-    kills_parser.add_argument("-n", "--number", type=int, default=20)
-    kills_parser.add_argument("--epochs", type=int, default=12)
-    faults_parser = verbs.add_parser("faults")
-    faults_parser.add_argument("--minutes", type=float, default=30)
-    faults_parser.add_argument("--epochs", type=int, default=12)
-    fuzz_parser = verbs.add_parser("fuzz")
-    fuzz_parser.add_argument("-n", "--number", type=int, default=5000)
-    worker = verbs.add_parser("fuzz-worker")
-    worker.add_argument("job", type=Path)
-    verbs.add_parser("memory")
-    arguments = parser.parse_args()
-    if arguments.verb == "fuzz-worker":
-        work_on(arguments.job)
-        return
-
-    random.seed(arguments.seed)
-    with tempfile.TemporaryDirectory() as temporary:
-        work = arguments.work or Path(temporary)
-        work.mkdir(parents=True, exist_ok=True)
-        print(f"{circumstances()}, {arguments.verb}, seed {arguments.seed}", flush=True)
-        if arguments.verb == "kills":
-            disturb(work, arguments.epochs, ["kill", "kill in a write"], number=arguments.number)
-        elif arguments.verb == "faults":
-            disturb(work, arguments.epochs, list(FAULTS), minutes=arguments.minutes)
-        elif arguments.verb == "fuzz":
-            fuzz(work, arguments.number, arguments.seed)
-        else:
-            memory(work)
+@click.group(help=__doc__)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), help="Keep everything here, not in a temporary folder.")
+@click.pass_context
+def main(context: click.Context, seed: int, work: Path | None) -> None:
+    random.seed(seed)
+    context.obj = work or Path(context.with_resource(tempfile.TemporaryDirectory()))
+    context.obj.mkdir(parents=True, exist_ok=True)
+    print(f"{circumstances()}, {context.invoked_subcommand}, seed {seed}", flush=True)
 
 
 def command(*arguments) -> list[str]:
@@ -91,6 +67,24 @@ def changes(settings: list[str]) -> list[str]:
 
 
 # Trainings that are disturbed.
+
+
+@main.command()
+@click.option("-n", "--number", default=20, show_default=True, help="How often.")
+@click.option("--epochs", default=12, show_default=True, help="Of each training.")
+@click.pass_obj
+def kills(work: Path, number: int, epochs: int) -> None:
+    """Kill trainings, some times inside a checkpoint write."""
+    disturb(work, epochs, ["kill", "kill in a write"], number=number)
+
+
+@main.command()
+@click.option("--minutes", default=30.0, show_default=True, help="How long.")
+@click.option("--epochs", default=12, show_default=True, help="Of each training.")
+@click.pass_obj
+def faults(work: Path, minutes: float, epochs: int) -> None:
+    """Kill trainings, flip bits in checkpoints, break files, fill disks."""
+    disturb(work, epochs, list(FAULTS), minutes=minutes)
 
 
 class Training:
@@ -321,14 +315,26 @@ def contents(run: Path) -> dict[str, bytes]:
 # Memory of a long run.
 
 
-def memory(work: Path) -> None:
+@main.command()
+@click.option(
+    "--steps",
+    default="200,1000,2000,4000",
+    show_default=True,
+    metavar="N,N,...",
+    help="When to look: multiples of the first.",
+)
+@click.pass_obj
+def memory(work: Path, steps: str) -> None:
+    """Print memory and file handles of a training."""
+    looks = [int(step) for step in steps.split(",")]
     data, out = work / "data", work / "run"
     run("data", "synth", data, "-n", 24, "--size", SIZE)
-    settings = [*RUN[:-1], "train.checkpoint_every=200 steps", "train.keep=99", "train.epochs=110"]
+    epochs = looks[-1] // 40 + 10
+    settings = [*RUN[:-1], f"train.checkpoint_every={looks[0]} steps", "train.keep=99", f"train.epochs={epochs}"]
     process = subprocess.Popen(
         command("fit", "quick", "--data", data, "--out", out, *changes(settings)), stdout=subprocess.DEVNULL
     )
-    for step in (200, 1000, 2000, 4000):
+    for step in looks:
         wait((out / f"checkpoints/step-{step:08d}").exists, process, 3600)
         samples = []
         for _ in range(20):  # a checkpoint that is being written holds some of both for a moment
@@ -349,16 +355,24 @@ A_JOB = {"png": 250, "tif": 250, "yaml": 250, "csv": 250, "keras": 50}  # inputs
 SECONDS = 900  # that a worker may take
 
 
-def fuzz(work: Path, number: int, seed: int) -> None:
-    """Put mutated files through the command line; every traceback, hang or crash is kept in ./soak-failures."""
+@main.command()
+@click.option("-n", "--number", default=5000, show_default=True, help="Of files.")
+@click.pass_context
+def fuzz(context: click.Context, number: int) -> None:
+    """Put mutated files through the command line.
+
+    What ends in a traceback, a hang or a crash is kept in ./soak-failures.
+    """
+    work, seed = context.obj, context.parent.params["seed"]
     run("data", "synth", work / "data", "-n", 12, "--size", SIZE)
     settings = [*TINY, "train.epochs=1", "train.steps_per_epoch=1"]
     run("fit", "quick", "--data", work / "data", "--out", work / "run", *changes(settings))
-    jobs = [
-        {"kind": kind, "seed": f"{seed}-{kind}-{job}", "count": A_JOB[kind], "work": str(work)}
-        for kind, share in KINDS.items()
-        for job in range(-(-int(number * share) // A_JOB[kind]))
-    ]
+    jobs = []
+    for kind, share in KINDS.items():
+        wanted = max(1, round(number * share))
+        for job, first in enumerate(range(0, wanted, A_JOB[kind])):
+            count = min(A_JOB[kind], wanted - first)
+            jobs.append({"kind": kind, "seed": f"{seed}-{kind}-{job}", "count": count, "work": str(work)})
     random.shuffle(jobs)
     done, codes, failures = Counter(), Counter(), []
     for index, job in enumerate(jobs):
@@ -396,7 +410,9 @@ def fuzz(work: Path, number: int, seed: int) -> None:
     sys.exit(bool(failures))
 
 
-def work_on(folder: Path) -> None:
+@main.command(hidden=True)
+@click.argument("folder", type=click.Path(path_type=Path))
+def fuzz_worker(folder: Path) -> None:
     """One job of `fuzz`, in a process of its own."""
     import traceback
 

@@ -11,7 +11,6 @@ The peer must print one JSON line with `images_per_s` and take `{train|infer} --
 --steps N`; it needs PyTorch. OpenVINO compiles our SavedModel with the hint LATENCY, its faster one here.
 """
 
-import argparse
 import importlib.util
 import json
 import os
@@ -21,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import click
 from common import circumstances, median_seconds
 
 DEFAULT_PEER = Path(__file__).parents[2] / "shared" / "peers" / "torch_pix2pix.py"
@@ -104,55 +104,57 @@ def memory_of_import(code: str) -> float:
     return int(out.splitlines()[-1]) / 1024
 
 
-def commands(preset: str, kind: str, batch: int, low: bool, arguments) -> dict[str, list]:
+def commands(preset: str, kind: str, batch: int, low: bool, steps: int, peer: Path) -> dict[str, list]:
     """Side to its command."""
-    steps, case = ["--steps", arguments.steps], [preset, kind, batch, low]
-    sides = {"sar_keras": [__file__, "--side", "ours", "--case", *case, *steps]}
-    if preset == "paper" and arguments.peer.is_file() and importlib.util.find_spec("torch"):
+    case = ["--case", preset, kind, batch, low, "--steps", steps]
+    sides = {"sar_keras": [__file__, "--side", "ours", *case]}
+    if preset == "paper" and peer.is_file() and importlib.util.find_spec("torch"):
         # Channels last is its faster layout in bfloat16 only.
         flags = ["--bf16", "--channels-last"] if low else []
-        sides["PyTorch"] = [arguments.peer, kind, "--batch", batch, *steps, *flags]
+        sides["PyTorch"] = [peer, kind, "--batch", batch, "--steps", steps, *flags]
     if kind == "infer" and importlib.util.find_spec("openvino"):
-        sides["with --engine openvino"] = [__file__, "--side", "engine", "--case", *case, *steps]
-        sides["OpenVINO"] = [__file__, "--side", "openvino", "--case", *case, *steps]
+        sides["with --engine openvino"] = [__file__, "--side", "engine", *case]
+        sides["OpenVINO"] = [__file__, "--side", "openvino", *case]
     return sides
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peer", type=Path, default=DEFAULT_PEER)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--only", default="", help="the cases that begin with these words: network, work, batch")
-    parser.add_argument("--side", help=argparse.SUPPRESS)
-    parser.add_argument("--case", nargs=4, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.case:
-        preset, kind, batch, low = arguments.case
-        case = preset, kind, int(batch), low == "True", arguments.steps
-        if arguments.side == "openvino":
-            rate = measure_openvino(*case)
+@click.command(help=__doc__)
+@click.option(
+    "--peer", default=DEFAULT_PEER, type=click.Path(path_type=Path), help="[../shared/peers/torch_pix2pix.py]"
+)
+@click.option("--runs", default=3, show_default=True)
+@click.option("--steps", default=8, show_default=True)
+@click.option("--only", default="", help="The cases that begin with these words: network, work, batch.")
+@click.option("--side", type=click.Choice(["ours", "engine", "openvino"]), hidden=True)
+@click.option("--case", type=(str, str, int, bool), hidden=True)
+def main(
+    peer: Path, runs: int, steps: int, only: str, side: str | None, case: tuple[str, str, int, bool] | None
+) -> None:
+    if case:
+        if side == "openvino":
+            rate = measure_openvino(*case, steps)
         else:
-            rate = measure_ours(*case, "openvino" if arguments.side == "engine" else "tensorflow")
+            rate = measure_ours(*case, steps, "openvino" if side == "engine" else "tensorflow")
         print(json.dumps({"images_per_s": rate}))
         return
 
-    cases = [case for case in CASES if " ".join(map(str, case)).startswith(arguments.only)]
+    cases = [case for case in CASES if " ".join(map(str, case)).startswith(only)]
     if not cases:
-        parser.error("--only: no case begins so; they are " + ", ".join(" ".join(map(str, case[:3])) for case in CASES))
+        names = ", ".join(" ".join(map(str, case[:3])) for case in CASES)
+        raise click.UsageError(f"--only: no case begins so; they are {names}")
     print(f"{circumstances('tensorflow', 'torch', 'openvino')}; images/s, peak MB\n")
     print(f"Importing alone: sar_keras {memory_of_import('import sar_keras; sar_keras.fit'):.0f} MB", end="")
     print(f", PyTorch {memory_of_import('import torch'):.0f} MB\n" if importlib.util.find_spec("torch") else "\n")
     columns = ("sar_keras", "with --engine openvino", "PyTorch", "OpenVINO")
     print(f"| network | work | batch | precision | {' | '.join(columns)} |\n" + "|---" * 8 + "|")
     for case in cases:
-        sides = commands(*case, arguments)
-        runs = [{side: in_a_process(command) for side, command in sides.items()} for _ in range(arguments.runs)]
+        sides = commands(*case, steps, peer)
+        figures = [{name: in_a_process(command) for name, command in sides.items()} for _ in range(runs)]
         cells = []
-        for side in columns:
-            figures = [run[side] for run in runs if side in run]
-            rate, memory = (map(statistics.median, zip(*figures, strict=True))) if figures else (None, None)
-            cells.append(f"{rate:.2f}, {memory:.0f}" if figures else "-")
+        for column in columns:
+            rates_and_memories = [run[column] for run in figures if column in run]
+            medians = map(statistics.median, zip(*rates_and_memories, strict=True))
+            cells.append("{:.2f}, {:.0f}".format(*medians) if rates_and_memories else "-")
         preset, kind, batch, low = case
         print(f"| {preset} | {kind} | {batch} | {'bfloat16' if low else 'float32'} | {' | '.join(cells)} |", flush=True)
 
