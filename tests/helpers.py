@@ -24,6 +24,23 @@ TINY = [
 ]
 
 
+def one_convolution(inputs: int = 1, outputs: int = 3, size: int = 16, activation: str = "tanh"):
+    """The smallest network that a system trains: images (N, size, size, inputs) to (N, size, size, outputs)."""
+    import keras
+
+    image = keras.Input((size, size, inputs))
+    return keras.Model(image, keras.layers.Conv2D(outputs, 3, padding="same", activation=activation)(image))
+
+
+def small_discriminator(inputs: int, size: int = 16):
+    """One hidden level and logits of patches, (N, size, size, inputs) to (N, size / 2, size / 2, 1)."""
+    import keras
+
+    view = keras.Input((size, size, inputs))
+    hidden = keras.layers.LeakyReLU()(keras.layers.Conv2D(4, 4, 2, "same")(view))
+    return keras.Model(view, keras.layers.Conv2D(1, 3, padding="same")(hidden))
+
+
 def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None:
     """Of a network whose height and width are multiples of 8: `sar` is (2, 32, 32, 1)."""
     import keras

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +11,13 @@ import tensorflow as tf
 from sar_keras.errors import TrainingDiverged
 from sar_keras.models.replicas import descend
 from sar_keras.training.failures import diverged
+
+
+def test_two_devices_train_what_one_trains():
+    script = Path(__file__).with_name("two_devices.py")
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 @pytest.mark.parametrize(
