@@ -245,15 +245,21 @@ def _system_of(tree: dict, source: str) -> str:
     return system
 
 
+@functools.cache
 def _all_keys() -> list[str]:
     return list(dict.fromkeys(key for system in SYSTEMS for key in keys(_config_of(system)())))
 
 
+def is_of_other_systems(key: str, system: str) -> bool:
+    """Whether a key such as "loss.cycle" has a meaning for other systems, but none for this one."""
+    return key in _all_keys() and key not in keys(_config_of(system)())
+
+
 def _unused_keys(tree: dict) -> list[str]:
-    """The keys in a configuration's file that another system has, but not this one."""
-    used, known = keys(_config_of(_system_of(tree, "the configuration"))()), set(_all_keys())
+    """The keys in a configuration's file that have no meaning for its system."""
+    system = _system_of(tree, "the configuration")
     given = [f"{section}.{key}" for section in ("model", "loss") for key in _section(tree, section)]
-    return [key for key in given if key in known and key not in used]
+    return [key for key in given if is_of_other_systems(key, system)]
 
 
 def _section(tree: dict, name: str) -> dict:

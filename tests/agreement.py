@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
-from helpers import DISCRIMINATORS, TINY
+from helpers import DISCRIMINATORS, TINY, those_of
 
 import sar_keras
 
@@ -45,7 +45,7 @@ OF_PRESETS = {
 
 
 def settings(preset: str, data: str) -> list[str]:
-    return [*SETTINGS, *OF_PRESETS.get(preset, []), f"data.root={data}"]
+    return [*those_of(preset, SETTINGS), *OF_PRESETS.get(preset, []), f"data.root={data}"]
 
 
 def divide_cpu(devices: int) -> None:

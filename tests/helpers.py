@@ -41,6 +41,14 @@ def small_discriminator(inputs: int, size: int = 16):
     return keras.Model(view, keras.layers.Conv2D(1, 3, padding="same")(hidden))
 
 
+def those_of(preset: str, changes: list[str]) -> list[str]:
+    """The changes whose keys the system of a preset has."""
+    from sar_keras.config import is_of_other_systems, load_config
+
+    system = load_config(preset).model.system
+    return [change for change in changes if not is_of_other_systems(change.partition("=")[0], system)]
+
+
 def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None:
     """Of a network whose height and width are multiples of 8: `sar` is (2, 32, 32, 1)."""
     import keras

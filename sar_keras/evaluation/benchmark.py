@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import sar_keras
-from sar_keras.config import Config, keys, load_config, load_run, override
+from sar_keras.config import Config, is_of_other_systems, keys, load_config, load_run, override
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import evenly
 from sar_keras.data.sources import draw_pairs, find_source, pairs_of_run
@@ -55,7 +55,7 @@ def benchmark(
         data: Folder or manifest of pairs. None: procedural scenes.
         minutes: Training time of each, see `train.minutes`.
         steps: Number of training steps of each; give one of both.
-        overrides: Such as "data.ratios=[0.7, 0.1, 0.2]", for every preset.
+        overrides: Such as "data.ratios=[0.7, 0.1, 0.2]", for every preset whose system has the key.
 
     Returns:
         The path of benchmark.md.
@@ -68,7 +68,8 @@ def benchmark(
         raise ConfigError("benchmark runs on one machine: unset TF_CONFIG")
     if (minutes is None) == (steps is None):
         raise ConfigError("give either minutes or steps")
-    configs = {Path(preset).stem: _config(preset, data, minutes, steps, overrides) for preset in presets}
+    own = _overrides_of(presets, overrides)
+    configs = {Path(preset).stem: _config(preset, data, minutes, steps, own[preset]) for preset in presets}
     if len(configs) < len(presets):
         raise ConfigError("two presets have the same name, which is that of their run")
     first = next(iter(configs.values()))
@@ -114,6 +115,24 @@ def _config(preset: str, data, minutes, steps, overrides) -> Config:
         raise ConfigError(f"{preset} trains two networks: give at least two steps")
     length += [f"train.epochs={epochs - refinement}", f"refinement.epochs={refinement}"]
     return override(config, [*source, *length, *overrides])
+
+
+def _overrides_of(presets: tuple[str, ...], overrides: tuple[str, ...]) -> dict[str, list[str]]:
+    """The overrides that concern each preset: a key of another system among them does not.
+
+    Raises:
+        ConfigError: an override that concerns none of them.
+    """
+    systems = {preset: load_config(preset).model.system for preset in presets}
+    of_presets: dict[str, list[str]] = {preset: [] for preset in presets}
+    for text in overrides:
+        key = text.partition("=")[0]
+        concerned = [preset for preset, system in systems.items() if not is_of_other_systems(key, system)]
+        if not concerned:
+            raise ConfigError(f"--set {key}: has no meaning for any of {', '.join(presets)}; leave it out")
+        for preset in concerned:
+            of_presets[preset].append(text)
+    return of_presets
 
 
 def _check_that_they_compare(output: Path, configs: dict[str, Config]) -> None:

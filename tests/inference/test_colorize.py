@@ -170,4 +170,5 @@ def test_demo_colorizes_right_after_installing(command, random, save_png, tmp_pa
     assert code == 0 and out.strip() == str(tmp_path / "colour.png")
     assert colour.shape == (300, 200, 3) and colour.std() > 1
     model = sar_keras.load_model("demo")
-    assert DEMO.stat().st_size < 10e6 and model.sar_scale == Scale() and model.expected_error
+    about = metadata_of(model)
+    assert DEMO.stat().st_size < 10e6 and about.sar_scale == Scale() and about.expected_error

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import DISCRIMINATORS, TINY, read_rows
+from helpers import DISCRIMINATORS, TINY, read_rows, those_of
 
 import sar_keras
 from sar_keras.config import load_config
@@ -14,7 +14,7 @@ SMALL = [*TINY, "model.blocks=1", "train.batch_size=2", "train.epochs=1", "train
 
 
 def small(name, pairs_folder, *changes):
-    return load_config(name, [*SMALL, f"data.root={pairs_folder}", *changes])
+    return load_config(name, [*those_of(name, SMALL), f"data.root={pairs_folder}", *changes])
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, mon
 
     root = shutil.copytree(pairs_folder, tmp_path / "data")
     monkeypatch.setattr(loading, "_physical_memory", lambda: 0)
-    load = loading.load
+    load = loading.load_images
 
     def load_then_lose_files(*arguments, **keywords):
         images = load(*arguments, **keywords)
@@ -116,7 +116,7 @@ def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, mon
             path.unlink()
         return images
 
-    monkeypatch.setattr(loading, "load", load_then_lose_files)
+    monkeypatch.setattr(loading, "load_images", load_then_lose_files)
     config = sar_keras.load_config("default", [*TINY, f"data.root={root}"])
     with pytest.raises(DataError, match=r"s1.*\.png: no such file$"):
         sar_keras.fit(config, tmp_path / "run")

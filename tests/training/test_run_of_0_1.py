@@ -1,8 +1,8 @@
 """The run directory `run_of_0_1` was made by an earlier version, whose config.yaml holds the keys of all systems.
 
 sar-keras fit quick --set data.image_size=32 --set data.limit=12 --set model.filters=1 \
-  --set model.discriminator_filters=1 --set loss.perceptual_layer=block1_conv1 --set train.epochs=1 --set train.steps_per_epoch=2 \
-  --set train.precision=float32 --set train.batch_size=2
+  --set model.discriminator_filters=1 --set loss.perceptual_layer=block1_conv1 --set train.epochs=1 \
+  --set train.steps_per_epoch=2 --set train.precision=float32 --set train.batch_size=2
 """
 
 import json
