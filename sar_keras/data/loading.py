@@ -37,7 +37,7 @@ class Images:
         resize: Bring larger images to `size` whole, instead of cropping.
         sar_scale, optical_scale: How stored values become [-1, 1].
         sar_units: Units of the stored SAR values, see `sar_keras.io.sar.UNITS`.
-        dtypes: Of the SAR and the optical images as stored.
+        dtypes: The dtypes of the SAR and the optical images as stored.
         memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
         on_error: See `load_images`.
         failed: Indices of pairs that could not be read any more after `load_images`.
@@ -104,7 +104,7 @@ def load_images(
     at random.
 
     Args:
-        pairs: What to read.
+        pairs: The pairs to read.
         size: Patch size in pixels.
         channels: SAR bands.
         resize: See `Images`.

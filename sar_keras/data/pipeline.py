@@ -54,12 +54,12 @@ def training_dataset(
     def load_pair(position, stream):
         sar, optical = images.read(chosen[_shuffled(position, count, seed, stream)])
         # Another stream than the order's, one number a position.
-        own = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
-        sar, optical = _patch(sar, optical, images, own, config.augment)
+        draw = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
+        sar, optical = _patch(sar, optical, images, draw, config.augment)
         if config.speckle:
-            sar = _speckled(sar, images.sar_scale, own)
+            sar = _speckled(sar, images.sar_scale, draw)
         if config.radiometric_jitter:
-            sar = _jittered(sar, config.radiometric_jitter, own)
+            sar = _jittered(sar, config.radiometric_jitter, draw)
         if config.to_mean_colour:
             optical = _moved(optical, mean, config.to_mean_colour)
         return sar, optical
@@ -69,8 +69,8 @@ def training_dataset(
             return load_pair(position, stream=0)
         return load_pair(position, stream=0)[0], load_pair(position, stream=1)[1]
 
-    own, global_position = _share(batch_size, context)
-    dataset = tf.data.Dataset.counter(first_step * own).map(
+    share, global_position = _share(batch_size, context)
+    dataset = tf.data.Dataset.counter(first_step * share).map(
         lambda position: load_one(global_position(position)), num_parallel_calls=_PARALLEL, deterministic=True
     )
     size = context.get_per_replica_batch_size(batch_size)
@@ -86,14 +86,14 @@ def validation_dataset(
     shape. `context` is as for `training_dataset`.
     """
     padded = tf.constant([*indices, *[indices[-1]] * (-len(indices) % batch_size)], tf.int64)
-    own, global_position = _share(batch_size, context)
+    share, global_position = _share(batch_size, context)
 
     def load_one(position):
         position = global_position(position)
         sar, optical = images.read(padded[position])
         return *_patch(sar, optical, images), tf.cast(position < len(indices), tf.float32)
 
-    dataset = tf.data.Dataset.range(len(padded) // batch_size * own).repeat()
+    dataset = tf.data.Dataset.range(len(padded) // batch_size * share).repeat()
     dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
     size = context.get_per_replica_batch_size(batch_size)
     return _with_options(dataset.batch(size, drop_remainder=True).prefetch(_AHEAD))
@@ -101,9 +101,9 @@ def validation_dataset(
 
 def _share(batch_size: int, context: tf.distribute.InputContext) -> tuple[int, Callable[[tf.Tensor], tf.Tensor]]:
     """How many images of each batch this process reads, and where in the run the one is that it reads as its n-th."""
-    own = batch_size // context.num_input_pipelines
-    first = context.input_pipeline_id * own
-    return own, lambda n: n // own * batch_size + first + n % own
+    share = batch_size // context.num_input_pipelines
+    first = context.input_pipeline_id * share
+    return share, lambda n: n // share * batch_size + first + n % share
 
 
 def _shuffled(position: tf.Tensor, count: int, seed: int, stream: int) -> tf.Tensor:
@@ -193,8 +193,8 @@ def _moved(optical: tf.Tensor, mean: tf.Tensor, share: float) -> tf.Tensor:
     """As if all places had more of one colour: radar seldom tells which they have, and guesses are held back."""
     valid = _has_data(optical)
     count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
-    own = tf.reduce_sum(tf.where(valid, optical, 0.0), [0, 1]) / count
-    return tf.where(valid, tf.clip_by_value(optical + share * (mean - own), -1.0, 1.0), optical)
+    mean_of_patch = tf.reduce_sum(tf.where(valid, optical, 0.0), [0, 1]) / count
+    return tf.where(valid, tf.clip_by_value(optical + share * (mean - mean_of_patch), -1.0, 1.0), optical)
 
 
 def _has_data(image: tf.Tensor) -> tf.Tensor:

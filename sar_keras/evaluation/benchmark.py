@@ -68,8 +68,8 @@ def benchmark(
         raise ConfigError("benchmark runs on one machine: unset TF_CONFIG")
     if (minutes is None) == (steps is None):
         raise ConfigError("give either minutes or steps")
-    own = _overrides_of(presets, overrides)
-    configs = {Path(preset).stem: _config(preset, data, minutes, steps, own[preset]) for preset in presets}
+    of_presets = _overrides_of(presets, overrides)
+    configs = {Path(preset).stem: _config(preset, data, minutes, steps, of_presets[preset]) for preset in presets}
     if len(configs) < len(presets):
         raise ConfigError("two presets have the same name, which is that of their run")
     first = next(iter(configs.values()))

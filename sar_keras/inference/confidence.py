@@ -31,7 +31,7 @@ class ExpectedError:
     """The mean absolute error to expect of a generated colour, a quadratic polynomial of it.
 
     Attributes:
-        coefficients: Of the constant, r, g, b, rr, rg, rb, gg, gb, bb.
+        coefficients: The coefficients of the constant, r, g, b, rr, rg, rb, gg, gb, bb.
         low, high: The range of each channel among the colours that it was fitted to; beyond it the nearest one counts.
     """
 

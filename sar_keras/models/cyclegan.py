@@ -33,7 +33,7 @@ class CycleGAN(System):
         weights: Name to weight of the terms. None: the paper's, `{"adversarial": 1, "cycle": 10, "identity": 5}`.
         discriminator_factor: Factor of the discriminators' losses.
         pool: Generated images of the past that each discriminator also judges (Zhu et al., section 4).
-        seed: Of the draws from the pool.
+        seed: The seed of the draws from the pool.
         averaged: See `System`.
     """
 
@@ -193,7 +193,7 @@ class ImagePool:
         """The images (N, H, W, c), some of them older. Draws depend on the seed and `step` alone."""
         if not self.size:
             return images
-        images, own = of_all_replicas(images)
+        images, of_this_replica = of_all_replicas(images)
         step = tf.cast(step, tf.int64)
         count = tf.shape(images, out_type=tf.int64)[0]
         seen = step * count
@@ -208,4 +208,4 @@ class ImagePool:
         keep = tf.logical_and(full, tf.logical_not(exchanged))[:, None, None, None]
         # Not scatter_nd_update: a variable that each replica has for itself does not know it.
         self.images.assign(tf.tensor_scatter_nd_update(self.images, slots[:, None], tf.where(keep, old, images)))
-        return tf.where(exchanged[:, None, None, None], old, images)[own]
+        return tf.where(exchanged[:, None, None, None], old, images)[of_this_replica]

@@ -79,7 +79,7 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
         return type(layer).from_config(config)
 
     copied = keras.models.clone_model(model, clone_function=copy)
-    for layer, twin in zip(model.layers, copied.layers, strict=True):
+    for layer, copy_of_it in zip(model.layers, copied.layers, strict=True):
         weights = layer.get_weights()
         if layer.name in folds:
             weights = _fold(layer, folds[layer.name])
@@ -88,7 +88,7 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
         if layer.name in transposed:
             weights[0] = sub_pixel_kernel_of_transposed(tf.constant(weights[0])).numpy()
         if layer.name not in left_out:
-            twin.set_weights(weights)
+            copy_of_it.set_weights(weights)
     return copied
 
 

@@ -99,12 +99,12 @@ def colorize_tiles(
 
     Args:
         network: SAR (N, H, W, channels) to grey levels of 0..255, (N, H, W, bands), float32.
-        scene: What is read.
+        scene: The scene that is read.
         area: The part of it to colorize.
         rows: From `tile_rows`.
         overlap: Pixels that neighbouring windows share.
         batch: Windows a call of the network.
-        partial: What is written; says which rows are finished.
+        partial: The file that is written; it says which rows are finished.
         progress: Called with the number of pixels done since the last call.
     """
     first, last = rows[0][0], rows[-1][-1]

@@ -93,15 +93,15 @@ def learning_rates(config: Config, model: System) -> list[tuple[keras.optimizers
         ConfigError: a schedule, which `train.decay` would overrule.
     """
     rates = []
-    for which, own in (("generator", model.optimizer), ("discriminator", model.discriminator_optimizer)):
-        if own is None:
+    for which, trained_with in (("generator", model.optimizer), ("discriminator", model.discriminator_optimizer)):
+        if trained_with is None:
             continue
         described = getattr(config.optimizer, which).config.get("learning_rate")
         if isinstance(described, dict):
             raise ConfigError(
                 f"train.decay: optimizer.{which} has a schedule of its own; give it a number, or no decay"
             )
-        rates.append((own, float(own.learning_rate.numpy())))
+        rates.append((trained_with, float(trained_with.learning_rate.numpy())))
     return rates
 
 
