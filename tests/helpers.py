@@ -9,6 +9,8 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine, from_origin
 
+from sar_keras.config import Config, keys, load_config
+
 # What the preset "strong" was with discriminators: all terms, several scales, a warm-up.
 DISCRIMINATORS = ["model.scales=2", "loss.adversarial=0.1", "loss.feature_matching=3"]
 # Networks and images small enough for seconds; everything else is what a user's run has.
@@ -17,11 +19,23 @@ TINY = [
     "data.limit=24",
     "model.filters=4",
     "model.discriminator_filters=4",
+    "model.blocks=1",
     "loss.perceptual_layer=block1_conv1",
     "train.steps_per_epoch=3",
     "train.epochs=2",
     "train.precision=float32",
 ]
+
+
+def tiny_settings(preset: str) -> list[str]:
+    """Those of TINY that the preset's system has."""
+    known = keys(load_config(preset))
+    return [setting for setting in TINY if setting.partition("=")[0] in known]
+
+
+def tiny(preset: str, *changes: str) -> Config:
+    """A preset with TINY's settings and further changes."""
+    return load_config(preset, [*tiny_settings(preset), *changes])
 
 
 def one_convolution(inputs: int = 1, outputs: int = 3, size: int = 16, activation: str = "tanh"):

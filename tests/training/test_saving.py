@@ -1,0 +1,74 @@
+import signal
+
+import keras
+import pytest
+import tensorflow as tf
+from helpers import one_convolution, read_rows, tiny
+
+import sar_keras
+from sar_keras.data.loading import load_images
+from sar_keras.data.pairs import find_pairs
+from sar_keras.errors import Stopped
+from sar_keras.training import callbacks
+from sar_keras.training.checkpoints import Checkpoints
+from sar_keras.training.phases import state_of
+from sar_keras.training.run import Phase, Run
+from sar_keras.training.saving import CopyToFloat32, SaveRun
+
+
+@pytest.fixture
+def train(tmp_path, pairs_folder):
+    """Train one convolution for two epochs of three steps: train(settings, signals) to the names of its checkpoints."""
+
+    def train(settings=(), signals=()):
+        model = sar_keras.Pix2Pix(one_convolution())
+        model.compile(keras.optimizers.SGD(0.01))
+        config, phase = tiny("quick", *settings), Phase(model, epochs=2, minutes=None)
+        run = Run(
+            config=config,
+            folder=tmp_path,
+            strategy=tf.distribute.get_strategy(),
+            images=load_images(find_pairs(pairs_folder).pairs[:1], size=64),
+            indices={},
+            steps_per_epoch=3,
+            phases=[phase],
+            checkpoints=Checkpoints(tmp_path / "checkpoints", config.train.keep),
+            state=state_of([phase]),
+            history=[],
+            samples={},
+            validation=None,
+        )
+        generator = one_convolution()
+        used = [
+            callbacks.StopAfter(None, phase.progress),
+            CopyToFloat32(generator),
+            SaveRun(run, phase, generator, list(signals)),
+        ]
+        data = tf.data.Dataset.from_tensors((tf.zeros((1, 16, 16, 1)), tf.ones((1, 16, 16, 3)))).repeat()
+        model.fit(data, epochs=2, steps_per_epoch=3, shuffle=False, verbose=0, callbacks=used)
+        return model
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("every", "keep", "steps"),
+    [("2 steps", 9, [2, 4, 6]), ("1 epoch", 9, [3, 6]), ("10 minutes", 9, [6]), ("1 steps", 2, [5, 6])],
+)
+def test_checkpoints_are_made_when_they_are_due_and_at_the_end(train, tmp_path, every, keep, steps):
+    train([f"train.checkpoint_every={every}", f"train.keep={keep}"])
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [f"step-{n:08d}" for n in steps]
+
+
+def test_each_epoch_leaves_its_history_and_its_generator(train, tmp_path):
+    model = train(["train.best=l1"])
+    assert [(row["epoch"], row["step"]) for row in read_rows(tmp_path / "history.csv")] == [("1", "3.0"), ("2", "6.0")]
+    saved = sar_keras.load_model(tmp_path / "generator.keras")
+    assert (saved.get_weights()[0] == model.generator.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_ends_the_run_after_a_checkpoint_at_the_step(train, tmp_path, number, error):
+    with pytest.raises(error, match=r"in epoch 1, step 1 \(1 of the epoch\); saved. To go on: sar-keras fit --out .*"):
+        train(signals=[number])
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
