@@ -14,16 +14,15 @@ import time
 from pathlib import Path
 
 import click
-from common import circumstances
+from common import circumstances, command
 
 QUICK = ["fit", "quick", "--set", "data.limit=24", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=2"]
 
 
 def run(*arguments) -> float:
     """The seconds that a `sar-keras` command takes."""
-    command = [Path(sys.executable).with_name("sar-keras"), *arguments]
     started = time.perf_counter()
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    result = subprocess.run(command(*arguments), capture_output=True, text=True)
     seconds = time.perf_counter() - started
     if result.returncode:
         sys.exit(result.stderr)
@@ -44,7 +43,7 @@ def main(model: Path | None, runs: int) -> None:
             model = folder / "quick"
             run(*QUICK, "--out", model)
         commands = {"--help": ["--help"], "colorize": ["colorize", model, image, "-o", folder / "colour.png"]}
-        found = {name: [run(*command) for _ in range(runs + 1)][1:] for name, command in commands.items()}
+        found = {name: [run(*arguments) for _ in range(runs + 1)][1:] for name, arguments in commands.items()}
     print(f"{circumstances()}, median of {runs}\n")
     print("| `sar-keras` | seconds |\n|---|---|")
     for name, seconds in found.items():

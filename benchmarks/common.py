@@ -1,10 +1,11 @@
-"""What benchmarks share: the line above their tables, the time that a call takes, and the images of a run."""
+"""What benchmarks share: the line above their tables, the command line, the time of a call, the images of a run."""
 
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,11 @@ def circumstances(*packages: str) -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages if importlib.util.find_spec(name)]
     machine = [f"{os.cpu_count()} x {processor()}", f"Python {platform.python_version()}"]
     return ", ".join([*machine, *versions, time.strftime("%Y-%m-%d")])
+
+
+def command(*arguments) -> list[str]:
+    """`sar-keras` with these arguments, of the package that this Python finds."""
+    return [sys.executable, "-c", "from sar_keras.cli.main import main; main()", *map(str, arguments)]
 
 
 def median_seconds(call: Callable[[], object], times: int) -> float:

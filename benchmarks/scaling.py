@@ -30,13 +30,15 @@ sys.path.insert(0, str(TESTS))
 from helpers import read_rows, saved_state, start_workers  # noqa: E402
 
 SIZE, BATCH = 128, 12
-# What changes, to its values.
+# What changes under growth, to its values.
 GROWTH = {
     "batch": (1, 2, 4, 8, 12, 24, 48),
     "image side": (64, 128, 256, 512),
     "logical devices": (1, 2, 4),
     "processes": (1, 2, 3),
 }
+# Strategies and workers whose agreement with one device is looked at.
+STRATEGIES = [("mirrored", 1), ("multi_worker", 2), ("multi_worker", 3)]
 
 
 def measure(name: str, devices: int, size: int, batch: int, filters: int, steps: int) -> None:
@@ -138,7 +140,7 @@ def draw(path: Path, curves: dict[str, list[tuple[int, float, float]]]) -> None:
     figure.savefig(path, dpi=100)
 
 
-def agree(names: list[str]) -> None:
+def agree(names: list[str], count: int | None) -> None:
     from sar_keras.data.synthetic import write_pairs
 
     print("\n| preset | strategy | workers | difference of weights / change | of history |\n|---|---|---|---|---|")
@@ -147,7 +149,7 @@ def agree(names: list[str]) -> None:
         data, one = Path(temporary) / "data", Path(temporary) / "one"
         write_pairs(data, 24, image_size=64)
         in_processes(1, [script, one, data, "one", *names])
-        for strategy, workers in (("mirrored", 1), ("multi_worker", 2), ("multi_worker", 3)):
+        for strategy, workers in STRATEGIES[:count]:
             folder = Path(temporary) / f"{strategy}-{workers}"
             in_processes(workers, [script, folder, data, strategy, *names])
             for name in names:
@@ -160,7 +162,7 @@ def agree(names: list[str]) -> None:
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the growth.")
 @click.option("--steps", default=8, show_default=True)
 @click.option("--filters", default=16, show_default=True)
-@click.option("--values", type=int, metavar="N", help="Of the growth: only the first N of each.  [default: all]")
+@click.option("--values", type=int, metavar="N", help="Only the first N values, or strategies.  [default: all]")
 @click.option("--presets", metavar="A,B,...", help="Of the agreement.  [default: all]")
 @click.option("--measure", "case", type=(str, int, int, int), hidden=True)
 def main(
@@ -182,7 +184,7 @@ def main(
     if only != "agreement":
         growth(steps, filters, values, plot)
     if only != "growth":
-        agree(presets.split(",") if presets else config.presets())
+        agree(presets.split(",") if presets else config.presets(), values)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from common import circumstances
+from common import circumstances, command
 
 SIZE = 64
 TINY = [
@@ -51,11 +51,6 @@ def main(context: click.Context, seed: int, work: Path | None) -> None:
     context.obj = work or Path(context.with_resource(tempfile.TemporaryDirectory()))
     context.obj.mkdir(parents=True, exist_ok=True)
     print(f"{circumstances()}, {context.invoked_subcommand}, seed {seed}", flush=True)
-
-
-def command(*arguments) -> list[str]:
-    code = "from sar_keras.cli import main; main()"
-    return [sys.executable, "-c", code, *map(str, arguments)]
 
 
 def run(*arguments) -> None:

@@ -1,0 +1,203 @@
+"""Each script in benchmarks/: its help, and its smallest size, in processes of their own."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import write_scenes, write_tiff
+
+import sar_keras
+from sar_keras.data.synthetic import write_pairs
+from sar_keras.inference.model_file import DEMO
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path for path in ROOT.glob("benchmarks/*.py") if path.stem != "common")
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_help_is_the_docstring_and_needs_no_tensorflow(script):
+    result = subprocess.run([sys.executable, "-X", "importtime", script, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    first_line = script.read_text().split('"""')[1].split("\n\n")[0]
+    assert " ".join(first_line.split()) in " ".join(result.stdout.split()) and "Options:" in result.stdout
+    assert not re.search(r"\| +(tensorflow|keras)$", result.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_there_is_a_test_of_its_smallest_size(script):
+    assert f"test_{script.stem}" in globals()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a script in tmp_path: run("scene", "--tile", 128) to what it prints."""
+
+    def run(name: str, *arguments, root: Path = ROOT) -> str:
+        path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        result = subprocess.run(
+            [sys.executable, root / f"benchmarks/{name}.py", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluation(tiny_run) -> dict:
+    return sar_keras.evaluate(tiny_run)
+
+
+def rows(printed: str) -> list[list[str]]:
+    """The cells of the Markdown tables in a text, heads included."""
+    lines = [line for line in printed.splitlines() if line.startswith("|") and not re.fullmatch("[| -]+", line)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.slow
+def test_ceiling(run, tiny_run, evaluation):
+    head, flat, model = rows(run("ceiling", tiny_run))
+    assert head[1:] == ["PSNR (dB)", "with one colour", "with each patch's own colour"]
+    assert model[0] == f"`{tiny_run.name}`"
+    one_colour = evaluation["baselines"]["mean_colour"]["psnr"]["mean"]
+    assert float(flat[2]) == pytest.approx(one_colour, abs=0.006)
+    assert float(model[1]) == pytest.approx(evaluation["metrics"]["psnr"]["mean"], abs=0.006)
+    # Of all single colours the mean of the truth has the smallest squared error.
+    assert float(flat[3]) > float(flat[2])
+
+
+@pytest.mark.slow
+def test_robustness(run, tiny_run, evaluation):
+    head, *found = rows(run("robustness", tiny_run))
+    assert [row[1] for row in found] == ["as it is", "4 looks", "2 looks", "1 look", "edges"]
+    assert head[2:] == ["PSNR (dB)", "SSIM", "CIEDE2000", "gradient similarity", "VGG16 distance"]
+    names = ("psnr", "ssim", "ciede2000", "gradient_similarity", "vgg_distance")
+    expected = [evaluation["metrics"][name]["mean"] for name in names]
+    np.testing.assert_allclose([float(cell) for cell in found[0][2:]], expected, rtol=1e-3)
+    assert np.isfinite([[float(cell) for cell in row[2:]] for row in found]).all()
+
+
+@pytest.mark.slow
+def test_confidence(run, tiny_run):
+    printed = run("confidence", tiny_run, "--passes", 1, "--steps", 1)
+    assert "2 validation, 2 test images" in printed
+    _, *estimates, at_random = rows(printed)
+    assert len(estimates) == 10 and estimates[-1][0].startswith("bound")
+    correlations = np.array([[float(cell) for cell in row[2:5]] for row in estimates])
+    assert (np.abs(correlations) <= 1).all() and correlations[-1].min() > 0.5
+    areas = [float(row[-1]) for row in estimates]
+    assert 0 <= min(areas) == areas[-1] < float(at_random[-1])
+
+
+@pytest.mark.slow
+def test_cold_start(run, tiny_run):
+    _, *found = rows(run("cold_start", "--model", tiny_run, "--runs", 1))
+    assert [name for name, _ in found] == ["--help", "colorize"] and all(float(seconds) > 0 for _, seconds in found)
+
+
+@pytest.mark.slow
+def test_pipeline(run):
+    _, *found = rows(run("pipeline", "--pairs", 4, "--batch", 2, "--runs", 1, "--seconds", 0.3))
+    assert [row[:2] for row in found] == [["files", "2"], ["memory", "2"]]
+    assert all(float(row[2]) > 0 and (row[3] == "-") != HAS_TORCH for row in found)
+
+
+@pytest.mark.slow
+def test_ablation(run, tmp_path, pairs_folder):
+    tiny = ["--set", "data.image_size=64", "--set", "model.filters=4"]
+    printed = run("ablation", "--data", pairs_folder, "--steps", 2, "--only", "without_edges", *tiny, "-o", "out")
+    assert printed.splitlines()[-1] == "out/benchmark.md"
+    assert sar_keras.load_config(tmp_path / "out/without_edges/config.yaml").loss.edges == 0
+    _, row, *baselines = rows((tmp_path / "out/benchmark.md").read_text())[:4]
+    assert row[0] == "without_edges" and row[2] == "16"  # two steps of eight images
+    assert [cells[0] for cells in baselines] == ["mean training colour", "SAR as grey"]
+
+
+@pytest.mark.slow
+def test_demo_model(run, tmp_path):
+    # It changes the package.
+    for part in ("benchmarks", "configs", "sar_keras"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    write_pairs(tmp_path / "pairs", 4)
+    write_scenes(tmp_path / "scenes", "LA", 256, 1024)
+    write_scenes(tmp_path / "scenes", "Riverside", 256, 512, west=600_000)
+    demo = tmp_path / "sar_keras/inference" / DEMO.name
+    before = demo.read_bytes()
+    printed = run("demo_model", "--pairs", "pairs", "--scenes", "scenes", "--minutes", 0.001, root=tmp_path)
+    assert "9 pairs of 6 scenes: 5 train, 2 validation, 2 test" in printed
+    assert demo.read_bytes() != before and DEMO.read_bytes() == before
+    train, test = re.findall(r"^PSNR.*?([\d.]+) \[", printed, re.MULTILINE)
+    assert 0 < float(train) < 60 and 0 < float(test) < 60
+    assert re.search(r"^Riverside .*\d$", printed, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_roofline(run):
+    head, train, infer, *projection = rows(run("roofline", "--steps", 1, "--side", 256, "--only", "fast"))
+    assert head[3] == "GFLOP an image"
+    assert train[:3] == ["training step of `fast`", "bfloat16", "8"]
+    assert infer[:3] == ["inference, `fast`", "bfloat16", "4"]
+    # A step runs the network forward, and backward twice: to its inputs and to its weights.
+    assert 2.5 < float(train[3]) / float(infer[3]) < 3.5
+    assert [row[0] for row in projection] == ["work", train[0], infer[0]]
+
+
+@pytest.mark.slow
+def test_scaling(run, tmp_path):
+    smallest = ["--steps", 1, "--filters", 2, "--values", 1, "--presets", "l1"]
+    head, *growth, _, agreement = rows(run("scaling", *smallest, "--plot", "plot.png"))
+    assert head == ["what", "value", "images/s", "memory MB"]
+    things = [["batch", "1"], ["image side", "64"], ["logical devices", "1"], ["processes", "1"]]
+    assert [row[:2] for row in growth] == things
+    assert all(float(rate) > 0 and 100 < float(memory) < 10_000 for *_, rate, memory in growth)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert agreement[:3] == ["l1", "mirrored", "1"] and float(agreement[3]) < 0.1 and float(agreement[4]) < 0.01
+
+
+@pytest.mark.slow
+def test_scene(run, tmp_path, tiny_run):
+    scene = write_tiff(tmp_path / "scene.tif", np.random.default_rng(0).integers(1, 255, (1, 512, 640), np.uint8))
+    options = ["--scene", scene, "--tile", 256, "--overlap", 32, "--sizes", 256]
+    printed = run("scene", "--model", tiny_run, *options)
+    found = [row for row in rows(printed) if row[0] != "way"]
+    ways = ["colorize_scene", "in memory", "colorize_scene", "in memory", "colorize_scene"]
+    assert [row[0] for row in found] == ways
+    assert [row[2] for row in found] == ["0.3"] * 4 + ["0.1"]
+    off = float(re.search(r"bfloat16 is off by ([\d.]+) of 255", printed)[1])
+    assert 0 < off < 3
+
+
+@pytest.mark.slow
+def test_train_step(run):
+    printed = run("train_step", "--runs", 1, "--steps", 1, "--only", "fast infer 1")
+    head, row = rows(printed)
+    assert head[4:] == ["sar_keras", "with --engine openvino", "PyTorch", "OpenVINO"]
+    assert row[:4] == ["fast", "infer", "1", "bfloat16"]
+    assert row[6] == "-"  # The peer has no `fast`.
+    rate, memory = map(float, row[4].split(", "))
+    assert rate > 0 and memory > float(re.search(r"sar_keras (\d+) MB", printed)[1])
+
+
+SOAK = {
+    "kills": (["--number", 1, "--epochs", 1], r"1 times killed.*\n.*survived: 1, in 1 run.*\nbytes lost: 0 of [1-9]"),
+    "fuzz": (["--number", 1], r"inputs tried: .*; 5 in all\n.*\ntracebacks, hangs and crashes: 0"),
+    "memory": (["--steps", "1,2"], r"step    1: \d{3,4} MB, \d+ file handles\nstep    2: \d{3,4} MB"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", SOAK)
+def test_soak(run, verb):
+    arguments, expected = SOAK[verb]
+    assert re.search(expected, run("soak", verb, *arguments))
