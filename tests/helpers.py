@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -110,6 +111,12 @@ def take(dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def read_rows(path: Path) -> list[dict]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def markdown_rows(printed: str) -> list[list[str]]:
+    """The cells of the Markdown tables in a text, heads included."""
+    lines = [line for line in printed.splitlines() if line.startswith("|") and not re.fullmatch("[| -]+", line)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def one_line(text: str) -> str:

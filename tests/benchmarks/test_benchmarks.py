@@ -1,7 +1,6 @@
-"""Each script in benchmarks/: its help, and its smallest size, in processes of their own."""
+"""Each script in benchmarks/ in a process of its own: its help, and its smallest size."""
 
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_scenes, write_tiff
+from helpers import markdown_rows, write_scenes, write_tiff
 
 import sar_keras
 from sar_keras.data.synthetic import write_pairs
@@ -32,26 +31,8 @@ def test_help_is_the_docstring_and_needs_no_tensorflow(script):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_there_is_a_test_of_its_smallest_size(script):
-    assert f"test_{script.stem}" in globals()
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Run a script in tmp_path: run("scene", "--tile", 128) to what it prints."""
-
-    def run(name: str, *arguments, root: Path = ROOT) -> str:
-        path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-        result = subprocess.run(
-            [sys.executable, root / f"benchmarks/{name}.py", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": path},
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
-
-    return run
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert f"def test_{script.stem}(" in tests
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +40,9 @@ def evaluation(tiny_run) -> dict:
     return sar_keras.evaluate(tiny_run)
 
 
-def rows(printed: str) -> list[list[str]]:
-    """The cells of the Markdown tables in a text, heads included."""
-    lines = [line for line in printed.splitlines() if line.startswith("|") and not re.fullmatch("[| -]+", line)]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
 @pytest.mark.slow
 def test_ceiling(run, tiny_run, evaluation):
-    head, flat, model = rows(run("ceiling", tiny_run))
+    head, flat, model = markdown_rows(run("ceiling", tiny_run))
     assert head[1:] == ["PSNR (dB)", "with one colour", "with each patch's own colour"]
     assert model[0] == f"`{tiny_run.name}`"
     one_colour = evaluation["baselines"]["mean_colour"]["psnr"]["mean"]
@@ -79,7 +54,7 @@ def test_ceiling(run, tiny_run, evaluation):
 
 @pytest.mark.slow
 def test_robustness(run, tiny_run, evaluation):
-    head, *found = rows(run("robustness", tiny_run))
+    head, *found = markdown_rows(run("robustness", tiny_run))
     assert [row[1] for row in found] == ["as it is", "4 looks", "2 looks", "1 look", "edges"]
     assert head[2:] == ["PSNR (dB)", "SSIM", "CIEDE2000", "gradient similarity", "VGG16 distance"]
     names = ("psnr", "ssim", "ciede2000", "gradient_similarity", "vgg_distance")
@@ -92,7 +67,7 @@ def test_robustness(run, tiny_run, evaluation):
 def test_confidence(run, tiny_run):
     printed = run("confidence", tiny_run, "--passes", 1, "--steps", 1)
     assert "2 validation, 2 test images" in printed
-    _, *estimates, at_random = rows(printed)
+    _, *estimates, at_random = markdown_rows(printed)
     assert len(estimates) == 10 and estimates[-1][0].startswith("bound")
     correlations = np.array([[float(cell) for cell in row[2:5]] for row in estimates])
     assert (np.abs(correlations) <= 1).all() and correlations[-1].min() > 0.5
@@ -102,13 +77,13 @@ def test_confidence(run, tiny_run):
 
 @pytest.mark.slow
 def test_cold_start(run, tiny_run):
-    _, *found = rows(run("cold_start", "--model", tiny_run, "--runs", 1))
+    _, *found = markdown_rows(run("cold_start", "--model", tiny_run, "--runs", 1))
     assert [name for name, _ in found] == ["--help", "colorize"] and all(float(seconds) > 0 for _, seconds in found)
 
 
 @pytest.mark.slow
 def test_pipeline(run):
-    _, *found = rows(run("pipeline", "--pairs", 4, "--batch", 2, "--runs", 1, "--seconds", 0.3))
+    _, *found = markdown_rows(run("pipeline", "--pairs", 4, "--batch", 2, "--runs", 1, "--seconds", 0.3))
     assert [row[:2] for row in found] == [["files", "2"], ["memory", "2"]]
     assert all(float(row[2]) > 0 and (row[3] == "-") != HAS_TORCH for row in found)
 
@@ -119,7 +94,7 @@ def test_ablation(run, tmp_path, pairs_folder):
     printed = run("ablation", "--data", pairs_folder, "--steps", 2, "--only", "without_edges", *tiny, "-o", "out")
     assert printed.splitlines()[-1] == "out/benchmark.md"
     assert sar_keras.load_config(tmp_path / "out/without_edges/config.yaml").loss.edges == 0
-    _, row, *baselines = rows((tmp_path / "out/benchmark.md").read_text())[:4]
+    _, row, *baselines = markdown_rows((tmp_path / "out/benchmark.md").read_text())[:4]
     assert row[0] == "without_edges" and row[2] == "16"  # two steps of eight images
     assert [cells[0] for cells in baselines] == ["mean training colour", "SAR as grey"]
 
@@ -144,7 +119,7 @@ def test_demo_model(run, tmp_path):
 
 @pytest.mark.slow
 def test_roofline(run):
-    head, train, infer, *projection = rows(run("roofline", "--steps", 1, "--side", 256, "--only", "fast"))
+    head, train, infer, *projection = markdown_rows(run("roofline", "--steps", 1, "--side", 256, "--only", "fast"))
     assert head[3] == "GFLOP an image"
     assert train[:3] == ["training step of `fast`", "bfloat16", "8"]
     assert infer[:3] == ["inference, `fast`", "bfloat16", "4"]
@@ -154,23 +129,11 @@ def test_roofline(run):
 
 
 @pytest.mark.slow
-def test_scaling(run, tmp_path):
-    smallest = ["--steps", 1, "--filters", 2, "--values", 1, "--presets", "l1"]
-    head, *growth, _, agreement = rows(run("scaling", *smallest, "--plot", "plot.png"))
-    assert head == ["what", "value", "images/s", "memory MB"]
-    things = [["batch", "1"], ["image side", "64"], ["logical devices", "1"], ["processes", "1"]]
-    assert [row[:2] for row in growth] == things
-    assert all(float(rate) > 0 and 100 < float(memory) < 10_000 for *_, rate, memory in growth)
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert agreement[:3] == ["l1", "mirrored", "1"] and float(agreement[3]) < 0.1 and float(agreement[4]) < 0.01
-
-
-@pytest.mark.slow
 def test_scene(run, tmp_path, tiny_run):
     scene = write_tiff(tmp_path / "scene.tif", np.random.default_rng(0).integers(1, 255, (1, 512, 640), np.uint8))
     options = ["--scene", scene, "--tile", 256, "--overlap", 32, "--sizes", 256]
     printed = run("scene", "--model", tiny_run, *options)
-    found = [row for row in rows(printed) if row[0] != "way"]
+    found = [row for row in markdown_rows(printed) if row[0] != "way"]
     ways = ["colorize_scene", "in memory", "colorize_scene", "in memory", "colorize_scene"]
     assert [row[0] for row in found] == ways
     assert [row[2] for row in found] == ["0.3"] * 4 + ["0.1"]
@@ -181,23 +144,9 @@ def test_scene(run, tmp_path, tiny_run):
 @pytest.mark.slow
 def test_train_step(run):
     printed = run("train_step", "--runs", 1, "--steps", 1, "--only", "fast infer 1")
-    head, row = rows(printed)
+    head, row = markdown_rows(printed)
     assert head[4:] == ["sar_keras", "with --engine openvino", "PyTorch", "OpenVINO"]
     assert row[:4] == ["fast", "infer", "1", "bfloat16"]
     assert row[6] == "-"  # The peer has no `fast`.
     rate, memory = map(float, row[4].split(", "))
     assert rate > 0 and memory > float(re.search(r"sar_keras (\d+) MB", printed)[1])
-
-
-SOAK = {
-    "kills": (["--number", 1, "--epochs", 1], r"1 times killed.*\n.*survived: 1, in 1 run.*\nbytes lost: 0 of [1-9]"),
-    "fuzz": (["--number", 1], r"inputs tried: .*; 5 in all\n.*\ntracebacks, hangs and crashes: 0"),
-    "memory": (["--steps", "1,2"], r"step    1: \d{3,4} MB, \d+ file handles\nstep    2: \d{3,4} MB"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("verb", SOAK)
-def test_soak(run, verb):
-    arguments, expected = SOAK[verb]
-    assert re.search(expected, run("soak", verb, *arguments))
