@@ -15,7 +15,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from sar_keras.errors import ConfigError
+from sar_keras.errors import ConfigError, parameter
 from sar_keras.io.files import atomic
 from sar_keras.models.systems import SYSTEMS, Pix2PixLoss, Pix2PixNetworks, Section
 
@@ -222,7 +222,9 @@ def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     """Apply overrides such as "train.epochs=2" to a configuration."""
     # Without defaults: another system has other keys.
     tree = config.model_dump(mode="json", exclude_unset=True)
-    return _validated(_with_overrides(tree, overrides), source="--set" if overrides else "the configuration")
+    return _validated(
+        _with_overrides(tree, overrides), source=parameter("overrides") if overrides else "the configuration"
+    )
 
 
 def keys(section: pydantic.BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -271,11 +273,11 @@ def _with_overrides(tree: dict, overrides) -> dict:
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set {text}: must be KEY=VALUE, such as train.epochs=2")
+            raise ConfigError(f"{parameter('overrides')} {text}: must be KEY=VALUE, such as train.epochs=2")
         try:
             value = _load_yaml(value)
         except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"--set {text}: the value is not YAML") from error
+            raise ConfigError(f"{parameter('overrides')} {text}: the value is not YAML") from error
         *sections, last = key.split(".")
         branch = tree
         for section in sections:
@@ -283,7 +285,9 @@ def _with_overrides(tree: dict, overrides) -> dict:
                 branch[section] = {}
             branch = branch[section]
             if not isinstance(branch, dict):
-                raise ConfigError(f"--set {text}: {section} is a value, not a section{_nearest(key)}")
+                raise ConfigError(
+                    f"{parameter('overrides')} {text}: {section} is a value, not a section{_nearest(key)}"
+                )
         branch[last] = value
     return tree
 

@@ -3,7 +3,12 @@
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+import contextlib
 import errno
+from collections.abc import Iterator
+
+# What the caller calls parameters by, where that is not their own name: the command line's options.
+_called: dict[str, str] = {}
 
 
 class SarKerasError(Exception):
@@ -13,7 +18,7 @@ class SarKerasError(Exception):
 
 
 class ConfigError(SarKerasError):
-    """A preset, a YAML file or a `--set` that does not describe a run."""
+    """A preset, a YAML file or an override that does not describe a run."""
 
 
 class DataError(SarKerasError):
@@ -50,6 +55,26 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM, which is to end what Ctrl-C ends; what was under way is saved where that is possible."""
 
     exit_code = 143
+
+
+def parameter(name: str) -> str:
+    """What a message calls a parameter, or a configuration key that is one: "limits", or on the command line "--range".
+
+    Args:
+        name: That of the public function's parameter, or the key in full.
+    """
+    return _called.get(name, name)
+
+
+@contextlib.contextmanager
+def parameters_called(names: dict[str, str]) -> Iterator[None]:
+    """Let `parameter` give these names meanwhile."""
+    global _called
+    before, _called = _called, names
+    try:
+        yield
+    finally:
+        _called = before
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -81,7 +81,7 @@ def _environment_error(error: Exception) -> str | None:
     """The line for a full disk or a forbidden place, whichever library met it; None for what is a bug."""
     number = error.errno if isinstance(error, OSError) else None
     if is_disk_full(error):
-        return "the disk is full: free some space, or write elsewhere (--out, -o)"
+        return "the disk is full: free some space, or write elsewhere"
     # The second of two is what would have been written.
     name = isinstance(error, OSError) and (error.filename2 or error.filename)
     if isinstance(error, PermissionError) or number == errno.EROFS:

@@ -10,7 +10,7 @@ import sar_keras
 from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
 from sar_keras.cli.verbs import PATH, SceneOption
-from sar_keras.errors import DataError, OutputError
+from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 
 # `sar_keras.io.sar.UNITS`, which would load TensorFlow.
@@ -27,10 +27,10 @@ def main() -> None:
 @main.command()
 @click.argument("config", required=False)
 @click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
-@click.option("--out", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
+@click.option("--out", "run", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
-def fit(config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
+def fit(config: str | None, data: Path | None, run: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
     """Train a colorizer.
 
     CONFIG is a preset (quick if left out; the README lists them) or a YAML file. `quick` draws procedural scenes to
@@ -39,21 +39,21 @@ def fit(config: str | None, data: Path | None, out: Path | None, overrides: tupl
     from sar_keras.config import load_config, load_run, override
 
     if resume:
-        if out is None:
+        if run is None:
             raise OutputError("--resume needs --out RUN, the run to go on with")
-        if not (out / "config.yaml").is_file():
-            raise OutputError(f"{out}: holds no run to resume")
-    settings = load_run(out) if resume and config is None else load_config(config or "quick")
+        if not (run / "config.yaml").is_file():
+            raise OutputError(f"{run}: holds no run to resume")
+    settings = load_run(run) if resume and config is None else load_config(config or "quick")
     if data:
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
         settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])
     settings = override(settings, overrides)
     fit = sar_keras.fit  # loads TensorFlow without its start-up lines, which the import below would not
-    if out is None:
+    if run is None:
         from sar_keras.training.fit import new_run
 
-        out = new_run(config or "quick")
-    fit(settings, out, resume)
+        run = new_run(config or "quick")
+    fit(settings, run, resume)
 
 
 def _quoted(path: Path) -> str:
@@ -109,17 +109,18 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
             raise DataError(f"{path}: no such file or folder")
     # Once, and before TensorFlow loads.
     check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
-    loaded = sar_keras.load_model(model)
+    load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
     from sar_keras.inference.jobs import colorize_files
     from sar_keras.scenes.colorize import colorize_scenes, count_pixels, find_scenes
 
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     jobs = find_scenes(list(inputs), output)
+    for_scenes = [name for name in options if name not in ("precision", "engine")]
+    if jobs is None and for_scenes:
+        raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
+    loaded = load_model(model)
     if jobs is None:
-        how = {name: options.pop(name) for name in ("precision", "engine") if name in options}
-        if options:
-            raise OutputError(f"{output}: --{next(iter(options))} is for scenes, which need a .tif as -o")
-        written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"), **how)
+        written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"), **options)
     else:
         pixels = count_pixels(jobs, options.get("window"))
         with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:

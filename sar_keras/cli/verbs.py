@@ -5,6 +5,11 @@ from pathlib import Path
 
 import click
 
+from sar_keras.errors import parameters_called
+
+# Keys of the configuration that have an option or an argument of their own.
+_KEYS = {"data": "data.root", "folder": "data.root", "allow_outside": "data.allow_outside"}
+
 PATH = click.Path(path_type=Path, readable=False)
 
 
@@ -21,6 +26,15 @@ class Verb(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or context  # click leaves it out where an option lacks its value
             raise
+
+    def invoke(self, context: click.Context):
+        """Run it; errors speak of its options."""
+        names = {}
+        for option in self.params:
+            flag = option.opts[0] if isinstance(option, click.Option) else option.human_readable_name
+            names |= {option.name: flag, _KEYS.get(option.name, option.name): flag}
+        with parameters_called(names):
+            return super().invoke(context)
 
     def get_short_help_str(self, limit: int = 0) -> str:
         """The whole first sentence of the help: click would cut it off with "..." where it exceeds a line."""

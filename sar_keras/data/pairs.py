@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sar_keras.data.windows import Box, Window, cut
-from sar_keras.errors import DataError
+from sar_keras.errors import DataError, parameter
 from sar_keras.io.images import SUFFIXES
 
 LAYOUTS = ("auto", "terrain", "sen12", "folders", "manifest", "scenes")
@@ -88,7 +88,7 @@ def find_pairs(
     """
     root = Path(root)
     if not root.exists():
-        raise DataError(f"{root}: no such file or folder (data.root)")
+        raise DataError(f"{root}: no such file or folder ({parameter('data.root')})")
     scenes = root if root.is_file() else root / "scenes.csv"
     if scenes.is_file() and (layout == "scenes" or (layout == "auto" and scenes.name == "scenes.csv")):
         return _cut_scenes(Found(_read_manifest(scenes, True, allow_outside), []), size, progress)
@@ -218,7 +218,7 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
             if not allow_outside and not image.is_relative_to(root):
                 raise DataError(
                     f"{path}: line {line} names {image}, which does not lie below the manifest's folder; if you trust "
-                    "the manifest, say data.allow_outside=true (--allow-outside)"
+                    f"the manifest, allow it by {parameter('data.allow_outside')}"
                 )
             if must_exist and not image.is_file():
                 raise DataError(f"{path}: line {line} names {image}, which does not exist")

@@ -16,7 +16,7 @@ from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import evenly
 from sar_keras.data.sources import draw_pairs, find_source, pairs_of_run
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
-from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, SarKerasError, TrainingDiverged
+from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, SarKerasError, TrainingDiverged, parameter
 from sar_keras.evaluation.evaluate import TITLES, evaluate
 from sar_keras.evaluation.machine import processor
 from sar_keras.inference.metadata import metadata_of
@@ -67,7 +67,7 @@ def benchmark(
     if os.environ.get("TF_CONFIG"):
         raise ConfigError("benchmark runs on one machine: unset TF_CONFIG")
     if (minutes is None) == (steps is None):
-        raise ConfigError("give either minutes or steps")
+        raise ConfigError(f"give either {parameter('minutes')} or {parameter('steps')}")
     of_presets = _overrides_of(presets, overrides)
     configs = {Path(preset).stem: _config(preset, data, minutes, steps, of_presets[preset]) for preset in presets}
     if len(configs) < len(presets):
@@ -145,7 +145,7 @@ def _check_that_they_compare(output: Path, configs: dict[str, Config]) -> None:
         if odd:
             raise ConfigError(
                 f"{key}: {odd} has {values[odd]}, {everyone[0][0]} has {values[everyone[0][0]]}; these do not compare: "
-                "give another -o"
+                f"give another {parameter('output')}"
             )
 
 

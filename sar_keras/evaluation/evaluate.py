@@ -14,7 +14,7 @@ from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import SPLITS, Pair, find_pairs
 from sar_keras.data.sources import pairs_of_run
 from sar_keras.data.splits import read_split, split_pairs
-from sar_keras.errors import DataError, ModelError
+from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.evaluation import metrics
 from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
 from sar_keras.inference.metadata import metadata_of
@@ -79,7 +79,7 @@ def evaluate(
     run = metadata.saved_as.parent
     config = load_run(run) if (run / "config.yaml").is_file() else None
     if config is None and data is None:
-        raise ModelError(f"{model}: is a model without a run, which knows no data; give some with --data")
+        raise ModelError(f"{model}: is a model without a run, which knows no data; give some as {parameter('data')}")
     split = split or ("train" if protocol == "paper" else "test")
     pairs = _pairs(run, config, data, patch_size(generator))
     chosen = [pair for pair in pairs if pair.split == split]

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from sar_keras import compat
-from sar_keras.errors import OutputError
+from sar_keras.errors import OutputError, parameter
 from sar_keras.inference.colorize import image_function
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.files import atomic
@@ -40,7 +40,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
         version = max(there, default=0) + 1
     target = folder / str(version)
     if target.exists():
-        raise OutputError(f"{target}: exists already; give another --version")
+        raise OutputError(f"{target}: exists already; give another {parameter('version')}")
     scale = metadata_of(model).sar_scale
     channels = model.input_shape[-1]
     run = image_function(model)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed
+from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed, parameter
 from sar_keras.inference.colorize import colorize
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
 
@@ -28,7 +28,7 @@ def colorize_files(
     for source, destination in jobs:
         check_writable_suffix(destination)
         if source.resolve() == destination.resolve():
-            raise OutputError(f"{destination}: would replace its own input; give another -o")
+            raise OutputError(f"{destination}: would replace its own input; give another {parameter('output')}")
 
     def work(source, destination):
         write_image(destination, colorize(model, source, precision=precision, engine=engine))
@@ -99,5 +99,5 @@ def _outputs_for(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
         found += [(path, path.relative_to(source)) for path in images]
     jobs = destinations(found, output, ".png")
     if output.is_file():
-        raise OutputError(f"{output}: is a file; several inputs need a folder as -o")
+        raise OutputError(f"{output}: is a file; several inputs need a folder as {parameter('output')}")
     return jobs

@@ -5,7 +5,7 @@ import importlib.util
 import threading
 from collections.abc import Callable
 
-from sar_keras.errors import DataError
+from sar_keras.errors import DataError, parameter
 
 ENGINES = ("tensorflow", "openvino")
 PRECISIONS = ("float32", "bfloat16")
@@ -19,11 +19,11 @@ def check_engine(engine: str, precision: str) -> None:
         DataError: no engine or precision of that name, or the engine is not installed.
     """
     if precision not in PRECISIONS:
-        raise DataError(f"precision: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise DataError(f"{parameter('precision')}: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if engine not in ENGINES:
-        raise DataError(f"engine: must be one of {', '.join(ENGINES)}, got {engine!r}")
+        raise DataError(f"{parameter('engine')}: must be one of {', '.join(ENGINES)}, got {engine!r}")
     if engine == "openvino" and not importlib.util.find_spec("openvino"):
-        raise DataError('engine: openvino is not installed: pip install "sar-keras[openvino]"')
+        raise DataError(f'{parameter("engine")}: openvino is not installed: pip install "sar-keras[openvino]"')
 
 
 def on_engine(function: Callable, engine: str, precision: str) -> Callable:

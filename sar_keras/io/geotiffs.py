@@ -108,7 +108,7 @@ def writing(destination: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(listener)
     if (failure or said) and _is_full(destination.parent):
-        raise OutputError(f"{destination}: the disk is full: free some space, or write elsewhere (-o)") from failure
+        raise OutputError(f"{destination}: the disk is full: free some space, or write elsewhere") from failure
     if failure or said:
         raise OutputError(f"{destination}: cannot be written: {said[0] if said else failure}") from failure
 

@@ -13,7 +13,7 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.windows import Window
 
-from sar_keras.errors import DataError
+from sar_keras.errors import DataError, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
 
@@ -99,8 +99,8 @@ class SarScene:
         units = guess_units(values, scale) if units == "auto" else units
         if units == "db" and limits is None and not -100 < np.median(values) < 50:
             raise DataError(
-                f"{self.path}: values about {np.median(values):.4g} are no decibels; say what they are with --units "
-                "and --range"
+                f"{self.path}: values about {np.median(values):.4g} are no decibels; say what they are by "
+                f"{parameter('units')} and {parameter('limits')}"
             )
         warn_if_units_differ(units, scale, str(self.path))
         self.units = units
@@ -270,7 +270,7 @@ def _choose_bands(source: rasterio.DatasetReader, path, channels: int, band: int
             raise DataError(f"{path}: has {len(there)} band(s), the model takes {channels} (model.channels)")
         return there[:channels]
     if channels > 1:
-        raise DataError(f"the model takes {channels} bands together: leave --band out")
+        raise DataError(f"the model takes {channels} bands together: leave {parameter('band')} out")
     if str(band).isdigit():
         if int(band) not in there:
             raise DataError(f"{path}: has no band {band}; it has {len(there)}")
@@ -281,7 +281,9 @@ def _choose_bands(source: rasterio.DatasetReader, path, channels: int, band: int
         if name == wanted:
             return [index]
     known = ", ".join(f"band {index}: {name}" for index, name in names.items() if name)
-    raise DataError(f"{path}: has no band named {wanted} ({known or 'its bands have no names'}); give --band a number")
+    raise DataError(
+        f"{path}: has no band named {wanted} ({known or 'its bands have no names'}); give {parameter('band')} a number"
+    )
 
 
 def _polarisation(source: rasterio.DatasetReader, path, band: int) -> str | None:

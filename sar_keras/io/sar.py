@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from sar_keras.errors import DataError
+from sar_keras.errors import DataError, parameter
 
 UNITS = ("uint8", "amplitude", "db", "linear", "unit")
 # Sigma nought of land and water in C band; for decibel input to a model that was trained on 8-bit images.
@@ -113,7 +113,7 @@ def check_units(units: str) -> None:
         DataError: neither "auto" nor one of UNITS.
     """
     if units not in ("auto", *UNITS):
-        raise DataError(f"units: must be auto or one of {', '.join(UNITS)}, got {units!r}")
+        raise DataError(f"{parameter('units')}: must be auto or one of {', '.join(UNITS)}, got {units!r}")
 
 
 def guess_units(values: np.ndarray, scale: Scale | None = None) -> str:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from rasterio.windows import Window
 
 import sar_keras
-from sar_keras.errors import DataError, OutputError, SarKerasError
+from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.compiled import compiled
 from sar_keras.inference.confidence import check_knows_its_error, uncertainty_function
 from sar_keras.inference.jobs import destinations, do_all, find_below
@@ -139,7 +139,7 @@ def colorize_scenes(
         OutputError: a preview of several scenes.
     """
     if options.get("preview") and len(jobs) > 1:
-        raise OutputError(f"--preview shows one scene, here are {len(jobs)}; leave it out")
+        raise OutputError(f"{parameter('preview')} shows one scene, here are {len(jobs)}; leave it out")
     return do_all(jobs, functools.partial(colorize_scene, model, log=log, **options), "scenes")
 
 
@@ -164,10 +164,13 @@ def find_scenes(inputs: list[Path], output: Path) -> list[tuple[Path, Path]] | N
         raise DataError(f"{inputs[0]}: holds no scenes ({', '.join(SUFFIXES)})")
     if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
         if not to_tiff and output.suffix:
-            raise OutputError(f"{output}: the input is georeferenced: give -o a .tif (a picture: --preview)")
+            raise OutputError(
+                f"{output}: the input is georeferenced: give {parameter('output')} a .tif (a picture: "
+                f"{parameter('preview')})"
+            )
         return [(inputs[0], output if to_tiff else output / Path(inputs[0].name).with_suffix(".tif"))]
     if output.suffix and not output.is_dir():
-        raise OutputError(f"{output}: is a file; several scenes need a folder as -o")
+        raise OutputError(f"{output}: is a file; several scenes need a folder as {parameter('output')}")
     return destinations(found, output, ".tif")
 
 
@@ -182,32 +185,32 @@ def count_pixels(jobs: list[tuple[Path, Path]], window: tuple[int, int, int, int
 
 def _check_options(tile, overlap, batch, patch, limits, destination, preview) -> None:
     if tile < patch or tile % patch:
-        raise DataError(f"--tile {tile}: must be a multiple of {patch}, the model's patch")
+        raise DataError(f"{parameter('tile')} {tile}: must be a multiple of {patch}, the model's patch")
     if not 0 <= overlap <= tile // 2:
-        raise DataError(f"--overlap {overlap}: must not be more than half of --tile {tile}")
+        raise DataError(f"{parameter('overlap')} {overlap}: must not be more than half of {parameter('tile')} {tile}")
     if batch < 1:
-        raise DataError(f"--batch {batch}: must be at least 1")
+        raise DataError(f"{parameter('batch')} {batch}: must be at least 1")
     if limits and not limits[0] < limits[1]:
-        raise DataError(f"--range {limits[0]:g} {limits[1]:g}: the first must be below the second")
+        raise DataError(f"{parameter('limits')} {limits[0]:g} {limits[1]:g}: the first must be below the second")
     if destination.suffix.lower() not in (".tif", ".tiff"):
         raise OutputError(f"{destination}: a scene's colours are a GeoTIFF; use .tif")
     if preview and Path(preview).suffix.lower() not in (".png", ".jpg", ".jpeg"):  # a TIFF may be the output itself
-        raise OutputError(f"--preview {preview}: is a picture to look at; use .png or .jpg")
+        raise OutputError(f"{parameter('preview')} {preview}: is a picture to look at; use .png or .jpg")
 
 
 def _check_not_an_input(scene: rasters.SarScene, outputs: list[Path]) -> None:
     inputs = [Path(path) for path in (scene.path, *scene.source.files) if Path(path).exists()]
     for output in outputs:
         if output.exists() and any(output.samefile(path) for path in inputs):
-            raise OutputError(f"{output}: would replace its own input; give another -o")
+            raise OutputError(f"{output}: would replace its own input; write elsewhere")
 
 
 def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> Window:
     column, row, width, height = window or (0, 0, scene.width, scene.height)
     if min(column, row) < 0 or min(width, height) < 1 or column + width > scene.width or row + height > scene.height:
         raise DataError(
-            f"--window {column} {row} {width} {height}: not inside {scene.path}, which has {scene.width} x "
-            f"{scene.height} pixels"
+            f"{parameter('window')} {column} {row} {width} {height}: not inside {scene.path}, which has "
+            f"{scene.width} x {scene.height} pixels"
         )
     return Window(column, row, width, height)
 
@@ -273,7 +276,7 @@ def _warn_of_window_statistics(model: keras.Model) -> None:
     if any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers):
         warnings.warn(
             "the model normalises each window by itself (instance or group normalisation): neighbouring windows may "
-            "differ in brightness; larger ones (--tile) differ less",
+            f"differ in brightness; larger ones ({parameter('tile')}) differ less",
             stacklevel=3,
         )
 

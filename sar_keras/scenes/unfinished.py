@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from sar_keras.errors import DataError, OutputError
+from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.io import geotiffs, rasters
 from sar_keras.io.files import atomic
 
@@ -110,7 +110,7 @@ class Unfinished:
             with contextlib.suppress(OutputError):
                 self.close()
             if isinstance(error, KeyboardInterrupt):
-                print("\nto go on from the finished windows: the same command with --resume", file=sys.stderr)
+                print(f"\nto go on from the finished windows: the same with {parameter('resume')}", file=sys.stderr)
             elif not resume:
                 self._remove()
             raise

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from sar_keras.errors import OutputError
+from sar_keras.errors import OutputError, parameter
 from sar_keras.io.files import atomic, sha256
 
 # Beside the state itself; `sha256sum -c SHA256SUMS` checks a checkpoint too.
@@ -77,7 +77,7 @@ class Checkpoints:
                 break
             broken.append(path)
         if not found and any(self.folder.glob("[!.]*")):
-            raise OutputError(f"{self.folder}: no checkpoint is intact; begin again with another --out")
+            raise OutputError(f"{self.folder}: no checkpoint is intact; begin again with another {parameter('run')}")
         for path in broken if remove_broken else []:
             warnings.warn(f"{path}: torn or changed since it was written; taking the one before", stacklevel=2)
             shutil.rmtree(path)
@@ -89,7 +89,7 @@ class Checkpoints:
         except AssertionError as error:
             raise OutputError(
                 f"{path}: was written by another version of sar_keras, and cannot be gone on with; begin again with "
-                "another --out"
+                f"another {parameter('run')}"
             ) from error
 
 

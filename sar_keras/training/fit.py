@@ -18,7 +18,7 @@ from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.sources import draw_pairs, find_source
 from sar_keras.data.splits import read_split, split_pairs, write_split
-from sar_keras.errors import ConfigError, DataError, OutputError
+from sar_keras.errors import ConfigError, DataError, OutputError, parameter
 from sar_keras.inference.confidence import fit_expected_error
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import load_model, save_model
@@ -68,12 +68,14 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     if resume:
         config = as_resumed(run, config)
     elif (run / "config.yaml").is_file():
-        raise OutputError(f"{run}: exists already; go on with --resume, or give another --out")
+        raise OutputError(f"{run}: exists already; give {parameter('resume')} to go on, or another {parameter('run')}")
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         # Not even what a killed run may have left, for it is removed where this one fails.
-        raise OutputError(f"{run}: exists already, is no run and is not empty; give another --out")
+        raise OutputError(f"{run}: exists already, is no run and is not empty; give another {parameter('run')}")
     if config.data.root is None and config.data.layout != "synthetic":
-        raise ConfigError("no data: give the folder of pairs with --data, or data.layout=synthetic for a trial")
+        raise ConfigError(
+            f"no data: give the folder of pairs as {parameter('data.root')}, or data.layout=synthetic for a trial"
+        )
     config = _resolved(config)
     strategy = strategy_for(config.train.strategy)
     chief = is_chief(strategy)
@@ -99,7 +101,7 @@ def new_run(config: Config | str | Path) -> Path:
         OutputError: several machines train the run, each of which would name it by its own clock.
     """
     if several_machines():
-        raise OutputError("several machines write one run: give --out RUN, a folder that all of them see")
+        raise OutputError(f"several machines write one run: give a folder that all of them see as {parameter('run')}")
     name = "run" if isinstance(config, Config) else Path(config).stem
     return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
@@ -318,7 +320,7 @@ def _print_nothing_to_do(phases: list[Phase]) -> None:
     last, done = phases[-1], sum(phase.epochs_done for phase in phases)
     key = "train.minutes" if last.epochs_done < last.epochs else "train.epochs"
     key = "refinement.epochs" if len(phases) > 1 else key
-    print(f"nothing to do: the run has had its {done} epochs; to go on raise {key} with --set")
+    print(f"nothing to do: the run has had its {done} epochs; to go on raise {key}")
 
 
 def _print_test(generator: keras.Model, test: tf.data.Dataset, mean_colour: np.ndarray) -> None:

@@ -26,7 +26,7 @@ def as_resumed(run: Path, config: Config) -> Config:
         # "auto" stands for what it meant when the run began.
         if key not in _MAY_CHANGE and value not in (saved.get(key), "auto"):
             raise ConfigError(
-                f"{key}: the run has {saved.get(key)}; only {', '.join(_MAY_CHANGE)} may change with --resume"
+                f"{key}: the run has {saved.get(key)}; only {', '.join(_MAY_CHANGE)} may change in a run that goes on"
             )
     precision = {"precision": saved_config.train.precision}
     return config.model_copy(update={"train": config.train.model_copy(update=precision)})

@@ -196,6 +196,6 @@ def test_a_manifest_does_not_leave_its_folder_unless_it_may(command, tmp_path, s
     manifest.write_text(f"sar,optical\n{name.format(tmp_path)},below/../b.png\n")
     for verb in (["scan"], ["check"], ["split", "-o", tmp_path / "x.csv"]):
         code, _, err = command("data", *verb, tmp_path / "data")
-        assert code == 2 and "does not lie below the manifest's folder" in err and "allow_outside" in err
+        assert code == 2 and "does not lie below the manifest's folder" in err and "by --allow-outside" in err
     assert "1 pairs" in command("data", "scan", tmp_path / "data", "--allow-outside")[1]
     assert find_pairs(manifest, allow_outside=True).pairs[0].sar == tmp_path / "elsewhere/a.png"

@@ -98,6 +98,6 @@ def test_what_was_never_trained_leaves_nothing(command, tmp_path, save_png):
 
 def test_minutes_or_steps_must_be_given(command, tmp_path, pairs_folder):
     code, _, err = command("benchmark", "--data", pairs_folder, "-o", tmp_path / "out")
-    assert code == 2 and "minutes or steps" in err and not (tmp_path / "out").exists()
+    assert code == 2 and "give either --minutes or --steps" in err and not (tmp_path / "out").exists()
     code, _, err = command("benchmark", "--presets", "l1,pix3pix", "--steps", "2", "-o", tmp_path / "out")
     assert code == 2 and "pix3pix" in err and not (tmp_path / "out").exists()

@@ -118,6 +118,6 @@ def test_versions_count_up_and_are_not_overwritten(model, exported):
     assert exported.name == "1"
     assert export_saved_model(model, exported.parent, 7).name == "7"
     assert export_saved_model(model, exported.parent).name == "8"
-    with pytest.raises(OutputError, match="--version"):
+    with pytest.raises(OutputError, match="another version"):
         export_saved_model(model, exported.parent, 7)
     assert sorted(path.name for path in exported.parent.iterdir()) == ["1", "7", "8"]

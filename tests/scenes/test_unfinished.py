@@ -60,7 +60,7 @@ def test_only_what_fits_is_resumed_and_only_what_may_be_wanted_is_kept(model, tm
     options = dict(tile=PATCH, overlap=16)
     with pytest.raises(KeyboardInterrupt):
         scenes.colorize_scene(model, source, out / "c.tif", progress=stop, **options)
-    assert ".c.partial.tif" in names(out) and "--resume" in capsys.readouterr().err
+    assert ".c.partial.tif" in names(out) and "the same with resume" in capsys.readouterr().err
     log, steps = [], []
     scenes.colorize_scene(
         model, source, out / "c.tif", resume=True, tile=2 * PATCH, overlap=16, progress=steps.append, log=log.append

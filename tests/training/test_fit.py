@@ -123,7 +123,7 @@ def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, mon
 
 
 def test_an_existing_folder_is_not_overwritten(tiny_run, tmp_path, save_png):
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="give resume to go on, or another run"):
         sar_keras.fit(sar_keras.load_config("quick", TINY), tiny_run)
     image = save_png(tmp_path / "data" / "s1" / "lonely.png", np.zeros((64, 64), np.uint8))
     with pytest.raises(OutputError, match="not empty"):

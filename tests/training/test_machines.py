@@ -108,7 +108,7 @@ def test_a_run_whose_chief_was_killed_within_an_epoch_goes_on_elsewhere_and_ends
 def test_several_machines_need_a_folder_for_their_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
-    with pytest.raises(OutputError, match="give --out"):
+    with pytest.raises(OutputError, match="see as run"):
         sar_keras.fit(sar_keras.load_config("quick", TINY))
 
 
