@@ -97,7 +97,7 @@ def test_unknown_preset_names_the_nearest():
     ],
 )
 def test_a_key_that_a_system_does_not_use_is_refused_wherever_it_stands(preset, key, tmp_path):
-    with pytest.raises(ConfigError, match=f"--set: {key} has no meaning for model.system={preset}") as caught:
+    with pytest.raises(ConfigError, match=f"overrides: {key} has no meaning for model.system={preset}") as caught:
         load_config(preset, [f"{key}=1"])
     assert len(str(caught.value)) < 200
     section, name = key.split(".")
