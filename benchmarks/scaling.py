@@ -184,7 +184,7 @@ def main(
     if only != "agreement":
         growth(steps, filters, values, plot)
     if only != "growth":
-        agree(presets.split(",") if presets else config.presets(), values)
+        agree(presets.split(",") if presets else list(config.presets()), values)
 
 
 if __name__ == "__main__":

@@ -162,8 +162,10 @@ def _load_yaml(text: str):
     return tree
 
 
-def presets() -> list[str]:
-    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+def presets() -> dict[str, str]:
+    """What each preset is, by its name: the first line of its file."""
+    lines = {path.stem: path.read_text(encoding="utf-8").splitlines()[0] for path in sorted(_PRESETS.glob("*.yaml"))}
+    return {name: line.removeprefix(f"# {name}: ") for name, line in lines.items()}
 
 
 def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -177,7 +179,7 @@ def load_config(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         path = _PRESETS / f"{name}.yaml"
         if not path.is_file():
             raise ConfigError(
-                f"no preset {str(name)!r}{_nearest(str(name), presets())}; presets: {', '.join(presets())}; "
+                f"no preset {str(name)!r}{_nearest(str(name), list(presets()))}; presets: {', '.join(presets())}; "
                 "for a file of your own give its path, ending in .yaml"
             )
     return override(_validated(_read_yaml(path), source=str(path)), overrides)

@@ -9,7 +9,7 @@ import click
 import sar_keras
 from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
-from sar_keras.cli.verbs import PATH, SceneOption
+from sar_keras.cli.verbs import PATH, SceneOption, Verb
 from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 
@@ -24,7 +24,17 @@ def main() -> None:
     """Colorize Sentinel-1 SAR images: train, use and export."""
 
 
-@main.command()
+class _Fit(Verb):
+    """Its help lists the presets."""
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        from sar_keras.config import presets
+
+        with formatter.section("Presets"):
+            formatter.write_dl(list(presets().items()))
+
+
+@main.command(cls=_Fit)
 @click.argument("config", required=False)
 @click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
 @click.option("--out", "run", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
@@ -33,8 +43,8 @@ def main() -> None:
 def fit(config: str | None, data: Path | None, run: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
     """Train a colorizer.
 
-    CONFIG is a preset (quick if left out; the README lists them) or a YAML file. `quick` draws procedural scenes to
-    train on; give the others your pairs with --data.
+    CONFIG is a preset [quick] or a YAML file. `quick` draws procedural scenes to train on; give the others your pairs
+    with --data.
     """
     from sar_keras.config import load_config, load_run, override
 
