@@ -49,7 +49,7 @@ def lab_to_rgb(lab: tf.Tensor) -> tf.Tensor:
 
 def chroma(rgb: tf.Tensor) -> tf.Tensor:
     """The two chroma channels a, b of Lab, divided by 128: RGB (..., 3) in [-1, 1] to (..., 2) in [-1, 1]."""
-    return rgb_to_lab(rgb)[..., 1:] / 128.0
+    return rgb_to_lab(rgb)[..., 1:] / 128.0  # pyright: ignore[reportArgumentType] - TensorFlow's stub knows no "..."
 
 
 def view(sar: tf.Tensor, optical: tf.Tensor, kind: str) -> tf.Tensor:

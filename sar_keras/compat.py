@@ -19,7 +19,7 @@ LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
 
 if KERAS_2:
     # Dropout whose state is a variable, as in Keras 3, and so part of a checkpoint.
-    keras.backend.experimental.enable_tf_random_generator()
+    keras.backend.experimental.enable_tf_random_generator()  # pyright: ignore[reportAttributeAccessIssue] - Keras 2 only
 
 
 @keras.saving.register_keras_serializable(package="sar_keras")

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
@@ -21,7 +21,7 @@ def doing(text: str) -> Iterator[None]:
             print("\033[K", end="", file=sys.stderr, flush=True)
 
 
-def progress_bar(text: str, unit: str, total: int | None = None, **options) -> Callable[[Iterable], Iterable]:
+def progress_bar(text: str, unit: str, total: int | None = None, **options) -> Callable[..., tqdm]:
     """A wrapper for an iterable that shows a progress bar on a terminal after two seconds, and nothing elsewhere."""
     return functools.partial(
         tqdm, desc=text, unit=unit, total=total, leave=False, delay=2, dynamic_ncols=True, disable=None, **options

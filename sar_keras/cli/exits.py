@@ -79,15 +79,16 @@ def _usage_line(error: click.UsageError) -> str:
 
 def _environment_error(error: Exception) -> str | None:
     """The line for a full disk or a forbidden place, whichever library met it; None for what is a bug."""
-    number = error.errno if isinstance(error, OSError) else None
     if is_disk_full(error):
         return "the disk is full: free some space, or write elsewhere"
+    if not isinstance(error, OSError):
+        return None
     # The second of two is what would have been written.
-    name = isinstance(error, OSError) and (error.filename2 or error.filename)
-    if isinstance(error, PermissionError) or number == errno.EROFS:
+    name = error.filename2 or error.filename
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return f"{_visible(name)}: no permission to read or write there"
-    if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError) or number == errno.ENAMETOOLONG:
-        return f"{_visible(name)}: {error.strerror.lower()}; give another path"
+    if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError) or error.errno == errno.ENAMETOOLONG:
+        return f"{_visible(name)}: {str(error.strerror).lower()}; give another path"
     return None
 
 

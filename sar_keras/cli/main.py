@@ -53,7 +53,7 @@ def fit(config: str | None, data: Path | None, run: Path | None, overrides: tupl
             raise OutputError("--resume needs --out RUN, the run to go on with")
         if not (run / "config.yaml").is_file():
             raise OutputError(f"{run}: holds no run to resume")
-    settings = load_run(run) if resume and config is None else load_config(config or "quick")
+    settings = load_run(run) if resume and run and config is None else load_config(config or "quick")
     if data:
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
         settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])

@@ -86,8 +86,11 @@ def check(
     def look(pair: Pair) -> _Seen:
         return _look(pair, channels, id(pair) in sample)
 
-    # Closing it, as Ctrl-C does, cancels what is not read yet.
-    with ThreadPoolExecutor(os.cpu_count()) as pool, contextlib.closing(pool.map(look, found.pairs)) as looked:
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        # Closing it, as Ctrl-C does, cancels what is not read yet. It is a generator, which its type does not say.
+        contextlib.closing(pool.map(look, found.pairs)) as looked,  # pyright: ignore[reportArgumentType]
+    ):
         for result in progress(looked, len(found.pairs)):
             findings += result.findings
             seen.append(result)

@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.errors import ConfigError, DataError
-from sar_keras.io.images import WHOLE_PNG, read_optical, read_sar
+from sar_keras.io.images import FAST_PNG, read_optical, read_sar
 from sar_keras.io.sar import Scale, fit_scale, guess_units
 
 # Images read to find the range of values that are not 8-bit.
@@ -58,7 +58,8 @@ class Images:
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as stored; for use inside `Dataset.map`."""
         if self.memory:
-            return tuple(images[index] for images in self.memory)
+            sar, optical = self.memory
+            return sar[index], optical[index]
         sar, optical = tf.numpy_function(self._read_files, [index], self.dtypes, stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
 
@@ -76,7 +77,7 @@ class Images:
         while True:
             try:
                 # `load_images` has found these files whole. For this thread alone: it is not the main one.
-                with rasterio.Env(**{WHOLE_PNG: "YES"}):
+                with rasterio.Env(**FAST_PNG):
                     return _read(self.pairs[index], self.channels)
             except DataError as error:
                 if index not in self.failed or self.on_error == "stop":
@@ -85,9 +86,10 @@ class Images:
                 # The next of its split takes its place, so that all the others keep theirs.
                 split = self.pairs[index].split
                 following = [*range(index + 1, len(self.pairs)), *range(index)]
-                index = next((i for i in following if self.pairs[i].split == split and i not in self.failed), None)
-                if index is None:
+                others = [i for i in following if self.pairs[i].split == split and i not in self.failed]
+                if not others:
                     raise
+                index = others[0]
 
 
 def load_images(
@@ -124,19 +126,28 @@ def load_images(
     # A range is learnt, too: not from what is held out.
     sampled = set(evenly([pair for pair in pairs if pair.split == "train"] or pairs, _SCALE_SAMPLES))
     kept: list[Pair] = []
-    first, failures = None, 0
+    first: tuple[np.ndarray, np.ndarray] | None = None
+    failures = 0
     try_to_read = functools.partial(_try_to_read, channels=channels)
     # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
-    # Closing it cancels what is not read yet.
-    with ThreadPoolExecutor() as pool, contextlib.closing(pool.map(try_to_read, pairs)) as results:
+    with (
+        ThreadPoolExecutor() as pool,
+        # Closing it cancels what is not read yet. It is a generator, which its type does not say.
+        contextlib.closing(pool.map(try_to_read, pairs)) as results,  # pyright: ignore[reportArgumentType]
+    ):
         for pair, images in zip(pairs, progress(results), strict=True):
-            error = images if isinstance(images, DataError) else _type_error(pair, images, first or images)
-            if error:
+            if not isinstance(images, DataError):
+                images = _type_error(pair, images, first or images) or images
+            if isinstance(images, DataError):
                 failures += 1
-                _skip(error, failures, len(pairs), on_error)
+                _skip(images, failures, len(pairs), on_error)
                 continue
-            if first is None and len(pairs) * sum(image.nbytes for image in images) < _physical_memory() / 4:
-                memory = tuple(np.empty((len(pairs), *image.shape), image.dtype) for image in images)
+            sar, optical = images
+            if first is None and len(pairs) * (sar.nbytes + optical.nbytes) < _physical_memory() / 4:
+                memory = (
+                    np.empty((len(pairs), *sar.shape), sar.dtype),
+                    np.empty((len(pairs), *optical.shape), optical.dtype),
+                )
             first = first or images
             if memory and all(image.shape == store.shape[1:] for image, store in zip(images, memory, strict=True)):
                 for image, store in zip(images, memory, strict=True):
@@ -156,8 +167,8 @@ def load_images(
         fit_scale(sar_values, sar_units),
         fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
         sar_units,
-        tuple(image.dtype for image in first),
-        _on_the_cpu([store[: len(kept)] for store in memory]) if memory else None,
+        (sar_values.dtype, optical_values.dtype),
+        _on_the_cpu(memory, len(kept)) if memory else None,
         on_error,
     )
 
@@ -196,9 +207,10 @@ def _pool(images: Sequence[np.ndarray]) -> np.ndarray:
     return values[:: max(1, values.size // _SCALE_VALUES)]
 
 
-def _on_the_cpu(arrays: Sequence[np.ndarray]) -> tuple[tf.Tensor, ...]:
+def _on_the_cpu(memory: tuple[np.ndarray, np.ndarray], count: int) -> tuple[tf.Tensor, tf.Tensor]:
     with tf.device("CPU:0"):
-        return tuple(tf.convert_to_tensor(array) for array in arrays)
+        sar, optical = (tf.convert_to_tensor(store[:count]) for store in memory)
+    return sar, optical
 
 
 def _physical_memory() -> int:

@@ -60,7 +60,7 @@ def training_dataset(
             sar = _speckled(sar, images.sar_scale, draw)
         if config.radiometric_jitter:
             sar = _jittered(sar, config.radiometric_jitter, draw)
-        if config.to_mean_colour:
+        if mean is not None:
             optical = _moved(optical, mean, config.to_mean_colour)
         return sar, optical
 
@@ -110,8 +110,8 @@ def _shuffled(position: tf.Tensor, count: int, seed: int, stream: int) -> tf.Ten
     """Which of `count` items stands at a position of an endless sequence of passes; each pass has its own order."""
     # Of a seed, index_shuffle uses the lower bits only, so that the streams must differ there.
     once_through = position // count if stream == 0 else -1 - position // count
-    return tf.random.experimental.index_shuffle(
-        position % count, tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
+    return tf.random.experimental.index_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
+        tf.math.floormod(position, count), tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
     )
 
 
@@ -158,18 +158,18 @@ def _patch(sar, optical, images: Images, seed=None, augment: bool = False) -> tu
     side = tf.minimum(size, tf.reduce_min(height_width))
     # One call for all: it takes longer to call the generator than to draw.
     draws = None if seed is None else tf.random.stateless_uniform([6], seed)
-    if augment:
+    if augment and draws is not None:
         side = tf.where(draws[0] < 0.5, tf.cast(tf.math.ceil(tf.cast(side, tf.float32) / _JITTER), tf.int32), side)
     room = height_width - side
     corner = room // 2 if draws is None else tf.cast(draws[1:3] * tf.cast(room + 1, tf.float32), tf.int32)
     row, column = corner[0], corner[1]
     # What can be done with stored values, which are often bytes, is done before they become floats.
     pair = [image[row : row + side, column : column + side] for image in pair]
-    if augment:
+    if augment and draws is not None:
         # Two mirrorings and an exchange of the axes make up all flips and quarter turns.
         flips, swap = tf.concat([draws[3:5] < 0.5, [False]], 0), tf.cast(draws[5] < 0.5, tf.int32)
         pair = [tf.raw_ops.Reverse(tensor=image, dims=flips) for image in pair]
-        pair = [tf.transpose(image, [swap, 1 - swap, 2]) for image in pair]
+        pair = [tf.transpose(image, tf.stack([swap, 1 - swap, 2])) for image in pair]
     if not images.resize:
         pair = images.to_unit(*pair)
     sar, optical = (tf.image.resize(image, [size, size]) for image in pair)
@@ -177,9 +177,10 @@ def _patch(sar, optical, images: Images, seed=None, augment: bool = False) -> tu
 
 
 def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
-    seeds = tf.random.experimental.stateless_split(seed + 2**33, 2)  # another stream than the augmentation's
+    # Another stream than the augmentation's.
+    seeds = tf.random.experimental.stateless_split(seed + 2**33, 2)  # pyright: ignore[reportAttributeAccessIssue]
     draw = tf.random.stateless_uniform([2], seeds[0])
-    noisy = tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, 16.0 ** draw[1], scale, seeds[1]), lambda: sar)
+    noisy = tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, tf.pow(16.0, draw[1]), scale, seeds[1]), lambda: sar)
     return tf.where(_has_data(sar), noisy, sar)
 
 
@@ -189,7 +190,7 @@ def _jittered(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.where(_has_data(sar), tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0), sar)
 
 
-def _moved(optical: tf.Tensor, mean: tf.Tensor, share: float) -> tf.Tensor:
+def _moved(optical: tf.Tensor, mean: np.ndarray, share: float) -> tf.Tensor:
     """As if all places had more of one colour: radar seldom tells which they have, and guesses are held back."""
     valid = _has_data(optical)
     count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)

@@ -29,7 +29,9 @@ def find_source(data: DataConfig, folder: Path, progress: Callable[[Iterable], I
     Raises:
         DataError: as `find_pairs`.
     """
-    root, layout = (folder / "data", "terrain") if data.layout == "synthetic" else (data.root, data.layout)
+    root, layout = data.root, data.layout
+    if root is None or layout == "synthetic":
+        root, layout = folder / "data", "terrain"
     return find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
 
 

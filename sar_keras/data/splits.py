@@ -58,7 +58,8 @@ def split_pairs(
         return _canonical(pairs)
     if how == "auto" and all(pair.split for pair in pairs):
         return _leave_gaps(pairs)
-    ratios = tuple(ratio / sum(ratios) for ratio in ratios)
+    train, validation, test = (ratio / sum(ratios) for ratio in ratios)
+    ratios = train, validation, test
     if len(pairs) < 2:
         raise DataError("one pair cannot be split into train and test; add pairs")
     places = sorted({pair.place for pair in pairs}, key=str)
@@ -111,7 +112,8 @@ def _by_scene(pairs: list[Pair], places: list, ratios, seed: int) -> list[Pair]:
     the wanted shares is taken.
     """
     terrains = sorted({pair.terrain for pair in pairs}, key=str)
-    place_index, terrain_index = ({name: i for i, name in enumerate(names)} for names in (places, terrains))
+    place_index = {place: i for i, place in enumerate(places)}
+    terrain_index = {terrain: i for i, terrain in enumerate(terrains)}
     counts = np.zeros((len(places), len(terrains)))
     for pair in pairs:
         counts[place_index[pair.place], terrain_index[pair.terrain]] += 1
@@ -142,6 +144,7 @@ def _by_blocks(pairs: list[Pair], ratios, seed: int) -> list[Pair]:
     side = int(np.ceil((len(pairs) / _BLOCKS) ** 0.5))
     members: dict[tuple, list[int]] = {}
     for index, pair in enumerate(pairs):
+        assert pair.window
         column, row, width, height = pair.window
         members.setdefault((pair.sar, column // (side * width), row // (side * height)), []).append(index)
     block_of = np.empty(len(pairs), int)
@@ -212,8 +215,8 @@ def _near(pairs: list[Pair], others: list[Pair]) -> np.ndarray:
 
 def _edges(windows: list) -> np.ndarray:
     """(column, row, width, height) to (left, top, right, bottom)."""
-    windows = np.array(windows)
-    return np.concatenate([windows[:, :2], windows[:, :2] + windows[:, 2:]], axis=1)
+    corners, sizes = np.split(np.array(windows), 2, axis=1)
+    return np.concatenate([corners, corners + sizes], axis=1)
 
 
 def _boxes_near(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -222,7 +225,7 @@ def _boxes_near(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     low, high = boxes[:, :2] - side, boxes[:, 2:] + side
     # Most pairs of files lie far apart.
     others = others[((others[:, :2] < high.max(0)) & (others[:, 2:] > low.min(0))).all(1)]
-    return ((others[:, :2] < high[:, None]) & (others[:, 2:] > low[:, None])).all(2).any(1)
+    return np.any(np.all((others[:, :2] < high[:, None]) & (others[:, 2:] > low[:, None]), 2), 1)
 
 
 def _random(pairs: list[Pair], ratios, seed: int) -> list[Pair]:

@@ -275,7 +275,8 @@ def _ragged_noise(rng: np.random.Generator, size: int, scale: float) -> np.ndarr
 
 def _ridges(rng: np.random.Generator, size: int) -> np.ndarray:
     """Heights (size, size) of mountains, in pixels: sharp crests on several scales."""
-    return sum(0.2 * scale**1.25 * (1 - np.abs(_smooth_noise(rng, size, scale))) for scale in (40, 20, 10, 5))
+    crests = (0.2 * scale**1.25 * (1 - np.abs(_smooth_noise(rng, size, scale))) for scale in (40, 20, 10, 5))
+    return sum(crests, np.zeros((size, size)))
 
 
 def _blur(image: np.ndarray) -> np.ndarray:

@@ -278,9 +278,9 @@ def _draw_patches(path: Path, runs: list[Path]) -> None:
         metadata = metadata_of(generator)
         images = images.with_scales(metadata.sar_scale, metadata.optical_scale)
         sar, _ = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
-        columns[run.name] = generator.predict(sar, batch_size=1, verbose=0)
+        columns[run.name] = np.concatenate([generator(patch[None], training=False) for patch in sar])
     columns["truth"] = optical
-    grid = np.hstack([np.vstack(to_uint8(column)) for column in columns.values()])
+    grid = np.hstack([np.vstack(list(to_uint8(column))) for column in columns.values()])
     write_image(path, captioned(grid, list(columns)))
 
 

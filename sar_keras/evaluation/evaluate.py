@@ -76,7 +76,7 @@ def evaluate(
     path = Path(model)
     generator = load_model(path)
     metadata = metadata_of(generator)
-    run = metadata.saved_as.parent
+    run = (metadata.saved_as or path).parent
     config = load_run(run) if (run / "config.yaml").is_file() else None
     if config is None and data is None:
         raise ModelError(f"{model}: is a model without a run, which knows no data; give some as {parameter('data')}")
@@ -93,9 +93,9 @@ def evaluate(
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     mean_colour = pipeline.mean_colour(images if split == "train" else _load(training, generator, config))
     features = tf.function(VGG16Features()) if protocol == "standard" else None
-    ranked = metadata.expected_error and protocol == "standard"
+    expected_error = metadata.expected_error if protocol == "standard" else None
     errors: list[tuple[np.ndarray, np.ndarray]] = []
-    perceptual = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
+    scorers = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
     # Beside each other: most figures keep one core busy.
@@ -109,12 +109,12 @@ def evaluate(
             }
             score = _scorer(truth, _to_fraction(sar), protocol, features)
             for name, figures in zip(candidates, pool.map(score, candidates.values()), strict=True):
-                if perceptual:
-                    figures["lpips"] = perceptual[name].update(truth, _to_fraction(candidates[name]))
+                if scorers:
+                    figures["lpips"] = scorers[name].update(truth, _to_fraction(candidates[name]))
                 scores[name].append(figures)
-            if ranked:
+            if expected_error:
                 error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
-                expected = metadata.expected_error(candidates["model"]).numpy()[..., 0]
+                expected = expected_error(candidates["model"]).numpy()[..., 0]
                 # Every second row and column: ranks hardly change, and large splits fit into memory.
                 errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
 
@@ -122,7 +122,7 @@ def evaluate(
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
         for name, batches in scores.items()
     }
-    fid = {"fid": {name: scorer.fid() for name, scorer in perceptual.items()}} if perceptual else {}
+    fid = {"fid": {name: scorer.fid() for name, scorer in scorers.items()}} if scorers else {}
     return fid | {
         "protocol": protocol,
         "split": split,
@@ -134,7 +134,7 @@ def evaluate(
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
         "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
         "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in chosen], per_image["model"]),
-        "confidence": _confidence(errors) if ranked else None,
+        "confidence": _confidence(errors) if expected_error else None,
     }
 
 
@@ -278,8 +278,8 @@ def _confidence_table(confidence: dict) -> list[str]:
 
 
 def _by(groups: list[str], per_image: dict[str, np.ndarray]) -> dict:
-    groups = np.array(groups)
+    of = np.array(groups)
     return {
-        str(group): _intervals({name: values[groups == group] for name, values in per_image.items()})
-        for group in np.unique(groups)
+        group: _intervals({name: values[of == group] for name, values in per_image.items()})
+        for group in sorted(set(groups))
     }

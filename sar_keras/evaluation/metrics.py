@@ -95,7 +95,8 @@ def rank_correlation(error: np.ndarray, uncertainty: np.ndarray) -> float:
     """Spearman's rank correlation of two arrays of one shape; 0 where one of them is constant."""
     if np.ptp(error) == 0 or np.ptp(uncertainty) == 0:
         return 0.0
-    return float(scipy.stats.spearmanr(error, uncertainty, axis=None).statistic)
+    ranked = scipy.stats.spearmanr(error.ravel(), uncertainty.ravel())
+    return float(ranked.statistic)  # pyright: ignore[reportAttributeAccessIssue] - made by a function
 
 
 def sparsification(error: np.ndarray, uncertainty: np.ndarray) -> dict:

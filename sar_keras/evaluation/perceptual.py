@@ -4,6 +4,8 @@ Papers: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perc
 al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", NeurIPS 2017.
 """
 
+# pyright: reportMissingImports=false
+
 import numpy as np
 
 from sar_keras.errors import ConfigError

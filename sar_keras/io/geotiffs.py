@@ -11,6 +11,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.control import GroundControlPoint
+from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from sar_keras.errors import OutputError, is_disk_full
@@ -59,7 +60,7 @@ def _shifted(point: GroundControlPoint, window: Window) -> GroundControlPoint:
     )
 
 
-def write(file: rasterio.io.DatasetWriter, column: int, row: int, pixels: np.ndarray, valid: np.ndarray) -> None:
+def write(file: DatasetWriter, column: int, row: int, pixels: np.ndarray, valid: np.ndarray) -> None:
     """Write uint8 (h, w, bands), black and masked where not `valid` (h, w), at a position of a file in mode "r+"."""
     window = Window(column, row, *valid.shape[::-1])
     if not valid.all():

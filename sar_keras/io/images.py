@@ -6,6 +6,7 @@ import struct
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -21,8 +22,9 @@ from sar_keras.io.files import atomic
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 # GDAL's fast PNG decoder fills an image whose data end early with whatever lies in memory; the other refuses it.
-WHOLE_PNG = "GDAL_PNG_WHOLE_IMAGE_OPTIM"
-os.environ.setdefault(WHOLE_PNG, "NO")
+os.environ.setdefault("GDAL_PNG_WHOLE_IMAGE_OPTIM", "NO")
+# For `rasterio.Env`, where a file is known to be whole.
+FAST_PNG: dict[str, Any] = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "YES"}
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -119,7 +121,7 @@ def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None =
             image = np.moveaxis(source.read(bands, window=inside), 0, -1)
             if source.nodata is not None:
                 image[image == source.nodata] = np.nan if np.issubdtype(image.dtype, np.floating) else 0
-    if window:
+    if window and inside:
         above, left = inside.row_off - window.row_off, inside.col_off - window.col_off
         below, right = window.height - inside.height - above, window.width - inside.width - left
         image = np.pad(image, ((above, below), (left, right), (0, 0)), "reflect")

@@ -105,11 +105,11 @@ class SarScene:
         warn_if_units_differ(units, scale, str(self.path))
         self.units = units
         self._zero_is_nodata = units in ("amplitude", "linear")
-        self.limits = tuple(float(limit) for limit in limits or scale.limits(units, values))
+        low, high = (float(limit) for limit in limits or scale.limits(units, values))
+        self.limits = low, high
         self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
         name = _polarisation(self.source, self.path, self.bands[0])
         bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}" + (f" ({name})" if name else "")
-        low, high = self.limits
         self.decision = (
             f"{self.path}: {bands}, {'linear power' if units == 'linear' else units} ({kinds.pop()}, "
             f"{values.min():.4g} to {values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} "
@@ -156,13 +156,13 @@ class SarScene:
         if np.issubdtype(values.dtype, np.floating):
             valid &= (np.isfinite(values) & (values > _SENTINEL)).all(0)
         if any(scaling != (1.0, 0.0) for scaling in self._scaling):
-            factors, offsets = np.float32(self._scaling).T[..., None, None]
+            factors, offsets = np.array(self._scaling, np.float32).T[..., None, None]
             values = values * factors + offsets
         if self._zero_is_nodata and (zero := (values == 0).all(0)).any():
             # Here, since it would delay the first image of every `colorize`.
             from scipy.ndimage import maximum_filter, minimum_filter
 
-            valid &= ~maximum_filter(minimum_filter(zero, _ZERO_AREA), _ZERO_AREA)
+            valid &= np.logical_not(maximum_filter(minimum_filter(zero, _ZERO_AREA), _ZERO_AREA))
         return np.moveaxis(values, 0, -1), valid
 
     def read(self, column: int, row: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:

@@ -153,7 +153,7 @@ def find_scenes(inputs: list[Path], output: Path) -> list[tuple[Path, Path]] | N
         DataError: a folder without rasters.
         OutputError: several scenes would become one, or the output is not a TIFF.
     """
-    found = [(path, path.name) for path in inputs if not path.is_dir()]
+    found = [(path, Path(path.name)) for path in inputs if not path.is_dir()]
     for folder in inputs:
         if folder.is_dir():
             found += [(path, path.relative_to(folder)) for path in find_below(folder, SUFFIXES, output)]
@@ -242,7 +242,7 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
 def _hash_of_weights(model: keras.Model) -> str:
     digest = hashlib.sha256()
     for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight))
+        digest.update(np.ascontiguousarray(weight).data)
     return digest.hexdigest()
 
 
@@ -256,14 +256,15 @@ def scene_network(
     expected_error = check_knows_its_error(model) if confidence else None
 
     def make(network: keras.Model) -> Callable:
-        inner = uncertainty_function(network, expected_error) if confidence else any_size(network)
+        inner = uncertainty_function(network, expected_error) if expected_error else any_size(network)
 
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, network.input_shape[-1]), tf.float32)])
         def run(sar):
-            optical, uncertainty = inner(sar) if confidence else (inner(sar, training=False), None)
-            levels = (optical + 1.0) * 127.5
-            if confidence:
-                levels = tf.concat([levels, uncertainty / UNCERTAINTY_STEP], -1)
+            if expected_error:
+                optical, uncertainty = inner(sar)
+                levels = tf.concat([(optical + 1.0) * 127.5, uncertainty / UNCERTAINTY_STEP], -1)
+            else:
+                levels = (inner(sar, training=False) + 1.0) * 127.5
             return tf.clip_by_value(levels, 0.0, 255.0)
 
         run.inner = inner  # Keeps the layers alive, which a tf.function does not.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from sar_keras.errors import DataError, OutputError, parameter
@@ -29,7 +30,7 @@ class Unfinished:
         self.seen = False  # whether any pixel had data
         self.below: np.ndarray | None = None
         self.bands = 2 + len(outputs)
-        self._open: dict[str, rasterio.io.DatasetWriter] = {}
+        self._open: dict[str, DatasetWriter] = {}
 
     def is_finished(self) -> bool:
         """Whether the outputs themselves are there, from the same input, model and options."""
