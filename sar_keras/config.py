@@ -202,7 +202,7 @@ def load_run(run: Path) -> Config:
         del tree[section][name]
     if unused:
         system = _system_of(tree, str(path))
-        warnings.warn(f"{path}: left out, without effect in {system}: {', '.join(unused)}", stacklevel=2)
+        warnings.warn(f"{path}: left out, without effect in {system}: {', '.join(unused)}", stacklevel=1)
     return _validated(tree, source=str(path))
 
 
