@@ -8,6 +8,7 @@ import importlib
 import io
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -16,6 +17,12 @@ from sar_keras.errors import ConfigError
 
 KERAS_2 = keras.__version__.startswith("2.")
 LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
+
+if keras.backend.image_data_format() != "channels_last":
+    raise ConfigError(
+        f"{Path.home() / '.keras' / 'keras.json'}: image_data_format must be channels_last for sar_keras; change it "
+        "there, or call keras.config.set_image_data_format('channels_last') before the import"
+    )
 
 if KERAS_2:
     # Dropout whose state is a variable, as in Keras 3, and so part of a checkpoint.

@@ -73,6 +73,8 @@ class TrainConfig(Section):
     checkpoint_every: str = "10 minutes"
     keep: int = Field(2, ge=1)
     best: Literal["psnr", "l1"] = "psnr"
+    early_stopping: int | None = Field(None, ge=1)
+    init: str | None = None
     batch_size: int = Field(4, ge=1)
     decay: float = Field(0.0, ge=0, le=1)
     average: float = Field(0.0, ge=0, lt=1)

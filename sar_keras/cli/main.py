@@ -1,6 +1,7 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
 import functools
+import json
 import sys
 from pathlib import Path
 
@@ -39,8 +40,16 @@ class _Fit(Verb):
 @click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
 @click.option("--out", "run", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
+@click.option("--init", metavar="MODEL", help="Begin with a model's weights: a run, a .keras file or demo.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
-def fit(config: str | None, data: Path | None, run: Path | None, overrides: tuple[str, ...], resume: bool) -> None:
+def fit(
+    config: str | None,
+    data: Path | None,
+    run: Path | None,
+    overrides: tuple[str, ...],
+    init: str | None,
+    resume: bool,
+) -> None:
     """Train a colorizer.
 
     CONFIG is a preset [quick] or a YAML file. `quick` draws procedural scenes to train on; give the others your pairs
@@ -56,7 +65,9 @@ def fit(config: str | None, data: Path | None, run: Path | None, overrides: tupl
     settings = load_run(run) if resume and run and config is None else load_config(config or "quick")
     if data:
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
-        settings = override(settings, [f"data.root={_quoted(data.absolute())}", *layout])
+        settings = override(settings, [f"data.root={json.dumps(str(data.absolute()), ensure_ascii=False)}", *layout])
+    if init:
+        settings = override(settings, [f"train.init={json.dumps(init, ensure_ascii=False)}"])
     settings = override(settings, overrides)
     fit = sar_keras.fit  # loads TensorFlow without its start-up lines, which the import below would not
     if run is None:
@@ -64,13 +75,6 @@ def fit(config: str | None, data: Path | None, run: Path | None, overrides: tupl
 
         run = new_run(config or "quick")
     fit(settings, run, resume)
-
-
-def _quoted(path: Path) -> str:
-    """As a YAML string, whatever characters the path has."""
-    import json
-
-    return json.dumps(str(path), ensure_ascii=False)
 
 
 @main.command()
@@ -180,7 +184,6 @@ def evaluate(
     json_file: Path | None,
 ) -> None:
     """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB."""
-    import json
 
     from sar_keras.io.files import atomic
 

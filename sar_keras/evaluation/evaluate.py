@@ -61,12 +61,15 @@ def evaluate(
         perceptual: Also LPIPS and FID, which need the extra `metrics` and a download.
 
     Returns:
-        {"protocol", "split", "n", "scenes", "model", "trained_on_vgg", "metrics", "baselines": {"mean_colour",
-        "copy_sar"}, "by_terrain", "by_scene", "confidence"}; each metric is {"mean", "low", "high"}, with a 95 %
-        bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a terrain or scene.
+        {"protocol", "split", "n", "scenes", "model", "mean_colour_known", "trained_on_vgg", "metrics", "baselines":
+        {"mean_colour", "copy_sar"}, "by_terrain", "by_scene", "confidence"}; each metric is {"mean", "low", "high"},
+        with a 95 % bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a terrain or
+        scene.
         "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
         "all_pixels", "patches"}, "sparsification"}; it is None under the protocol "paper", or where the model has none.
-        With `perceptual` also "fid", a number for the model and each baseline.
+        "mean_colour_known" is False where the mean colour is that of the scored images themselves, because neither the
+        model's file nor the data tell that of its training. With `perceptual` also "fid", a number for the model and
+        each baseline.
 
     Raises:
         DataError, ModelError: the split is empty or has one image only, or model and data do not fit.
@@ -91,7 +94,12 @@ def evaluate(
 
     images = _load(chosen, generator, config)
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
-    mean_colour = pipeline.mean_colour(images if split == "train" else _load(training, generator, config))
+    if metadata.mean_colour is not None:
+        mean_colour = np.array(metadata.mean_colour)
+    elif training and split != "train":  # the file of an earlier version
+        mean_colour = pipeline.mean_colour(_load(training, generator, config))
+    else:
+        mean_colour = pipeline.mean_colour(images)
     features = tf.function(VGG16Features()) if protocol == "standard" else None
     expected_error = metadata.expected_error if protocol == "standard" else None
     errors: list[tuple[np.ndarray, np.ndarray]] = []
@@ -129,6 +137,7 @@ def evaluate(
         "n": len(chosen),
         "scenes": len({pair.place for pair in chosen if pair.scene is not None}),
         "model": str(path),
+        "mean_colour_known": metadata.mean_colour is not None or bool(training),
         "trained_on_vgg": bool(config and config.loss.weights().get("perceptual")),
         "metrics": _intervals(per_image["model"]),
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
@@ -154,6 +163,10 @@ def table(report: dict, by: str | None = None) -> str:
         lines.append("VGG16 distance: of the shipped block3_conv3 features; it is not LPIPS.")
         if report["trained_on_vgg"]:
             lines.append("* this model was trained with a VGG16 loss, which flatters it here.")
+    if not report["mean_colour_known"]:
+        lines.append(
+            "The mean colour is that of these images themselves: the model does not tell that of its training."
+        )
     if report["metrics"].get("sar_ratio", {"mean": 1})["mean"] < 1:
         lines.append("Nearer to the SAR image than to the truth: the model copies its input (identity collapse).")
     if report["protocol"] == "paper":
@@ -198,8 +211,6 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
 
 
 def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
-    if not pairs:
-        raise DataError("the split leaves no training images, whose mean colour is the baseline")
     size, resize = patch_size(generator), bool(config and config.data.resize)
     images = loading.load_images(
         pairs, size, generator.input_shape[-1], resize, progress_bar("reading", "pair", len(pairs))

@@ -20,12 +20,16 @@ class ModelMetadata:
         sar_scale: How stored SAR values become [-1, 1]. Without a word of it they are taken for 8-bit.
         optical_scale: The same of the optical images that it was trained on, or None where that is not known.
         expected_error: How far its colours may be off, or None where that is not known.
+        mean_colour: Mean colour (3,), in [-1, 1], of the optical images that it was trained on, or None.
+        parent: The model that its training began with, its name and the SHA-256 of its file, or None.
         saved_as: The file that it was loaded from, or None.
     """
 
     sar_scale: Scale = dataclasses.field(default_factory=Scale)
     optical_scale: Scale | None = None
     expected_error: "ExpectedError | None" = None
+    mean_colour: tuple[float, float, float] | None = None
+    parent: str | None = None
     saved_as: Path | None = None
 
 

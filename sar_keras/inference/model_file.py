@@ -16,7 +16,7 @@ from sar_keras.inference.confidence import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
 from sar_keras.io.files import atomic
 from sar_keras.io.sar import Scale
-from sar_keras.networks import epcgan, unet  # noqa: F401 - their layers must be known when a model loads
+from sar_keras.networks import unet  # importing the package makes its layers known to Keras
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
@@ -30,7 +30,7 @@ DEMO = Path(__file__).with_name("demo_model.npz")
 def save_model(generator: keras.Model, path: str | os.PathLike, metadata: ModelMetadata) -> None:
     """Save a float32 generator as `.keras`, with its metadata inside the file."""
     with atomic(path) as temporary:
-        generator.save(temporary)
+        keras.Model.save(generator, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(_METADATA, json.dumps(_to_json(metadata)))
 
@@ -40,15 +40,22 @@ def _to_json(metadata: ModelMetadata) -> dict:
         "sar_scale": vars(metadata.sar_scale),
         "optical_scale": metadata.optical_scale and vars(metadata.optical_scale),
         "expected_error": metadata.expected_error and vars(metadata.expected_error),
+        "mean_colour": metadata.mean_colour,
+        "parent": metadata.parent,
     }
 
 
 def _from_json(tree: dict, path: Path) -> ModelMetadata:
     optical_scale, expected_error = tree.get("optical_scale"), tree.get("expected_error")
+    mean_colour, parent = tree.get("mean_colour"), tree.get("parent")
+    if mean_colour is not None and (len(mean_colour) != 3 or not np.all(np.abs(np.float64(mean_colour)) <= 1)):
+        raise ValueError("not a mean colour: three numbers in [-1, 1]")
     return ModelMetadata(
         Scale(**tree.get("sar_scale", {})),
         optical_scale and Scale(**optical_scale),
         expected_error and ExpectedError(**expected_error),
+        mean_colour and tuple(map(float, mean_colour)),
+        parent and str(parent),
         path,
     )
 
@@ -111,9 +118,22 @@ def load_model(model: str | os.PathLike) -> keras.Model:
                 "load it there, or serve what sar-keras export makes of it there"
             ) from error
         raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
+    _keep_metadata_when_saved(generator)
     if not metadata:
         warnings.warn(f"{path} does not say how its SAR input was scaled: taken for 8-bit", stacklevel=2)
     return generator
+
+
+def _keep_metadata_when_saved(generator: keras.Model) -> None:
+    """Let `generator.save` write the metadata, too."""
+
+    def save(filepath, *arguments, **options):
+        if Path(filepath).suffix == ".keras" and not arguments and not options:
+            save_model(generator, filepath, metadata_of(generator))
+        else:
+            keras.Model.save(generator, filepath, *arguments, **options)
+
+    generator.save = save
 
 
 def _refuse_bomb(archive: zipfile.ZipFile) -> None:
@@ -163,6 +183,11 @@ def file_of(model: str | os.PathLike) -> Path:
     if not path.is_file():
         raise ModelError(f"{path}: no such model; give a run directory, a .keras file, or demo")
     return path
+
+
+def model_name(path: Path) -> str:
+    """What a model's file is called: a run by its directory."""
+    return path.absolute().parent.name if path.name == "generator.keras" else path.stem
 
 
 def load_once(model: str | os.PathLike) -> keras.Model:

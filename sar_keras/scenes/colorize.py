@@ -21,7 +21,7 @@ from sar_keras.inference.compiled import compiled
 from sar_keras.inference.confidence import check_knows_its_error, uncertainty_function
 from sar_keras.inference.jobs import destinations, do_all, find_below
 from sar_keras.inference.metadata import metadata_of
-from sar_keras.inference.model_file import load_once
+from sar_keras.inference.model_file import load_once, model_name
 from sar_keras.inference.openvino import check_engine
 from sar_keras.io import rasters
 from sar_keras.io.files import sha256
@@ -219,7 +219,7 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
     """The output's tags, and a key that is the same only where the same colours would come out."""
     path, weights_hash = metadata_of(model).saved_as, _hash_of_weights(model)
     if path:
-        name = path.absolute().parent.name if path.name == "generator.keras" else path.stem
+        name = model_name(path)
         model_hash = sha256(path)
     else:
         name, model_hash = model.name, weights_hash

@@ -1,12 +1,14 @@
 """From a configuration to a run directory."""
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import io
 import math
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -18,14 +20,16 @@ from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.sources import draw_pairs, find_source
 from sar_keras.data.splits import read_split, split_pairs, write_split
-from sar_keras.errors import ConfigError, DataError, OutputError, parameter
+from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, parameter
 from sar_keras.inference.confidence import fit_expected_error
-from sar_keras.inference.metadata import ModelMetadata
-from sar_keras.inference.model_file import load_model, save_model
-from sar_keras.io.files import remove_leftovers
-from sar_keras.models.base import psnr
+from sar_keras.inference.metadata import ModelMetadata, metadata_of
+from sar_keras.inference.model_file import DEMO, file_of, load_model, model_name, save_model
+from sar_keras.io.files import remove_leftovers, sha256
+from sar_keras.io.sar import warn_if_units_differ
+from sar_keras.models.base import System, psnr
 from sar_keras.terminal import progress_bar
-from sar_keras.training import build, callbacks
+from sar_keras.training import build
+from sar_keras.training.callbacks import forget_events_after
 from sar_keras.training.checkpoints import Checkpoints, Position
 from sar_keras.training.failures import explained, lost_workers
 from sar_keras.training.history import plot_history, read_history
@@ -46,7 +50,12 @@ from sar_keras.training.run import Phase, Run
 _SAMPLES = 4  # pairs in a sample grid
 
 
-def fit(config: Config | str | Path = "quick", run: str | Path | None = None, resume: bool = False) -> Path:
+def fit(
+    config: Config | str | Path = "quick",
+    run: str | Path | None = None,
+    resume: bool = False,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> Path:
     """Train a colorizer and return its run directory.
 
     Args:
@@ -55,6 +64,8 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
         resume: Go on from the run's last checkpoint. `config` must then be what the run saved, but for
             greater `train.epochs`, `train.minutes` or `refinement.epochs`, another `data.root` or `train.strategy`, and
             what is kept.
+        callbacks: Further Keras callbacks. They see each epoch's figures before the run is saved; where one raises, the
+            last checkpoint stays.
 
     Raises:
         ConfigError, DataError, OutputError: what was asked for cannot be done; nothing is left behind.
@@ -81,7 +92,7 @@ def fit(config: Config | str | Path = "quick", run: str | Path | None = None, re
     chief = is_chief(strategy)
     try:
         with contextlib.nullcontext() if chief else contextlib.redirect_stdout(io.StringIO()):
-            return _fit(config, run, resume, strategy)
+            return _fit(config, run, resume, strategy, list(callbacks))
     except BaseException as error:
         kept = any((run / "checkpoints").glob("step-*")) or (run / "generator.keras").is_file()
         if chief and not resume and not kept and not lost_workers(error, strategy):
@@ -115,10 +126,14 @@ def _resolved(config: Config) -> Config:
         except RuntimeError as error:
             raise ConfigError(f"data.root: {error}") from error
         changes["data"] = config.data.model_copy(update={"root": root})
+    if config.train.init and file_of(config.train.init) != DEMO:
+        changes["train"] = changes["train"].model_copy(update={"init": str(Path(config.train.init).absolute())})
     return config.model_copy(update=changes)
 
 
-def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> Path:
+def _fit(
+    config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy, callbacks: list[keras.callbacks.Callback]
+) -> Path:
     """Train. Of several processes only the chief prints and writes; all have to do the same otherwise."""
     train, chief = config.train, is_chief(strategy)
     keras.utils.set_random_seed(train.seed)
@@ -127,11 +142,18 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
 
     checkpoints = Checkpoints(run / "checkpoints", train.keep)
     found, start = _last_checkpoint(checkpoints, run, strategy) if resume else (None, Position())
+    parent = _parent(config, run, bool(found))
     images, indices = _load(config, run, resume, strategy)
+    if parent:
+        about = metadata_of(parent)
+        images = images.with_scales(about.sar_scale, about.optical_scale)
+        warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
     with strategy.scope():
         phases = build_phases(config, policy, steps)
         state = state_of(phases)
+        if parent and not found:
+            _begin_with(phases[0].model, parent)
     if found:
         checkpoints.restore(state, found)
     if len(phases) > 1 and phases[1].steps and not phases[0].finished:
@@ -143,7 +165,7 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         if not resume:
             write_split(images.pairs, run / "split.csv", config.data.root or run / "data")
         config.save(run / "config.yaml")  # last: it makes a run of the folder
-        callbacks.forget_events_after(start.step, run / "logs")
+        forget_events_after(start.step, run / "logs")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
 
@@ -158,6 +180,8 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         phases=phases,
         checkpoints=checkpoints,
         state=state,
+        metadata=ModelMetadata(images.sar_scale, images.optical_scale, parent=_name(parent) if parent else None),
+        callbacks=callbacks,
         history=history,
         samples=_samples(images, indices),
         validation=_validation(images, indices["validation"], train.batch_size, strategy),
@@ -170,6 +194,40 @@ def _fit(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strate
         _close(under_way, generator)
     wait_for_all(strategy)  # A worker that left earlier would count as lost.
     return run
+
+
+def _parent(config: Config, run: Path, resumed: bool) -> keras.Model | None:
+    """The model that a run begins with; of one that goes on its own, which has its parent's scales."""
+    if config.train.init is None:
+        return None
+    saved = run / "generator.keras"
+    return load_model(saved if resumed and saved.is_file() else config.train.init)
+
+
+def _begin_with(model: System, parent: keras.Model) -> None:
+    """Give the generator, and the average of its weights, those of another model.
+
+    Raises:
+        ModelError: its network is another one.
+    """
+    weights = parent.get_weights()
+    shapes = [weight.shape for weight in weights]
+    if shapes != [tuple(weight.shape) for weight in model.generator.weights]:
+        millions = [network.count_params() / 1e6 for network in (parent, model.generator)]
+        path = metadata_of(parent).saved_as
+        raise ModelError(
+            f"{path}: is another network ({millions[0]:.2f} million weights) than the run's ({millions[1]:.2f}); give "
+            "the run the settings model.* that it was trained with"
+        )
+    model.generator.set_weights(weights)
+    if model.averaged:
+        model.averaged.set_weights(weights)
+
+
+def _name(parent: keras.Model) -> str:
+    """A parent's name and the hash of its file; of a run that goes on, what it says of its parent."""
+    about = metadata_of(parent)
+    return about.parent or f"{model_name(about.saved_as)}, SHA-256 {sha256(about.saved_as)}"
 
 
 def _check_batch_and_optimizers(config: Config, strategy: tf.distribute.Strategy) -> None:
@@ -252,14 +310,16 @@ def _close(run: Run, generator: keras.Model) -> None:
         for split in ("validation", "test")
         if indices[split]
     }
-    _save_with_expected_error(generator, folder / "generator.keras", images, datasets.get("validation"))
+    mean_colour = pipeline.mean_colour(images, evenly(indices["train"], 500))
+    metadata = dataclasses.replace(run.metadata, mean_colour=tuple(mean_colour.tolist()))
+    _save_with_expected_error(generator, folder / "generator.keras", metadata, datasets.get("validation"))
     best = folder / "generator_best.keras"
     if best.is_file():
-        _save_with_expected_error(load_model(best), best, images, datasets.get("validation"))
+        _save_with_expected_error(load_model(best), best, metadata, datasets.get("validation"))
     if run.history:
         plot_history(run.history, folder / "history.png")
     if "test" in datasets:
-        _print_test(generator, datasets["test"], pipeline.mean_colour(images, evenly(indices["train"], 500)))
+        _print_test(generator, datasets["test"], mean_colour)
     print(f"""
 {folder}/generator.keras    the trained model
 {folder}/samples/           SAR | generated | truth
@@ -269,9 +329,9 @@ next: sar-keras colorize {folder} IMAGE -o colour.png
       sar-keras export {folder}""")
 
 
-def _save_with_expected_error(generator: keras.Model, path: Path, images: loading.Images, validation) -> None:
+def _save_with_expected_error(generator: keras.Model, path: Path, metadata: ModelMetadata, validation) -> None:
     error = validation and fit_expected_error(generator, progress_bar("learning its errors", "batch")(validation))
-    save_model(generator, path, ModelMetadata(images.sar_scale, images.optical_scale, error))
+    save_model(generator, path, dataclasses.replace(metadata, expected_error=error))
 
 
 def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> list[Pair]:

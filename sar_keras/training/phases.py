@@ -58,7 +58,7 @@ def train_phase(run: Run, phase: Phase) -> keras.Model:
     """
     last = phase is run.phases[-1]
     generator = build.build_saved_generator(run.config) if last else build.build_generator(run.config)
-    if phase.finished:
+    if phase.finished or run.stopped_early(phase):
         generator.set_weights(phase.model.final_generator.get_weights())
         return generator
     if phase.earlier:
@@ -68,6 +68,8 @@ def train_phase(run: Run, phase: Phase) -> keras.Model:
         of_phase = _callbacks(run, phase, generator, signals)
         while not phase.finished:
             _train_epochs(run, phase, of_phase)
+            if phase.model.stop_training:  # also by a callback of the user's
+                break
     return generator
 
 
@@ -85,7 +87,7 @@ def _callbacks(run: Run, phase: Phase, generator: keras.Model, signals: list[int
             callbacks.TensorBoardScalars(run.folder / "logs"),
             callbacks.SampleGrids(run.folder, run.samples, generator, phase.last_epoch),
         ]
-    return [*found, saving.SaveRun(run, phase, generator, signals)]
+    return [*found, *run.callbacks, saving.SaveRun(run, phase, generator, signals)]
 
 
 def _train_epochs(run: Run, phase: Phase, of_phase: list[keras.callbacks.Callback]) -> None:

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from sar_keras.config import Config
 from sar_keras.data.loading import Images
+from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.models.base import System
 from sar_keras.training.checkpoints import Checkpoints
+from sar_keras.training.history import best_epoch
 
 
 def _new_progress() -> dict[str, tf.Variable]:
@@ -90,6 +92,8 @@ class Run:
         phases: Its trainings, in their order.
         checkpoints: The run's folder of checkpoints.
         state: What a checkpoint holds, see `sar_keras.training.phases.state_of`.
+        metadata: What the run's generator knows of itself so far.
+        callbacks: The user's callbacks.
         history: Rows of history.csv, one dict an epoch. Training appends to it.
         samples: Batches for the sample grids, see `sar_keras.training.callbacks.SampleGrids`.
         validation: The validation images, distributed, or None.
@@ -104,6 +108,15 @@ class Run:
     phases: list[Phase]
     checkpoints: Checkpoints
     state: tf.train.Checkpoint
+    metadata: ModelMetadata
+    callbacks: list[keras.callbacks.Callback]
     history: list[dict]
     samples: dict[str, tuple[tf.Tensor, tf.Tensor]]
     validation: tf.distribute.DistributedDataset | None
+
+    def stopped_early(self, phase: Phase) -> bool:
+        """Whether the last `train.early_stopping` epochs of a phase brought no better validation figure."""
+        train = self.config.train
+        of_phase = [row for row in self.history if row["epoch"] > phase.epochs_before]
+        best = best_epoch(of_phase, train.best)
+        return bool(train.early_stopping and best) and of_phase[-1]["epoch"] - best >= train.early_stopping

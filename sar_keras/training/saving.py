@@ -10,7 +10,6 @@ import keras
 
 from sar_keras.config import interval
 from sar_keras.errors import Stopped
-from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
 from sar_keras.training.callbacks import check_finite
 from sar_keras.training.checkpoints import Position
@@ -71,13 +70,15 @@ class SaveRun(keras.callbacks.Callback):
         self._since["epoch"] += 1
         if is_chief(self.run.strategy):
             self._save_generator(epoch + 1, logs)
+        # The chief alone keeps the history.
+        if mean_over_workers(float(self.run.stopped_early(self.phase)), self.run.strategy):
+            self.model.stop_training = True
         self._save_if_due(finished=epoch + 1 == self.phase.last_epoch or self.model.stop_training)
 
     def _save_generator(self, epoch: int, logs: dict) -> None:
-        folder, history, images = self.run.folder, self.run.history, self.run.images
+        folder, history, metadata = self.run.folder, self.run.history, self.run.metadata
         history.append({"epoch": epoch} | {name: float(value) for name, value in logs.items()})
         write_history(history, folder / "history.csv")
-        metadata = ModelMetadata(images.sar_scale, images.optical_scale)
         save_model(self.generator, folder / "generator.keras", metadata)
         if best_epoch(history, self.run.config.train.best) == epoch:
             save_model(self.generator, folder / "generator_best.keras", metadata)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import yaml
-from helpers import TINY, read_rows, those_of
+from helpers import read_rows, tiny_settings
 
 import sar_keras
 from sar_keras.config import keys, load_config
@@ -34,7 +34,7 @@ def test_a_new_system_is_a_class_a_row_and_a_yaml(monkeypatch, tmp_path, capsys)
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules[Wide.__module__])
     settings = {"data": {"layout": "synthetic"}, "model": {"system": "wide", "widen": 3}, "loss": {"perceptual": 0.0}}
     (tmp_path / "wide.yaml").write_text(yaml.safe_dump(settings))
-    config = load_config(tmp_path / "wide.yaml", [*those_of("l1", TINY), "train.epochs=1"])
+    config = load_config(tmp_path / "wide.yaml", [*tiny_settings("l1"), "train.epochs=1"])
     assert keys(config)["model.widen"] == 3
     run = sar_keras.fit(config, tmp_path / "run")
     assert "wide U-Net" in capsys.readouterr().out
