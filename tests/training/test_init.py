@@ -11,7 +11,7 @@ import sar_keras
 UNTOUCHED = [
     "train.epochs=1",
     "train.steps_per_epoch=1",
-    "optimizer.generator={class_name: SGD, config: {learning_rate: 0}}",
+    "optimizer.generator={class_name: SGD, config: {learning_rate: 0.0}}",
 ]
 
 
