@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import TINY
+from helpers import tiny
 from PIL import Image
 
 import sar_keras
@@ -76,7 +76,7 @@ def pairs_folder(once) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(once) -> Path:
     """A finished run of two short epochs."""
-    return once("tiny", lambda run: sar_keras.fit(sar_keras.load_config("quick", TINY), run))
+    return once("tiny", lambda run: sar_keras.fit(tiny("quick"), run))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine, from_origin
 
-from sar_keras.config import Config, keys, load_config
+from sar_keras.config import Config, is_of_other_systems, load_config
 
 # What the preset "strong" was with discriminators: all terms, several scales, a warm-up.
 DISCRIMINATORS = ["model.scales=2", "loss.adversarial=0.1", "loss.feature_matching=3"]
@@ -28,10 +28,15 @@ TINY = [
 ]
 
 
+def those_of(preset: str, changes: list[str]) -> list[str]:
+    """The changes whose keys the system of a preset has."""
+    system = load_config(preset).model.system
+    return [change for change in changes if not is_of_other_systems(change.partition("=")[0], system)]
+
+
 def tiny_settings(preset: str) -> list[str]:
     """Those of TINY that the preset's system has."""
-    known = keys(load_config(preset))
-    return [setting for setting in TINY if setting.partition("=")[0] in known]
+    return those_of(preset, TINY)
 
 
 def tiny(preset: str, *changes: str) -> Config:
@@ -54,14 +59,6 @@ def small_discriminator(inputs: int, size: int = 16):
     view = keras.Input((size, size, inputs))
     hidden = keras.layers.LeakyReLU()(keras.layers.Conv2D(4, 4, 2, "same")(view))
     return keras.Model(view, keras.layers.Conv2D(1, 3, padding="same")(hidden))
-
-
-def those_of(preset: str, changes: list[str]) -> list[str]:
-    """The changes whose keys the system of a preset has."""
-    from sar_keras.config import is_of_other_systems, load_config
-
-    system = load_config(preset).model.system
-    return [change for change in changes if not is_of_other_systems(change.partition("=")[0], system)]
 
 
 def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, one_line, write_scenes, write_tiff
+from helpers import one_line, tiny_settings, write_scenes, write_tiff
 from PIL import Image
 
 from sar_keras.cli.main import UNITS, main
 from sar_keras.data.synthetic import write_pairs
 from sar_keras.io import sar
 
-SET = [argument for override in TINY for argument in ("--set", override)]
+SET = [argument for override in tiny_settings("default") for argument in ("--set", override)]
 
 
 @pytest.mark.parametrize("code", ["import sar_keras", "import sar_keras.cli; sar_keras.__version__"])
