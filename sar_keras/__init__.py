@@ -31,7 +31,7 @@ _HOMES = {
     "CycleGAN": "models.cyclegan",
     "EPCGAN": "models.epcgan",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll] - it reads the imports below
 
 if TYPE_CHECKING:
     from sar_keras.config import Config as Config

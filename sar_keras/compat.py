@@ -93,8 +93,8 @@ def untracked_seeds(network: keras.Model) -> list:
     return tensorflow_variables(variable for variable in network.variables if id(variable) not in weights)
 
 
-def write_out(archive: keras.export.ExportArchive, folder: str) -> None:
-    """Write a SavedModel without a word."""
+def write_out(archive, folder: str) -> None:
+    """Write the SavedModel of a `keras.export.ExportArchive` without a word."""
     if KERAS_2:
         with contextlib.redirect_stdout(io.StringIO()):
             archive.write_out(folder)

@@ -28,17 +28,17 @@ _PRESETS = next(
 class DataConfig(Section):
     root: Path | None = None
     layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "scenes", "synthetic"] = "auto"
-    image_size: int = Field(256, ge=32, multiple_of=32)
+    image_size: int = Field(default=256, ge=32, multiple_of=32)
     resize: bool = False
     split: str = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    limit: int | None = Field(None, ge=2)
+    limit: int | None = Field(default=None, ge=2)
     on_error: Literal["stop", "skip"] = "stop"
     allow_outside: bool = False
     augment: bool = True
     speckle: bool = False
-    radiometric_jitter: float = Field(0.0, ge=0, le=1)
-    to_mean_colour: float = Field(0.0, ge=0, le=1)
+    radiometric_jitter: float = Field(default=0.0, ge=0, le=1)
+    to_mean_colour: float = Field(default=0.0, ge=0, le=1)
 
     @pydantic.field_validator("ratios")
     @classmethod
@@ -52,7 +52,7 @@ class OptimizerConfig(Section):
     """A Keras optimizer as `keras.optimizers.get` takes it."""
 
     class_name: str = "Adam"
-    config: dict[str, Any] = Field({"learning_rate": 2e-4, "beta_1": 0.5, "beta_2": 0.999})
+    config: dict[str, Any] = Field(default={"learning_rate": 2e-4, "beta_1": 0.5, "beta_2": 0.999})
 
 
 class OptimizersConfig(Section):
@@ -62,24 +62,24 @@ class OptimizersConfig(Section):
 
 
 class RefinementConfig(Section):
-    epochs: int = Field(0, ge=0)
-    filters: int = Field(32, ge=1)
+    epochs: int = Field(default=0, ge=0)
+    filters: int = Field(default=32, ge=1)
 
 
 class TrainConfig(Section):
-    epochs: int = Field(100, ge=1)
-    minutes: float | None = Field(None, gt=0)
-    steps_per_epoch: int | None = Field(None, ge=1)
+    epochs: int = Field(default=100, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    steps_per_epoch: int | None = Field(default=None, ge=1)
     checkpoint_every: str = "10 minutes"
-    keep: int = Field(2, ge=1)
+    keep: int = Field(default=2, ge=1)
     best: Literal["psnr", "l1"] = "psnr"
-    early_stopping: int | None = Field(None, ge=1)
+    early_stopping: int | None = Field(default=None, ge=1)
     init: str | None = None
-    batch_size: int = Field(4, ge=1)
-    decay: float = Field(0.0, ge=0, le=1)
-    average: float = Field(0.0, ge=0, lt=1)
+    batch_size: int = Field(default=4, ge=1)
+    decay: float = Field(default=0.0, ge=0, le=1)
+    average: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
 
     @pydantic.field_validator("checkpoint_every")

@@ -1,6 +1,7 @@
 """Colorizing single images of any size."""
 
 import os
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
 from sar_keras.networks.sizes import any_size, patch_size
 
 
-def image_function(generator: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+def image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
 
     The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
@@ -86,9 +87,10 @@ def colorize(
         values = read_sar(image, channels)
     else:
         values = image_array(image) if isinstance(image, Image.Image) else np.asarray(image)
+        shape = values.shape
         values = values[..., None] if values.ndim == 2 else values
         if values.ndim != 3 or values.shape[-1] < channels or values.size == 0:
-            raise DataError(f"{name} has the shape {np.shape(image)}; the model takes (height, width, {channels})")
+            raise DataError(f"{name} has the shape {shape}; the model takes (height, width, {channels})")
         values = values[..., :channels]
     scale = metadata_of(model).sar_scale
     units = guess_units(values, scale) if units == "auto" else units

@@ -67,4 +67,5 @@ def _sample(model: keras.Model) -> bytes:
 
 
 def _spread(values: tf.Tensor) -> tf.Tensor:
-    return tf.cast(values[:: max(1, values.shape[0] // _SAMPLE)], tf.float32)
+    count = values.shape[0] or 0  # known, since weights have a shape
+    return tf.cast(values[:: max(1, count // _SAMPLE)], tf.float32)

@@ -7,7 +7,7 @@ turned inputs, and a network that predicts the error; and it costs no further pa
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
@@ -54,7 +54,7 @@ class ExpectedError:
             weight * tf.math.reduce_prod(tf.stack([tf.ones_like(channels[0]), *(channels[i] for i in term)]), axis=0)
             for weight, term in zip(self.coefficients, _TERMS, strict=True)
         ]
-        return tf.nn.relu(tf.add_n(terms))[..., None]
+        return tf.expand_dims(tf.nn.relu(tf.add_n(terms)), -1)
 
 
 def fit_expected_error(generator: keras.Model, held_out: Iterable) -> ExpectedError:
@@ -78,7 +78,7 @@ def fit_expected_error(generator: keras.Model, held_out: Iterable) -> ExpectedEr
     return ExpectedError(coefficients.tolist(), low.tolist(), high.tolist())
 
 
-def with_uncertainty(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
+def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """The model as a function that also tells how far each pixel may be off.
 
     Args:
@@ -112,7 +112,7 @@ def check_knows_its_error(model: keras.Model) -> ExpectedError:
 
 def uncertainty_function(
     network: keras.Model, expected_error: ExpectedError
-) -> tf.types.experimental.PolymorphicFunction:
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """`with_uncertainty` of a network whose expected error is given."""
     network = any_size(network)
 

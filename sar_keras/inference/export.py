@@ -56,7 +56,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.track(run.network)
+    archive.track(run.network)  # pyright: ignore[reportFunctionMemberAccess]
     archive.add_endpoint(
         "serving_default", serving_default, [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="sar")]
     )
@@ -114,8 +114,9 @@ def _write_warm_up(target: Path, name: str, shape: tuple) -> None:
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
         for signature, (argument, value) in requests.items():
-            request = predict_pb2.PredictRequest(
-                model_spec=model_pb2.ModelSpec(name=name, signature_name=signature), inputs={argument: value}
-            )
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            # protobuf makes its classes when it is imported.
+            spec = model_pb2.ModelSpec(name=name, signature_name=signature)  # pyright: ignore[reportAttributeAccessIssue]
+            request = predict_pb2.PredictRequest(model_spec=spec, inputs={argument: value})  # pyright: ignore[reportAttributeAccessIssue]
+            log = prediction_log_pb2.PredictLog(request=request)  # pyright: ignore[reportAttributeAccessIssue]
+            log = prediction_log_pb2.PredictionLog(predict_log=log)  # pyright: ignore[reportAttributeAccessIssue]
             writer.write(log.SerializeToString())

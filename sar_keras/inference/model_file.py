@@ -101,6 +101,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
             if b"Addons>" in archive.read("config.json"):
                 import_addons(str(path))
         generator = keras.saving.load_model(path, compile=False, safe_mode=True)
+        if not isinstance(generator, keras.Model):
+            raise ModelError(f"{path}: not a generator (SAR images in, RGB images of their size out)")
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         if isinstance(generator, keras.Sequential):  # lacks some of what functional models have
@@ -148,7 +150,7 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            weights = max((value.get(name) for name in ("filters", "units") if _is_count(value.get(name))), default=0)
+            weights = max([value[name] for name in ("filters", "units") if _is_count(value.get(name))], default=0)
             sides = value.get("kernel_size")
             for side in sides if isinstance(sides, list) else []:
                 weights *= side if _is_count(side) else 1

@@ -16,7 +16,7 @@ def psnr(truth: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
     return tf.image.psnr(truth, generated, max_val=2.0)
 
 
-class System(ReplicatedSteps, keras.Model):
+class System(ReplicatedSteps):
     """Base of the systems; calling one is calling its generator.
 
     A system of the table `sar_keras.models.systems.SYSTEMS` also defines `build_generator`, `build_others` and
@@ -109,7 +109,7 @@ class System(ReplicatedSteps, keras.Model):
             variable for metric in self.train_metrics.values() for variable in metric.variables
         )
 
-    def report(self, terms: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def report(self, terms: dict[str, tf.Tensor]) -> dict[str, Any]:
         """Add a step's terms, each a mean over this replica's images, to the means that Keras logs."""
         terms = sum_over_replicas({name: per_replica(value) for name, value in terms.items()})
         # A checkpoint holds the sum of what the replicas count, and may be restored on another number of them.

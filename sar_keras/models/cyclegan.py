@@ -199,7 +199,8 @@ class ImagePool:
         seen = step * count
         seed = tf.stack([tf.constant(self.seed, tf.int64), step])
         # The slots of a batch are distinct.
-        shuffled = tf.random.experimental.index_shuffle(tf.range(count) % self.size, seed, self.size - 1)
+        shuffle = tf.random.experimental.index_shuffle  # pyright: ignore[reportAttributeAccessIssue]
+        shuffled = shuffle(tf.range(count) % self.size, seed, self.size - 1)
         full = seen >= self.size
         slots = tf.where(full, shuffled, (seen + tf.range(count)) % self.size)
         old = tf.gather(self.images, slots)

@@ -48,7 +48,8 @@ def descend(
         tf.errors.InvalidArgumentError: it is not; the message begins with NOT_FINITE and goes on with `terms`, name and
             value by turns. `sar_keras.fit` makes a TrainingDiverged of it.
     """
-    gradients = tape.gradient(loss, weights, output_gradients=per_replica(compat.loss_scale(optimizer)))
+    scale = per_replica(compat.loss_scale(optimizer))
+    gradients = tape.gradient(loss, weights, output_gradients=scale)  # pyright: ignore[reportCallIssue]
     # A sum is finite only where each summand is, and costs less than to look at each.
     total = tf.add_n([tf.reduce_sum(gradient) for gradient in gradients])
     if isinstance(optimizer, compat.LossScaleOptimizer):
@@ -65,8 +66,8 @@ def descend(
     compat.apply_scaled(optimizer, gradients, weights)
 
 
-class ReplicatedSteps:
-    """Mixin of a `keras.Model`: `fit` and `evaluate` run its steps on every replica, of one machine or several.
+class ReplicatedSteps(keras.Model):
+    """A model whose `fit` and `evaluate` run its steps on every replica, of one machine or several.
 
     Keras' own functions reduce the results of the replicas in a way that fails on several machines, and take the mean
     of the replicas' means, which is not the mean over images. The results of a step must here be the same on each

@@ -27,11 +27,11 @@ class NetworkSettings(Section):
     """`model.*` of every system."""
 
     system: str = "pix2pix"
-    filters: int = Field(64, ge=1)
-    discriminator_filters: int = Field(64, ge=1)
+    filters: int = Field(default=64, ge=1)
+    discriminator_filters: int = Field(default=64, ge=1)
     normalization: str = "batch"
     upsampling: Literal["resize", "transpose"] = "resize"
-    channels: int = Field(1, ge=1, le=3)
+    channels: int = Field(default=1, ge=1, le=3)
 
     @pydantic.field_validator("normalization")
     @classmethod
@@ -46,7 +46,7 @@ class LossSettings(Section):
     """`loss.*` of every system. The weights of the terms come from the table of terms, see `_with_weights`."""
 
     needs_met: ClassVar[tuple[str, ...]] = ()
-    discriminator: float = Field(0.5, gt=0)
+    discriminator: float = Field(default=0.5, gt=0)
 
     @classmethod
     def terms(cls) -> dict[str, Term]:
@@ -79,11 +79,11 @@ class PairedNetworkSettings(NetworkSettings):
     """`model.*` of the systems whose discriminator judges a pair."""
 
     view: Literal["luma", "ab", "rgb"] = "luma"
-    scales: int = Field(1, ge=1, le=3)
+    scales: int = Field(default=1, ge=1, le=3)
 
 
 class Pix2PixNetworks(PairedNetworkSettings):
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     output: Literal["rgb", "ab"] = "rgb"
 
 
@@ -91,22 +91,22 @@ class Pix2PixNetworks(PairedNetworkSettings):
 class Pix2PixLoss(LossSettings):
     needs_met = ("colours", "images", "features", "logits", "activations")
     perceptual_layer: str = "block3_conv3"
-    warm_up: int = Field(0, ge=0)
+    warm_up: int = Field(default=0, ge=0)
 
 
 class EPCGANNetworks(PairedNetworkSettings):
-    blocks: int = Field(9, ge=1)
+    blocks: int = Field(default=9, ge=1)
 
 
 @_with_weights
 class EPCGANLoss(LossSettings):
     needs_met = (*Pix2PixLoss.needs_met, "gradient")
     perceptual_layer: str = "block3_conv3"
-    warm_up: int = Field(0, ge=0)
+    warm_up: int = Field(default=0, ge=0)
 
 
 class CycleGANNetworks(NetworkSettings):
-    blocks: int = Field(9, ge=1)
+    blocks: int = Field(default=9, ge=1)
 
 
 @_with_weights

@@ -37,6 +37,8 @@ def _with_bias_and_activation(layer: keras.layers.Layer, outputs: tf.Tensor) -> 
 class _SubPixel:
     """What the two layers below share."""
 
+    filters: int
+
     def convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return _with_bias_and_activation(self, sub_pixel_convolution(inputs, kernel))
 

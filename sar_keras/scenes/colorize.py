@@ -256,18 +256,19 @@ def scene_network(
     expected_error = check_knows_its_error(model) if confidence else None
 
     def make(network: keras.Model) -> Callable:
-        inner = uncertainty_function(network, expected_error) if expected_error else any_size(network)
+        colours = any_size(network)
+        uncertain = uncertainty_function(network, expected_error) if expected_error else None
 
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, network.input_shape[-1]), tf.float32)])
         def run(sar):
-            if expected_error:
-                optical, uncertainty = inner(sar)
+            if uncertain:
+                optical, uncertainty = uncertain(sar)
                 levels = tf.concat([(optical + 1.0) * 127.5, uncertainty / UNCERTAINTY_STEP], -1)
             else:
-                levels = (inner(sar, training=False) + 1.0) * 127.5
+                levels = (colours(sar, training=False) + 1.0) * 127.5
             return tf.clip_by_value(levels, 0.0, 255.0)
 
-        run.inner = inner  # Keeps the layers alive, which a tf.function does not.
+        run.inner = uncertain or colours  # Keeps the layers alive, which a tf.function does not.
         return run
 
     return compiled(model, make, "scene, with confidence" if confidence else "scene", precision, engine)

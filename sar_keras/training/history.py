@@ -10,7 +10,7 @@ from sar_keras.models.terms import OF_DISCRIMINATOR, labels
 def best_epoch(history: list[dict], figure: str) -> int | None:
     """The epoch of the best validation figure, "psnr" or "l1", the first of equals; None without validation."""
     values = {row["epoch"]: row[f"val_{figure}"] for row in history if f"val_{figure}" in row}
-    return (max if figure == "psnr" else min)(values, key=values.get) if values else None
+    return (max if figure == "psnr" else min)(values, key=lambda epoch: values[epoch]) if values else None
 
 
 def write_history(history: list[dict], path: Path) -> None:
