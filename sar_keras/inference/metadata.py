@@ -28,7 +28,7 @@ class ModelMetadata:
     sar_scale: Scale = dataclasses.field(default_factory=Scale)
     optical_scale: Scale | None = None
     expected_error: "ExpectedError | None" = None
-    mean_colour: tuple[float, float, float] | None = None
+    mean_colour: tuple[float, ...] | None = None
     parent: str | None = None
     saved_as: Path | None = None
 
