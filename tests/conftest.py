@@ -20,7 +20,7 @@ sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from sar_keras.inference.confidence import ExpectedError  # noqa: E402
+from sar_keras.inference.expected_error import ExpectedError  # noqa: E402
 from sar_keras.inference.model_file import save_model  # noqa: E402
 
 # Much of the time would go into optimizing graphs that run a few times; the tests' other processes do optimize theirs.

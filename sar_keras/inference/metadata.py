@@ -2,14 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 
+from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.io.sar import Scale
-
-if TYPE_CHECKING:
-    from sar_keras.inference.confidence import ExpectedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +24,7 @@ class ModelMetadata:
 
     sar_scale: Scale = dataclasses.field(default_factory=Scale)
     optical_scale: Scale | None = None
-    expected_error: "ExpectedError | None" = None
+    expected_error: ExpectedError | None = None
     mean_colour: tuple[float, ...] | None = None
     parent: str | None = None
     saved_as: Path | None = None

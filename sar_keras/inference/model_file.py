@@ -12,7 +12,7 @@ import numpy as np
 
 from sar_keras.compat import import_addons
 from sar_keras.errors import ModelError, SarKerasError
-from sar_keras.inference.confidence import ExpectedError
+from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
 from sar_keras.io.files import atomic
 from sar_keras.io.sar import Scale

@@ -6,15 +6,12 @@ A new system is one file in this folder with a subclass of `sar_keras.models.bas
 
 import dataclasses
 import importlib
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import pydantic
 from pydantic import Field
 
 from sar_keras.models.terms import Term, terms_of
-
-if TYPE_CHECKING:
-    from sar_keras.models.base import System
 
 
 class Section(pydantic.BaseModel):
@@ -138,7 +135,7 @@ class Row:
     path: str
     largest_batch: int | None = None
 
-    def load(self) -> "type[System]":
+    def load(self) -> Any:
         """Import the class, and with it TensorFlow."""
         module, _, name = self.path.rpartition(".")
         return getattr(importlib.import_module(module), name)

@@ -18,7 +18,7 @@ from sar_keras.training.machines import with_loss_scaling
 
 def build_generator(config: Config, policy: str = "float32") -> keras.Model:
     """The generator from SAR to optical, not trained, without refinement."""
-    return SYSTEMS[config.model.system].load().build_generator(config.model, config.data.image_size, policy)
+    return _system(config).build_generator(config.model, config.data.image_size, policy)
 
 
 def build_saved_generator(config: Config) -> keras.Model:
@@ -33,7 +33,7 @@ def build_model(config: Config, policy: str) -> System:
     Raises:
         ConfigError: an optimizer or a VGG16 layer that cannot be had.
     """
-    system, size, loss = SYSTEMS[config.model.system].load(), config.data.image_size, config.loss
+    system, size, loss = _system(config), config.data.image_size, config.loss
     # The L1 distance is reported whether it counts or not.
     weights = {name: weight for name, weight in loss.weights().items() if weight or name == "l1"}
     networks = {"generator": build_generator(config, policy)} | system.build_others(config.model, loss, size, policy)
@@ -103,6 +103,10 @@ def learning_rates(config: Config, model: System) -> list[tuple[keras.optimizers
             )
         rates.append((trained_with, float(trained_with.learning_rate.numpy())))
     return rates
+
+
+def _system(config: Config) -> type[System]:
+    return SYSTEMS[config.model.system].load()
 
 
 def _faster(network: keras.Model, policy: str) -> keras.Model:

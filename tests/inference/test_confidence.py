@@ -4,7 +4,8 @@ import pytest
 
 import sar_keras
 from sar_keras.errors import ModelError
-from sar_keras.inference.confidence import ExpectedError, fit_expected_error, with_uncertainty
+from sar_keras.inference.confidence import with_uncertainty
+from sar_keras.inference.expected_error import ExpectedError, fit_expected_error
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import load_model, save_model
 
