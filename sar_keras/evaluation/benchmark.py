@@ -129,7 +129,9 @@ def _overrides_of(presets: tuple[str, ...], overrides: tuple[str, ...]) -> dict[
         key = text.partition("=")[0]
         concerned = [preset for preset, system in systems.items() if not is_of_other_systems(key, system)]
         if not concerned:
-            raise ConfigError(f"--set {key}: has no meaning for any of {', '.join(presets)}; leave it out")
+            raise ConfigError(
+                f"{parameter('overrides')} {key}: has no meaning for any of {', '.join(presets)}; leave it out"
+            )
         for preset in concerned:
             of_presets[preset].append(text)
     return of_presets

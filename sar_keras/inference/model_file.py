@@ -48,13 +48,16 @@ def _to_json(metadata: ModelMetadata) -> dict:
 def _from_json(tree: dict, path: Path) -> ModelMetadata:
     optical_scale, expected_error = tree.get("optical_scale"), tree.get("expected_error")
     mean_colour, parent = tree.get("mean_colour"), tree.get("parent")
-    if mean_colour is not None and (len(mean_colour) != 3 or not np.all(np.abs(np.float64(mean_colour)) <= 1)):
-        raise ValueError("not a mean colour: three numbers in [-1, 1]")
+    if mean_colour is not None:
+        if len(mean_colour) != 3 or not np.all(np.abs(np.float64(mean_colour)) <= 1):
+            raise ValueError("not a mean colour: three numbers in [-1, 1]")
+        red, green, blue = map(float, mean_colour)
+        mean_colour = red, green, blue
     return ModelMetadata(
         Scale(**tree.get("sar_scale", {})),
         optical_scale and Scale(**optical_scale),
         expected_error and ExpectedError(**expected_error),
-        mean_colour and tuple(map(float, mean_colour)),
+        mean_colour,
         parent and str(parent),
         path,
     )
