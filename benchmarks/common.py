@@ -1,4 +1,4 @@
-"""What benchmarks share: the line above their tables, the command line, the time of a call, the images of a run."""
+"""What benchmarks share: the line above their tables, choice of cases, the command line, times, the images of a run."""
 
 import importlib.metadata
 import importlib.util
@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import click
 
 from sar_keras.evaluation.machine import processor
 
@@ -21,6 +23,15 @@ def circumstances(*packages: str) -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages if importlib.util.find_spec(name)]
     machine = [f"{os.cpu_count()} x {processor()}", f"Python {platform.python_version()}"]
     return ", ".join([*machine, *versions, time.strftime("%Y-%m-%d")])
+
+
+def choose(cases: list[tuple], words: str) -> list[tuple]:
+    """The cases that begin with these words: network, work, batch."""
+    found = [case for case in cases if " ".join(map(str, case)).startswith(words)]
+    if not found:
+        names = ", ".join(" ".join(map(str, case[:3])) for case in cases)
+        raise click.UsageError(f"--only: no case begins so; they are {names}")
+    return found
 
 
 def command(*arguments) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import click
 import numpy as np
-from common import circumstances, median_seconds
+from common import choose, circumstances, median_seconds
 
 import sar_keras
 from sar_keras.config import load_config
@@ -44,10 +44,7 @@ KINDS = {
 @click.option("--only", default="", help="The cases that begin with these words: network, work, batch.")
 @click.option("--side", default=4096, show_default=True, help="Of the matrices that are multiplied.")
 def main(steps: int, only: str, side: int) -> None:
-    cases = [case for case in CASES if " ".join(map(str, case)).startswith(only)]
-    if not cases:
-        names = ", ".join(" ".join(map(str, case[:3])) for case in CASES)
-        raise click.UsageError(f"--only: no case begins so; they are {names}")
+    cases = choose(CASES, only)
     sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
     print(circumstances("tensorflow"), end="\n\n")
     peaks = {precision: matrix_rate(precision, side) for precision in PRECISIONS}

@@ -351,7 +351,7 @@ SECONDS = 900  # that a worker may take
 
 
 @main.command()
-@click.option("-n", "--number", default=5000, show_default=True, help="Of files.")
+@click.option("-n", "--number", default=5000, show_default=True, help="At least so many files.")
 @click.pass_context
 def fuzz(context: click.Context, number: int) -> None:
     """Put mutated files through the command line.
@@ -365,8 +365,8 @@ def fuzz(context: click.Context, number: int) -> None:
     jobs = []
     for kind, share in KINDS.items():
         wanted = max(1, round(number * share))
-        for job, first in enumerate(range(0, wanted, A_JOB[kind])):
-            count = min(A_JOB[kind], wanted - first)
+        count = min(wanted, A_JOB[kind])
+        for job in range(-(-wanted // count)):
             jobs.append({"kind": kind, "seed": f"{seed}-{kind}-{job}", "count": count, "work": str(work)})
     random.shuffle(jobs)
     done, codes, failures = Counter(), Counter(), []

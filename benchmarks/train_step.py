@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 import click
-from common import circumstances, median_seconds
+from common import choose, circumstances, median_seconds
 
 DEFAULT_PEER = Path(__file__).parents[2] / "shared" / "peers" / "torch_pix2pix.py"
 # preset, kind, batch, reduced precision
@@ -138,10 +138,7 @@ def main(
         print(json.dumps({"images_per_s": rate}))
         return
 
-    cases = [case for case in CASES if " ".join(map(str, case)).startswith(only)]
-    if not cases:
-        names = ", ".join(" ".join(map(str, case[:3])) for case in CASES)
-        raise click.UsageError(f"--only: no case begins so; they are {names}")
+    cases = choose(CASES, only)
     print(f"{circumstances('tensorflow', 'torch', 'openvino')}; images/s, peak MB\n")
     print(f"Importing alone: sar_keras {memory_of_import('import sar_keras; sar_keras.fit'):.0f} MB", end="")
     print(f", PyTorch {memory_of_import('import torch'):.0f} MB\n" if importlib.util.find_spec("torch") else "\n")
