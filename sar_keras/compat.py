@@ -6,6 +6,7 @@ The older stack is the one that tensorflow-addons works on.
 import contextlib
 import importlib
 import io
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +21,9 @@ LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
 
 if keras.backend.image_data_format() != "channels_last":
     raise ConfigError(
-        f"{Path.home() / '.keras' / 'keras.json'}: image_data_format must be channels_last for sar_keras; change it "
-        "there, or call keras.config.set_image_data_format('channels_last') before the import"
+        f"{Path(os.environ.get('KERAS_HOME', Path.home() / '.keras'), 'keras.json')}: image_data_format must be "
+        "channels_last for sar_keras; change it there, or call "
+        "keras.config.set_image_data_format('channels_last') before the import"
     )
 
 if KERAS_2:

@@ -1,0 +1,79 @@
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from helpers import one_line
+
+import sar_keras
+from sar_keras.errors import ModelError
+from sar_keras.inference.expected_error import ExpectedError
+from sar_keras.io.sar import Scale
+from sar_keras.networks.epcgan import EPCGenerator
+from sar_keras.networks.unet import UNetGenerator
+
+METADATA = sar_keras.ModelMetadata(
+    Scale("db", -22.0, -1.5),
+    Scale("reflectance", 0.0, 3000.0),
+    ExpectedError([0.1] + 9 * [0.0], 3 * [-1.0], 3 * [1.0]),
+    (-0.5, 0.25, 0.0),
+    "mine, SHA-256 0123",
+)
+
+
+def test_what_a_model_knows_of_itself_survives_saving_and_saving_again(tmp_path):
+    first, second = tmp_path / "first.keras", tmp_path / "second.keras"
+    sar_keras.save_model(UNetGenerator((32, 32, 1), 2), first, METADATA)
+    model = sar_keras.load_model(first)
+    model.save(second)
+    for path in (first, second):
+        about = sar_keras.metadata_of(sar_keras.load_model(path))
+        assert about.saved_as == path
+        for name in ("sar_scale", "optical_scale", "expected_error", "mean_colour", "parent"):
+            assert getattr(about, name) == getattr(METADATA, name)
+
+
+LOAD = """
+import sys, keras, numpy as np
+import sar_keras.networks
+for path in sys.argv[1:]:
+    model = keras.saving.load_model(path, safe_mode=True)
+    assert model.predict(np.zeros((1, 32, 32, 1)), verbose=0).shape == (1, 32, 32, 3)
+"""
+
+
+def test_plain_keras_loads_the_lab_and_the_epc_generator(tmp_path):
+    paths = [tmp_path / "lab.keras", tmp_path / "epc.keras"]
+    UNetGenerator((32, 32, 1), 2, output="ab").save(paths[0])
+    EPCGenerator((32, 32, 1), 2, 1).save(paths[1])
+    result = subprocess.run([sys.executable, "-c", LOAD, *paths], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_channels_first_in_keras_json_is_one_line(tmp_path):
+    (tmp_path / "keras.json").write_text(json.dumps({"image_data_format": "channels_first", "backend": "tensorflow"}))
+    command = [sys.executable, "-c", "from sar_keras.cli.main import main; main()", "export", "demo"]
+    environment = os.environ | {"KERAS_HOME": str(tmp_path)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # which this process has set
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 2
+    assert "keras.json" in one_line(result.stderr) and "channels_last" in result.stderr
+
+
+@pytest.mark.parametrize("colour", [[0.0, 0.0], [0.0, 0.0, 2.0], ["x", 0, 0]])
+def test_a_mean_colour_that_is_none_is_refused(colour, tmp_path):
+    path = tmp_path / "model.keras"
+    UNetGenerator((32, 32, 1), 2).save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("sar_keras.json", json.dumps({"mean_colour": colour}))
+    with pytest.raises(ModelError, match="not a model that can be loaded"):
+        sar_keras.load_model(path)
