@@ -95,7 +95,7 @@ def evaluate(
     images = _load(chosen, generator, config)
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     if metadata.mean_colour is not None:
-        mean_colour = np.array(metadata.mean_colour)
+        mean_colour = np.float32(metadata.mean_colour)
     elif training and split != "train":  # the file of an earlier version
         mean_colour = pipeline.mean_colour(_load(training, generator, config))
     else:

@@ -62,7 +62,7 @@ class Notes(keras.callbacks.Callback):
 
 def test_a_callback_of_the_users_sees_each_epoch_and_may_fail(tmp_path):
     notes = Notes(fails_in_epoch=1)
-    config = tiny("quick", "train.epochs=3", "train.checkpoint_every=1 epoch")
+    config = tiny("l1", "data.layout=synthetic", "train.epochs=3", "train.checkpoint_every=1 epoch")
     with pytest.raises(ZeroDivisionError):
         sar_keras.fit(config, tmp_path / "run", callbacks=[notes])
     (row,) = read_rows(tmp_path / "run" / "history.csv")
@@ -70,6 +70,7 @@ def test_a_callback_of_the_users_sees_each_epoch_and_may_fail(tmp_path):
     assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_run_without_progress_stops_early_and_has_a_last_checkpoint(tmp_path):
     # Nothing is learned: the first epoch stays the best but for statistics of batch normalisation.
     changes = [*UNTOUCHED, "model.normalization=none", "model.dropout=0", "train.epochs=9"]

@@ -1,6 +1,7 @@
 import signal
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import one_convolution, read_rows, tiny
@@ -9,6 +10,7 @@ import sar_keras
 from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import find_pairs
 from sar_keras.errors import Stopped
+from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.training import callbacks
 from sar_keras.training.checkpoints import Checkpoints
 from sar_keras.training.phases import state_of
@@ -18,12 +20,12 @@ from sar_keras.training.saving import CopyToFloat32, SaveRun
 
 @pytest.fixture
 def train(tmp_path, pairs_folder):
-    """Train one convolution for two epochs of three steps: train(settings, signals) to the names of its checkpoints."""
+    """Train one convolution in epochs of three steps: train(settings, signals) to the model; what it keeps is below."""
 
-    def train(settings=(), signals=()):
+    def train(settings=(), signals=(), epochs=2, rate=0.01):
         model = sar_keras.Pix2Pix(one_convolution())
-        model.compile(keras.optimizers.SGD(0.01))
-        config, phase = tiny("quick", *settings), Phase(model, epochs=2, minutes=None)
+        model.compile(keras.optimizers.SGD(rate))
+        config, phase = tiny("quick", *settings), Phase(model, epochs, minutes=None)
         run = Run(
             config=config,
             folder=tmp_path,
@@ -34,6 +36,8 @@ def train(tmp_path, pairs_folder):
             phases=[phase],
             checkpoints=Checkpoints(tmp_path / "checkpoints", config.train.keep),
             state=state_of([phase]),
+            metadata=ModelMetadata(),
+            callbacks=[],
             history=[],
             samples={},
             validation=None,
@@ -44,8 +48,9 @@ def train(tmp_path, pairs_folder):
             CopyToFloat32(generator),
             SaveRun(run, phase, generator, list(signals)),
         ]
-        data = tf.data.Dataset.from_tensors((tf.zeros((1, 16, 16, 1)), tf.ones((1, 16, 16, 3)))).repeat()
-        model.fit(data, epochs=2, steps_per_epoch=3, shuffle=False, verbose=0, callbacks=used)
+        data = tf.data.Dataset.from_tensors((tf.zeros((1, 16, 16, 1)), tf.ones((1, 16, 16, 3))))
+        options = {"epochs": epochs, "steps_per_epoch": 3, "callbacks": used, "validation_data": data}
+        model.fit(data.repeat(), shuffle=False, verbose=0, **options)
         return model
 
     return train
@@ -61,10 +66,18 @@ def test_checkpoints_are_made_when_they_are_due_and_at_the_end(train, tmp_path, 
 
 
 def test_each_epoch_leaves_its_history_and_its_generator(train, tmp_path):
-    model = train(["train.best=l1"])
+    model = train()
     assert [(row["epoch"], row["step"]) for row in read_rows(tmp_path / "history.csv")] == [("1", "3.0"), ("2", "6.0")]
-    saved = sar_keras.load_model(tmp_path / "generator.keras")
-    assert (saved.get_weights()[0] == model.generator.get_weights()[0]).all()
+    weights = model.generator.get_weights()
+    for name in ("generator", "generator_best"):  # the second epoch is the better one
+        for saved, weight in zip(sar_keras.load_model(tmp_path / f"{name}.keras").get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(saved, weight)
+
+
+def test_epochs_that_bring_nothing_better_end_the_run(train, tmp_path):
+    train(["train.early_stopping=2"], epochs=9, rate=0.0)
+    assert [row["epoch"] for row in read_rows(tmp_path / "history.csv")] == ["1", "2", "3"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000009"]
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)])
