@@ -1,0 +1,38 @@
+"""SAR values that are no data though no tag of the file says so: one rule for scenes and for training."""
+
+import numpy as np
+
+# No instrument measures so little, in whatever units.
+_LEAST = -999.0
+# What writers put where nothing was measured. A scale tag may turn it into a number that could be a measurement.
+_SENTINELS = (-9999, -32768, -99999)
+# A single dark pixel may be exactly zero, or a bright one 0 dB: only areas of so many pixels a side are no data.
+ZERO_AREA = 9
+# In 8-bit images and in [-1, 1] zero is a grey level like others.
+UNITS_WITHOUT_ZERO = ("amplitude", "db", "linear")
+
+
+def is_measured(stored: np.ndarray, values: np.ndarray | None = None) -> np.ndarray:
+    """Where `stored`, of any shape and dtype, can be measurements: finite, and no sentinel such as -9999 or -32768.
+
+    `values` are what they stand for, where the file has a scale tag.
+    """
+    values = stored if values is None else values
+    measured = np.ones(stored.shape, bool)
+    if stored.dtype.kind != "u":
+        for sentinel in _SENTINELS:
+            measured &= stored != sentinel
+    if np.issubdtype(values.dtype, np.floating):
+        measured &= np.isfinite(values) & (values > _LEAST)
+    return measured
+
+
+def zero_areas(values: np.ndarray) -> np.ndarray:
+    """Where all bands (bands, H, W) are zero over an area of ZERO_AREA pixels a side, or more: (H, W), bool."""
+    zero = (values == 0).all(0)
+    if zero.any():
+        # Here, because it would delay the first image of every `colorize`.
+        from scipy.ndimage import maximum_filter, minimum_filter
+
+        zero = maximum_filter(minimum_filter(zero, ZERO_AREA), ZERO_AREA)
+    return zero

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from sar_keras.io.nodata import ZERO_AREA, is_measured, zero_areas
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32"])
+@pytest.mark.parametrize("sentinel", [-9999, -32768])
+def test_sentinels_are_no_measurements(dtype, sentinel):
+    stored = np.array([[-1200, sentinel, 0, 31]], dtype)
+    expected = [[True, False, True, True]]
+    if dtype.startswith("float"):
+        stored /= [100, 1, 1, 1]
+    assert is_measured(stored).tolist() == expected
+    # A scale tag makes -99.99 dB, or -0.9999, of it.
+    for factor in (0.01, 0.0001):
+        assert is_measured(stored, stored * np.float32(factor)).tolist() == expected
+
+
+def test_what_is_no_number_and_what_no_instrument_measures():
+    values = np.array([np.nan, np.inf, -np.inf, -3.4e38, -1000, -45, 0, 1e5], np.float32)
+    assert is_measured(values).tolist() == [False] * 5 + [True] * 3
+    assert is_measured(np.array([0, 255, 65535], np.uint16)).all()
+
+
+@pytest.mark.parametrize("bands", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "uint16", "int16"])
+def test_areas_of_zeros_and_single_ones(bands, dtype, random):
+    values = random.integers(1, 100, (bands, 60, 70)).astype(dtype)
+    assert not zero_areas(values).any()
+    expected = np.zeros((60, 70), bool)
+    expected[20:, 40:] = expected[3 : 3 + ZERO_AREA, 2 : 2 + ZERO_AREA] = True
+    values[:, expected] = 0
+    values[:, 30, 20] = 0
+    values[:, 40:48, 10:18] = 0  # one pixel less a side than an area
+    values[0, 40:60, 20:35] = 0 if bands == 2 else values[0, 40:60, 20:35]  # of one band only
+    assert (zero_areas(values) == expected).all()
