@@ -55,11 +55,12 @@ def images_of(run: Path, generator, *splits: str):
     """The `Images` of these splits of a run, scaled as its generator takes them; each pair knows its split."""
     from sar_keras.config import load_run
     from sar_keras.data.loading import load_images
+    from sar_keras.data.reading import PairReader
     from sar_keras.data.sources import pairs_of_run
     from sar_keras.inference.metadata import metadata_of
 
     data, metadata = load_run(run).data, metadata_of(generator)
     pairs = [pair for pair in pairs_of_run(data, run) if pair.split in splits]
     _, size, _, channels = generator.input_shape
-    images = load_images(pairs, size, channels, data.resize)
+    images = load_images(pairs, size, PairReader(channels, data.optical_bands), data.resize)
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)

@@ -30,6 +30,7 @@ class DataConfig(Section):
     layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "scenes", "synthetic"] = "auto"
     image_size: int = Field(default=256, ge=32, multiple_of=32)
     resize: bool = False
+    optical_bands: tuple[int | str, int | str, int | str] | None = None
     split: str = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     limit: int | None = Field(default=None, ge=2)

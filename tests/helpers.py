@@ -124,14 +124,28 @@ def one_line(text: str) -> str:
     return lines[0]
 
 
-def write_tiff(path: Path, bands: np.ndarray, west: float = 500_000, crs: str | None = "EPSG:32631", **options) -> Path:
-    """Write (bands, H, W) as a GeoTIFF of 10 m pixels whose upper left corner is (west, 4,500,000)."""
+def first(count: int):
+    """For `read_image`: the first bands."""
+    return lambda bands: bands.numbers[:count]
+
+
+def write_tiff(
+    path: Path, bands: np.ndarray, west: float = 500_000, crs: str | None = "EPSG:32631", names=(), kinds=(), **options
+) -> Path:
+    """Write (bands, H, W) as a GeoTIFF of 10 m pixels whose upper left corner is (west, 4,500,000).
+
+    `names` are the descriptions of its bands, `kinds` their colour interpretations.
+    """
     count, height, width = bands.shape
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {"crs": crs, "transform": from_origin(west, 4_500_000, 10, 10)} if crs else {}
     profile = {"driver": "GTiff", "width": width, "height": height, "count": count, "dtype": bands.dtype}
     with rasterio.open(path, "w", **profile, **place, **options) as file:
         file.write(bands)
+        for number, name in enumerate(names, start=1):
+            file.set_band_description(number, name)
+        if kinds:
+            file.colorinterp = kinds
     return path
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import tensorflow as tf
-from helpers import one_line
+from helpers import first, one_line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -92,14 +92,14 @@ def test_decompression_bombs_are_refused_by_a_limit_that_can_be_moved(tmp_path, 
             monkeypatch.setenv(MAX_PIXELS, str(limit))
         for path in (tmp_path / "huge.png", *([png, tiff] if limit else [])):
             with pytest.raises(DataError, match=f"{path.name}.*pixels.*{MAX_PIXELS}"):
-                read_image(path, 1)
+                read_image(path, first(1))
     monkeypatch.setenv(MAX_PIXELS, str(64 * 64))
     with pytest.raises(DataError, match="512 x 512 pixels"):
-        read_image(block, 1, rasterio.windows.Window(0, 0, 8, 8))  # all of it must be unpacked for that
-    assert read_image(png, 1).shape == read_image(tiff, 1).shape == (64, 64, 1)
+        read_image(block, first(1), rasterio.windows.Window(0, 0, 8, 8))  # all of it must be unpacked for that
+    assert read_image(png, first(1)).shape == read_image(tiff, first(1)).shape == (64, 64, 1)
     monkeypatch.setenv(MAX_PIXELS, "many")
     with pytest.raises(ConfigError, match=MAX_PIXELS):
-        read_image(png, 1)
+        read_image(png, first(1))
 
 
 def test_an_exported_model_refuses_them_too(model_file, tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_mutated_images_are_read_or_refused(tmp_path, suffix):
         path = tmp_path / f"a.{suffix}"
         path.write_bytes(content)
         try:
-            assert read_image(path, 3).ndim == 3
+            assert read_image(path, first(3)).ndim == 3
         except DataError as error:
             assert str(path) in str(error)
 

@@ -41,12 +41,16 @@ def check(folder: Path, size: int, allow_outside: bool) -> None:
     very clear.
     """
     from sar_keras.data.check import check as check_pairs
+    from sar_keras.data.reading import PairReader
     from sar_keras.terminal import progress_bar
 
     def progress(pairs, total):
         return progress_bar("checking", "pair", total)(pairs)
 
-    pairs, findings = check_pairs(folder, size, allow_outside=allow_outside, progress=progress)
+    reader = PairReader()
+    pairs, findings = check_pairs(folder, size, reader, allow_outside, progress)
+    for line in reader.said:
+        click.echo(line)
     for finding in findings:
         click.echo(f"{finding.kind}: {finding.text}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(finding.kind for finding in findings).items())

@@ -21,14 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter
 from skimage.feature import match_template
 from skimage.filters import sobel
 
 from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.data.reading import PairReader
 from sar_keras.errors import DataError
-from sar_keras.io.images import read_optical, read_sar
 
 # Pixels that a shift is searched in, each way.
 _REACH = 24
@@ -62,7 +61,7 @@ class _Seen:
 def check(
     root: str | Path,
     size: int = 256,
-    channels: int = 1,
+    reader: PairReader | None = None,
     allow_outside: bool = False,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> tuple[int, list[Finding]]:
@@ -71,7 +70,7 @@ def check(
     Args:
         root: A folder or a manifest, see `sar_keras.data.pairs.find_pairs`.
         size: Side of the windows of GeoTIFF scenes; only these are read.
-        channels: SAR bands that a model will take.
+        reader: Reads them, see `sar_keras.data.loading.load_images`.
         allow_outside: See `find_pairs`.
         progress: Wraps the iteration over the pairs; is also told how many there are.
 
@@ -82,9 +81,10 @@ def check(
     findings = [Finding("no partner", str(path)) for path in found.unpaired]
     sample = _sample(found.pairs)
     seen: list[_Seen] = []
+    reader = reader or PairReader()
 
     def look(pair: Pair) -> _Seen:
-        return _look(pair, channels, id(pair) in sample)
+        return _look(pair, reader, id(pair) in sample)
 
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -107,11 +107,10 @@ def _sample(pairs: list[Pair]) -> set[int]:
     return {id(pair) for group in by_place.values() for pair in group[:: -(-len(group) // share)]}
 
 
-def _look(pair: Pair, channels: int, search: bool) -> _Seen:
-    window = pair.window and Window(*pair.window)
+def _look(pair: Pair, reader: PairReader, search: bool) -> _Seen:
     where = f" at column {pair.window[0]}, row {pair.window[1]}" if pair.window else ""
     try:
-        sar, optical = read_sar(pair.sar, channels, window), read_optical(pair.optical, window)
+        sar, optical = reader.read(pair)
     except (DataError, PermissionError) as error:
         return _Seen([Finding("broken", str(error))])
     seen = _Seen([])

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -11,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import rasterio
 import tensorflow as tf
-from rasterio.windows import Window
 
 from sar_keras.data.pairs import Pair, evenly
+from sar_keras.data.reading import PairReader
 from sar_keras.errors import ConfigError, DataError
-from sar_keras.io.images import FAST_PNG, read_optical, read_sar
+from sar_keras.io.images import FAST_PNG
 from sar_keras.io.sar import Scale, fit_scale, guess_units
 
 # Images read to find the range of values that are not 8-bit.
@@ -33,7 +32,7 @@ class Images:
     Attributes:
         pairs: The pairs, whose order the datasets' indices refer to.
         size: Height and width of the patches that the datasets give.
-        channels: SAR bands.
+        reader: Reads them.
         resize: Bring larger images to `size` whole, instead of cropping.
         sar_scale, optical_scale: How stored values become [-1, 1].
         sar_units: Units of the stored SAR values, see `sar_keras.io.sar.UNITS`.
@@ -45,7 +44,7 @@ class Images:
 
     pairs: list[Pair]
     size: int
-    channels: int
+    reader: PairReader
     resize: bool
     sar_scale: Scale
     optical_scale: Scale
@@ -54,6 +53,11 @@ class Images:
     memory: tuple[tf.Tensor, tf.Tensor] | None
     on_error: str = "stop"
     failed: set[int] = dataclasses.field(default_factory=set)
+
+    @property
+    def channels(self) -> int:
+        """SAR bands."""
+        return self.reader.channels
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as stored; for use inside `Dataset.map`."""
@@ -78,7 +82,7 @@ class Images:
             try:
                 # `load_images` has found these files whole. For this thread alone: it is not the main one.
                 with rasterio.Env(**FAST_PNG):
-                    return _read(self.pairs[index], self.channels)
+                    return _read(self.pairs[index], self.reader)
             except DataError as error:
                 if index not in self.failed or self.on_error == "stop":
                     self.failed.add(int(index))
@@ -95,7 +99,7 @@ class Images:
 def load_images(
     pairs: list[Pair],
     size: int = 256,
-    channels: int = 1,
+    reader: PairReader | None = None,
     resize: bool = False,
     progress: Callable[[Iterable], Iterable] = iter,
     on_error: str = "stop",
@@ -108,7 +112,7 @@ def load_images(
     Args:
         pairs: The pairs to read.
         size: Patch size in pixels.
-        channels: SAR bands.
+        reader: Reads them; None: the first SAR band, and the optical bands that are found by the usual rule.
         resize: See `Images`.
         progress: Wraps the iteration over the pairs, for a progress bar.
         on_error: "stop", or "skip" to leave out pairs that cannot be read, with a warning that names each; of those
@@ -128,7 +132,14 @@ def load_images(
     kept: list[Pair] = []
     first: tuple[np.ndarray, np.ndarray] | None = None
     failures = 0
-    try_to_read = functools.partial(_try_to_read, channels=channels)
+    reader = reader or PairReader()
+
+    def try_to_read(pair: Pair) -> tuple[np.ndarray, np.ndarray] | DataError:
+        try:
+            return _read(pair, reader)
+        except DataError as error:
+            return error
+
     # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
     with (
         ThreadPoolExecutor() as pool,
@@ -162,7 +173,7 @@ def load_images(
     return Images(
         kept,
         size,
-        channels,
+        reader,
         resize,
         fit_scale(sar_values, sar_units),
         fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
@@ -171,13 +182,6 @@ def load_images(
         _on_the_cpu(memory, len(kept)) if memory else None,
         on_error,
     )
-
-
-def _try_to_read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray] | DataError:
-    try:
-        return _read(pair, channels)
-    except DataError as error:
-        return error
 
 
 def _type_error(pair: Pair, images: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> DataError | None:
@@ -217,9 +221,12 @@ def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    window = pair.window and _with_surroundings(pair.window)
-    sar, optical = read_sar(pair.sar, channels, window), read_optical(pair.optical, window)
+def _read(pair: Pair, reader: PairReader) -> tuple[np.ndarray, np.ndarray]:
+    """A pair as stored; a window of a scene with half its size around it, where a training patch may lie.
+
+    That is half the gap between splits.
+    """
+    sar, optical = reader.read(pair, margin=pair.window[2] // 2 if pair.window else 0)
     if pair.window:
         return sar, np.nan_to_num(optical, nan=0.0)  # the few pixels of a window that hold no data
     if sar.shape[:2] != optical.shape[:2]:
@@ -229,9 +236,3 @@ def _read(pair: Pair, channels: int) -> tuple[np.ndarray, np.ndarray]:
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise DataError(f"{path}: holds values that are not numbers, or nodata; fill or remove them")
     return sar, optical
-
-
-def _with_surroundings(window: tuple[int, int, int, int]) -> Window:
-    """A window of a scene with half its size around it, where a training patch may lie: half the gap between splits."""
-    column, row, width, height = window
-    return Window(column - width // 2, row - height // 2, 2 * width, 2 * height)

@@ -86,10 +86,6 @@ def _check(sar_scene, optical_scene, sar: Path, optical: Path, size: int) -> Non
     off = np.abs(ground - other).max() / pixel
     if off > 0.5:
         raise DataError(f"{sar}: lies {off:.1f} pixels off {optical}; bring both to one grid with gdalwarp")
-    if optical_scene.count > 4:
-        raise DataError(
-            f"{optical}: has {optical_scene.count} bands; make an RGB of it, such as gdal_translate -b 4 -b 3 -b 2"
-        )
     if min(sar_scene.shape) < size:
         raise DataError(
             f"{sar}: has {sar_scene.width}x{sar_scene.height} pixels, less than a patch of {size} (data.image_size)"

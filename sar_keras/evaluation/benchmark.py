@@ -14,6 +14,7 @@ import sar_keras
 from sar_keras.config import Config, is_of_other_systems, keys, load_config, load_run, override
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import evenly
+from sar_keras.data.reading import PairReader
 from sar_keras.data.sources import draw_pairs, find_source, pairs_of_run
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, SarKerasError, TrainingDiverged, parameter
@@ -141,7 +142,7 @@ def _check_that_they_compare(output: Path, configs: dict[str, Config]) -> None:
     """One comparison has one set of data, one image size and one seed; also with the runs that are there already."""
     there = {path.parent.name: load_run(path.parent) for path in output.glob("*/config.yaml")}
     everyone = list((there | configs).items())
-    for key in ("data.root", "data.image_size", "data.resize", "model.channels", "train.seed"):
+    for key in ("data.root", "data.image_size", "data.resize", "data.optical_bands", "model.channels", "train.seed"):
         values = {name: keys(config)[key] for name, config in everyone}
         odd = next((name for name in values if values[name] != values[everyone[0][0]]), None)
         if odd:
@@ -272,7 +273,8 @@ def _draw_patches(path: Path, runs: list[Path]) -> None:
     config = load_config(runs[0] / "config.yaml")
     pairs = pairs_of_run(config.data, path.parent)
     chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
-    images = loading.load_images(chosen, config.data.image_size, config.model.channels, config.data.resize)
+    reader = PairReader(config.model.channels, config.data.optical_bands)
+    images = loading.load_images(chosen, config.data.image_size, reader, config.data.resize)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
     columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}
     for run in runs:

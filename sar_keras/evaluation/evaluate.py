@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras.config import load_run
+from sar_keras.config import DataConfig, load_run
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import SPLITS, Pair, find_pairs
+from sar_keras.data.reading import PairReader
 from sar_keras.data.sources import pairs_of_run
 from sar_keras.data.splits import read_split, split_pairs
 from sar_keras.errors import DataError, ModelError, parameter
@@ -211,10 +212,9 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
 
 
 def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
-    size, resize = patch_size(generator), bool(config and config.data.resize)
-    images = loading.load_images(
-        pairs, size, generator.input_shape[-1], resize, progress_bar("reading", "pair", len(pairs))
-    )
+    size, data = patch_size(generator), config.data if config else DataConfig()
+    reader = PairReader(generator.input_shape[-1], data.optical_bands)
+    images = loading.load_images(pairs, size, reader, data.resize, progress_bar("reading", "pair", len(pairs)))
     metadata = metadata_of(generator)
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)
 

@@ -4,7 +4,7 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from sar_keras.errors import ConfigError, DataError, OutputError
+from sar_keras.io.bands import Bands, Choice, choose_optical
 from sar_keras.io.files import atomic
 
 # Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
@@ -81,8 +82,10 @@ def is_gdals(error: Exception) -> bool:
     return type(error).__module__.startswith("rasterio") or isinstance(error, UnicodeDecodeError)
 
 
-def read_image(path: str | os.PathLike, count: int, window: Window | None = None) -> np.ndarray:
-    """Read the first `count` bands of a PNG, JPEG or TIFF, or fewer where it has fewer: (H, W, bands), dtype as stored.
+def read_image(
+    path: str | os.PathLike, choose: Callable[[Bands], Sequence[int]], window: Window | None = None
+) -> np.ndarray:
+    """Read the bands of a PNG, JPEG or TIFF that `choose` names by their numbers: (H, W, bands), dtype as stored.
 
     A transparency band is left out, a palette is resolved to RGB. Of a TIFF's nodata value floats become not-a-number,
     integers 0. `window` is the part of a TIFF to read; what of it lies beyond the border is mirrored.
@@ -98,15 +101,15 @@ def read_image(path: str | os.PathLike, count: int, window: Window | None = None
     try:
         # Pillow has no TIFF of several 16-bit or float bands.
         if window or path.suffix.lower() in (".tif", ".tiff"):
-            return _read_with_gdal(path, count, "GTiff", window)
-        return _read_png_or_jpeg(path, count)
+            return _read_with_gdal(path, choose, "GTiff", window)
+        return _read_png_or_jpeg(path, choose)
     except (PermissionError, DataError, ConfigError):
         raise
     except Exception as error:  # decoders raise whatever comes to their mind
         raise DataError(f"{path}: not a readable PNG, JPEG or TIFF; copy it again or remove it") from error
 
 
-def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None = None) -> np.ndarray:
+def _read_with_gdal(path: Path, choose, driver: str, window: Window | None = None) -> np.ndarray:
     with rasterio.open(path, driver=driver) as source:
         refuse_bomb_blocks(path, source)
         refuse_complex(path, source.dtypes)
@@ -115,10 +118,9 @@ def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None =
         refuse_bomb(path, int(whole.width), int(whole.height))
         if source.colorinterp[0] == ColorInterp.palette:
             table = np.array([colour[:3] for _, colour in sorted(source.colormap(1).items())], np.uint8)
-            image = table[source.read(1, window=inside)][..., :count]
+            image = _bands(table[source.read(1, window=inside)], choose)
         else:
-            bands = [i for i, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha][:count]
-            image = np.moveaxis(source.read(bands, window=inside), 0, -1)
+            image = np.moveaxis(source.read(list(choose(Bands.of(source))), window=inside), 0, -1)
             if source.nodata is not None:
                 image[image == source.nodata] = np.nan if np.issubdtype(image.dtype, np.floating) else 0
     if window and inside:
@@ -128,7 +130,12 @@ def _read_with_gdal(path: Path, count: int, driver: str, window: Window | None =
     return image
 
 
-def _read_png_or_jpeg(path: Path, count: int) -> np.ndarray:
+def _bands(image: np.ndarray, choose) -> np.ndarray:
+    """Of (H, W, bands) without transparency those that are chosen."""
+    return image[..., np.array(choose(Bands.unnamed(image.shape[-1]))) - 1]
+
+
+def _read_png_or_jpeg(path: Path, choose) -> np.ndarray:
     data = path.read_bytes()
     depth_and_colour = data[24:26] if data.startswith(b"\x89PNG") else b""
     if depth_and_colour in _PLAIN:
@@ -137,17 +144,18 @@ def _read_png_or_jpeg(path: Path, count: int) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.verify()
         with rasterio.MemoryFile(data) as memory, memory.open(driver="PNG") as source:
-            values = np.empty((source.height, source.width, min(source.count, count)), np.uint8)
-            source.read([*range(1, values.shape[-1] + 1)], out=np.moveaxis(values, -1, 0))
+            numbers = choose(Bands.unnamed(source.count))
+            values = np.empty((source.height, source.width, len(numbers)), np.uint8)
+            source.read(list(numbers), out=np.moveaxis(values, -1, 0))
             return values
-    image = _read_with_pillow(path, data, count)
+    image = _read_with_pillow(path, data)
     # Pillow has found that all of it is there, but keeps 16 bits of plain grey only.
     if depth_and_colour[:1] == b"\x10" and depth_and_colour != b"\x10\x00":
-        return _read_with_gdal(path, count, "PNG")
-    return image
+        return _read_with_gdal(path, choose, "PNG")
+    return _bands(image, choose)
 
 
-def _read_with_pillow(path: Path, data: bytes, count: int) -> np.ndarray:
+def _read_with_pillow(path: Path, data: bytes) -> np.ndarray:
     limit = max_pixels()
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])
@@ -155,7 +163,7 @@ def _read_with_pillow(path: Path, data: bytes, count: int) -> np.ndarray:
         raise DataError(f"{path}: claims more than {limit} pixels; if you trust it, raise {MAX_PIXELS}") from error
     with image:
         refuse_bomb(path, *image.size)
-        return image_array(image)[..., :count]
+        return image_array(image)
 
 
 def image_array(image: Image.Image) -> np.ndarray:
@@ -170,15 +178,32 @@ def image_array(image: Image.Image) -> np.ndarray:
 
 def read_sar(path: str | os.PathLike, channels: int, window: Window | None = None) -> np.ndarray:
     """Read a SAR image as (H, W, channels); a grey image that is stored as RGB gives its first band."""
-    image = read_image(path, channels, window)
-    if image.shape[-1] < channels:
-        raise DataError(f"{path}: has {image.shape[-1]} band(s), the model takes {channels} (model.channels)")
-    return image
+
+    def choose(bands):
+        if len(bands.numbers) < channels:
+            raise DataError(f"{path}: has {len(bands.numbers)} band(s), the model takes {channels} (model.channels)")
+        return bands.numbers[:channels]
+
+    return read_image(path, choose, window)
 
 
-def read_optical(path: str | os.PathLike, window: Window | None = None) -> np.ndarray:
-    """Read an optical image as (H, W, 3); a grey one gives three equal bands."""
-    image = read_image(path, 3, window)
+def read_optical(
+    path: str | os.PathLike,
+    window: Window | None = None,
+    bands: Sequence[int | str] | None = None,
+    note: Callable[[Choice], object] = lambda choice: None,
+) -> np.ndarray:
+    """Read an optical image as (H, W, 3); a grey one gives three equal bands.
+
+    `bands` and which are red, green and blue without them: see `sar_keras.io.bands.choose_optical`. `note` is told.
+    """
+
+    def choose(there: Bands) -> Sequence[int]:
+        choice = choose_optical(path, there, bands)
+        note(choice)
+        return choice.numbers
+
+    image = read_image(path, choose, window)
     return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 

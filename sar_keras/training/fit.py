@@ -18,6 +18,7 @@ import tensorflow as tf
 from sar_keras.config import Config, load_config
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
+from sar_keras.data.reading import PairReader
 from sar_keras.data.sources import draw_pairs, find_source
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, parameter
@@ -169,7 +170,7 @@ def _fit(
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
 
-    _print_opening(config, run, images.pairs, indices, strategy, policy, phases[0].model, steps)
+    _print_opening(config, run, images, indices, strategy, policy, phases[0].model, steps)
     under_way = Run(
         config=config,
         folder=run,
@@ -262,7 +263,7 @@ def _load(
     images = loading.load_images(
         pairs,
         config.data.image_size,
-        config.model.channels,
+        PairReader(config.model.channels, config.data.optical_bands),
         config.data.resize,
         progress=progress_bar("reading", "pair", len(pairs)),
         on_error=config.data.on_error,
@@ -364,12 +365,14 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
     return pairs
 
 
-def _print_opening(config, run, pairs, indices, strategy, policy, model, steps) -> None:
-    scenes = len({pair.place for pair in pairs if pair.scene is not None})
+def _print_opening(config, run, images, indices, strategy, policy, model, steps) -> None:
+    scenes = len({pair.place for pair in images.pairs if pair.scene is not None})
     shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
     terms = [f"{weight:g} {name}" for name, weight in config.loss.weights().items() if weight]
     print(f"run     {run}")
-    print(f"data    {len(pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
+    print(f"data    {len(images.pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
+    for line in images.reader.said:
+        print(f"        {line}")
     millions = model.generator.count_params() / 1e6
     print(f"model   {model.description}, {millions:.1f} million weights; loss {' + '.join(terms)}")
     print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")

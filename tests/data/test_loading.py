@@ -92,10 +92,10 @@ def test_the_first_broken_pair_ends_the_reading(hundred, monkeypatch):
     hundred[0].sar.write_bytes(b"")
     read, before = [], loading._read
 
-    def slowly(pair, channels):
+    def slowly(pair, reader):
         read.append(pair)
         time.sleep(0.01)
-        return before(pair, channels)
+        return before(pair, reader)
 
     monkeypatch.setattr(loading, "_read", slowly)
     with pytest.raises(DataError, match="empty"):

@@ -73,7 +73,6 @@ def test_scenes_that_do_not_fit_together(tmp_path):
         optical=write_tiff(path, colour, crs="EPSG:3395"),
     )
     refused(r"sar\.tif: lies 3\.0 pixels off .*other\.tif", optical=write_tiff(path, colour, west=500_030))
-    refused(r"other\.tif: has 13 bands", optical=write_tiff(path, np.ones((13, 64, 96), np.uint8)))
     refused(r"sar\.tif: has 96x64 pixels, less than a patch of 128", size=128)
     refused(r"sar\.tif: no window .*other\.tif", optical=write_tiff(path, 0 * colour))
     text = tmp_path / "text.tif"
