@@ -12,6 +12,7 @@ import click
 
 from sar_keras.cli.verbs import Verbs
 from sar_keras.errors import SarKerasError, Stopped, is_disk_full
+from sar_keras.io.files import readable
 
 
 class ErrorsToLines(Verbs):
@@ -25,7 +26,7 @@ class ErrorsToLines(Verbs):
         with _errors_to_lines(), warnings.catch_warnings(), _termination():
             # Images need no place on Earth.
             warnings.filterwarnings("ignore", "Dataset has no geotransform")
-            warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+            warnings.showwarning = lambda message, *_, **__: click.echo(readable(f"warning: {message}"), err=True)
             return super().invoke(context)
 
 
@@ -66,7 +67,7 @@ def _termination():
 
 
 def _fail(line: str, exit_code: int) -> None:
-    click.echo(f"sar-keras: {line}", err=True)
+    click.echo(readable(f"sar-keras: {line}"), err=True)
     sys.exit(exit_code)
 
 

@@ -13,6 +13,7 @@ from sar_keras.cli.exits import ErrorsToLines
 from sar_keras.cli.verbs import PATH, SceneOption, Verb
 from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
+from sar_keras.io.files import readable
 
 # `sar_keras.io.sar.UNITS`, which would load TensorFlow.
 UNITS = ("uint8", "amplitude", "db", "linear", "unit")
@@ -142,7 +143,7 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
                 loaded, jobs, lambda line: bar.write(line, file=sys.stderr), progress=bar.update, **options
             )
     kind = "images" if jobs is None else "scenes"
-    click.echo(written[0] if len(written) == 1 else f"{len(written)} {kind} in {output}")
+    click.echo(readable(str(written[0])) if len(written) == 1 else f"{len(written)} {kind} in {output}")
 
 
 @main.command()

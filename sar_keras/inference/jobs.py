@@ -7,6 +7,7 @@ import keras
 
 from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed, parameter
 from sar_keras.inference.colorize import colorize
+from sar_keras.io.files import walk
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
 
 
@@ -65,9 +66,9 @@ def do_all(
 
 def find_below(folder: Path, suffixes: tuple[str, ...], output: Path) -> list[Path]:
     """Files below a folder, but for the colours of an earlier run in `output` and what a killed one has left."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     earlier = output.absolute() if output.absolute() != folder.absolute() else None
-    return [path for path in found if not path.name.startswith(".") and earlier not in path.absolute().parents]
+    found = [below / name for below, names in walk(folder) for name in names]
+    return sorted(p for p in found if p.suffix.lower() in suffixes and earlier not in p.absolute().parents)
 
 
 def destinations(found: Iterable[tuple[Path, Path]], output: Path, suffix: str) -> list[tuple[Path, Path]]:

@@ -1,4 +1,4 @@
-"""Files that a reader never meets half-written."""
+"""Files that a reader never meets half-written, and the files of a folder that count."""
 
 import contextlib
 import hashlib
@@ -27,6 +27,41 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder at and below `root` with the names of its files, in order.
+
+    A folder comes once, however many links lead there. Hidden files and folders, and what macOS and Windows leave
+    beside the files of people, are passed over.
+    """
+    pending, seen = [root], set()
+    while pending:  # links come last, so that what they lead to has its own name if it lies below `root`
+        for folder, subfolders, names in os.walk(pending.pop(0)):
+            place = os.path.realpath(folder)
+            subfolders[:] = [] if place in seen else sorted(filter(_counts, subfolders))
+            if place not in seen:
+                seen.add(place)
+                links = [Path(folder, name) for name in subfolders]
+                pending += [path for path in links if path.is_symlink()]
+                yield Path(folder), sorted(filter(_counts, names))
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in ("__macosx", "thumbs.db", "desktop.ini")
+
+
+# How Python keeps the bytes of a file's name that are not UTF-8.
+_ODD_BYTES = re.compile("[\udc80-\udcff]")
+
+
+def is_utf8(name: str | os.PathLike) -> bool:
+    return not _ODD_BYTES.search(os.fspath(name))
+
+
+def readable(text: str) -> str:
+    r"""Text that may hold names that are not UTF-8, with such as \xb2 in the place of their odd bytes."""
+    return _ODD_BYTES.sub(lambda odd: f"\\x{ord(odd[0]) - 0xDC00:x}", text)
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.io.bands import Bands, Choice, choose_optical
-from sar_keras.io.files import atomic
+from sar_keras.io.files import atomic, is_utf8, readable
 
 # Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -77,6 +77,12 @@ def refuse_complex(path, dtypes: Iterable[str]) -> None:
         raise DataError(f"{path}: holds complex values (SLC); detect and calibrate it first")
 
 
+def refuse_name(path: str | os.PathLike) -> None:
+    """Raise DataError if GDAL cannot be told the name of a file."""
+    if not is_utf8(path):
+        raise DataError(f"{readable(os.fspath(path))}: the name is not UTF-8, which GDAL cannot open; rename it")
+
+
 def is_gdals(error: Exception) -> bool:
     """Whether rasterio raised it, whose errors are of several families, some of them private; or tags are no text."""
     return type(error).__module__.startswith("rasterio") or isinstance(error, UnicodeDecodeError)
@@ -110,6 +116,7 @@ def read_image(
 
 
 def _read_with_gdal(path: Path, choose, driver: str, window: Window | None = None) -> np.ndarray:
+    refuse_name(path)
     with rasterio.open(path, driver=driver) as source:
         refuse_bomb_blocks(path, source)
         refuse_complex(path, source.dtypes)

@@ -15,6 +15,7 @@ from rasterio.windows import Window
 
 from sar_keras.errors import DataError, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
+from sar_keras.io.files import is_utf8
 from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
@@ -230,6 +231,7 @@ def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
     Raises:
         DataError: no such file, or not a raster.
     """
+    images.refuse_name(path)
     try:
         source = rasterio.open(path)
     except Exception as error:
@@ -251,6 +253,8 @@ def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
 
 def is_georeferenced(path: Path) -> bool:
     """Whether GDAL opens the file and it says where on Earth it lies."""
+    if not is_utf8(path):
+        return False
     try:
         with rasterio.open(path) as source:
             return bool(source.crs or source.gcps[0] or not source.transform.is_identity)
