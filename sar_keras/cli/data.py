@@ -29,6 +29,17 @@ def data() -> None:
     """Look at training data, or make some."""
 
 
+def _find(folder: Path, size: int, allow_outside: bool, must_exist: bool = True):
+    """What `sar_keras.data.pairs.find_pairs` finds; prints what it guessed."""
+    from sar_keras.data.pairs import find_pairs
+    from sar_keras.terminal import progress_bar
+
+    found = find_pairs(folder, "auto", must_exist, size, progress_bar("looking at", "scene"), allow_outside)
+    for line in found.said:
+        click.echo(line)
+    return found
+
+
 @data.command()
 @click.argument("folder", type=PATH, metavar="DIR")
 @_SIZE
@@ -47,14 +58,15 @@ def check(folder: Path, size: int, allow_outside: bool) -> None:
     def progress(pairs, total):
         return progress_bar("checking", "pair", total)(pairs)
 
+    found = _find(folder, size, allow_outside, must_exist=False)
     reader = PairReader()
-    pairs, findings = check_pairs(folder, size, reader, allow_outside, progress)
+    findings = check_pairs(found, reader, progress)
     for line in reader.said:
         click.echo(line)
     for finding in findings:
         click.echo(f"{finding.kind}: {finding.text}")
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(finding.kind for finding in findings).items())
-    click.echo(f"{pairs} pairs: {kinds or 'nothing found'}")
+    click.echo(f"{len(found.pairs)} pairs: {kinds or 'nothing found'}")
     if findings:
         sys.exit(1)
 
@@ -65,11 +77,7 @@ def check(folder: Path, size: int, allow_outside: bool) -> None:
 @_ALLOW_OUTSIDE
 def scan(folder: Path, size: int, allow_outside: bool) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
-    from sar_keras.data.pairs import find_pairs
-    from sar_keras.terminal import progress_bar
-
-    progress = progress_bar("looking at", "scene")
-    found = find_pairs(folder, size=size, progress=progress, allow_outside=allow_outside)
+    found = _find(folder, size, allow_outside)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
     scene_width = max(12, *(len(scene) for _, _, scene in rows))
@@ -121,16 +129,13 @@ def split(
 
     `sar-keras fit --set data.split=FILE.csv` uses the result.
     """
-    from sar_keras.data.pairs import find_pairs
     from sar_keras.data.splits import split_pairs, write_split
-    from sar_keras.terminal import progress_bar
 
     if ratios[0] <= 0:
         raise DataError("--ratios: the share of train must be above 0")
     if output.exists():
         raise OutputError(f"{output}: exists already; give another -o")
-    progress = progress_bar("looking at", "scene")
-    found = find_pairs(folder, must_exist=False, size=size, progress=progress, allow_outside=allow_outside).pairs
+    found = _find(folder, size, allow_outside, must_exist=False).pairs
     pairs = split_pairs(found, by, ratios, seed)
     write_split(pairs, output, folder.parent if folder.is_file() else folder)
     shares = Counter(pair.split for pair in pairs)

@@ -18,14 +18,13 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.feature import match_template
 from skimage.filters import sobel
 
-from sar_keras.data.pairs import Pair, find_pairs
+from sar_keras.data.pairs import Found, Pair
 from sar_keras.data.reading import PairReader
 from sar_keras.errors import DataError
 
@@ -59,25 +58,17 @@ class _Seen:
 
 
 def check(
-    root: str | Path,
-    size: int = 256,
+    found: Found,
     reader: PairReader | None = None,
-    allow_outside: bool = False,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
-) -> tuple[int, list[Finding]]:
-    """Read every pair under a folder or in a manifest, and return how many there are and what is wrong.
+) -> list[Finding]:
+    """Read every pair that was found, only the windows of scenes, and return what is wrong.
 
     Args:
-        root: A folder or a manifest, see `sar_keras.data.pairs.find_pairs`.
-        size: Side of the windows of GeoTIFF scenes; only these are read.
-        reader: Reads them, see `sar_keras.data.loading.load_images`.
-        allow_outside: See `find_pairs`.
+        found: What `sar_keras.data.pairs.find_pairs` gives.
+        reader: Reads the pairs, see `sar_keras.data.loading.load_images`.
         progress: Wraps the iteration over the pairs; is also told how many there are.
-
-    Raises:
-        DataError: no pairs there.
     """
-    found = find_pairs(root, must_exist=False, size=size, allow_outside=allow_outside)
     findings = [Finding("no partner", str(path)) for path in found.unpaired]
     sample = _sample(found.pairs)
     seen: list[_Seen] = []
@@ -95,7 +86,7 @@ def check(
             findings += result.findings
             seen.append(result)
     findings += _duplicates_and_types(seen) + _shifted_scenes(found.pairs, seen)
-    return len(found.pairs), findings
+    return findings
 
 
 def _sample(pairs: list[Pair]) -> set[int]:

@@ -1,9 +1,11 @@
 """Finds (SAR, optical) pairs of images in the layouts that people have.
 
-- "terrain": the Kaggle SEN1-2 subset, `v_2/{agri,barrenland,...}/{s1,s2}/ROIs1868_summer_s1_59_p2.png`;
+- "folders": folders that name their side in whatever way, such as s1 and s2, SAR and Optical, trainA and trainB, with
+  file names alike; see `sar_keras.data.layouts`;
+- "terrain": such folders below those of terrains: the Kaggle SEN1-2 subset,
+  `v_2/{agri,barrenland,...}/{s1,s2}/ROIs1868_summer_s1_59_p2.png`;
 - "sen12": the original SEN1-2, `ROIs1158_spring/{s1_0,s2_0}/ROIs1158_spring_s1_0_p30.png`
-  (Schmitt et al., 2018, https://mediatum.ub.tum.de/1436631);
-- "folders": two parallel folders (s1/s2, sar/optical, ...) with equal file names;
+  (Schmitt et al., 2018, https://mediatum.ub.tum.de/1436631), and SEN12MS;
 - "manifest": a CSV with the columns sar, optical and optionally scene, terrain, split;
 - "scenes": co-registered GeoTIFF scenes of any size, cut into windows: a scenes.csv with the same columns, or names
   alike in one folder, such as `area_S1_VH.tif` and `area_S2_RGB.tif`.
@@ -13,23 +15,21 @@ import csv
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from sar_keras.data.layouts import match_folders, match_names, scene_name
 from sar_keras.data.windows import Box, Window, cut
 from sar_keras.errors import DataError, parameter
+from sar_keras.io.files import is_utf8, readable, walk
 from sar_keras.io.images import SUFFIXES
 
 LAYOUTS = ("auto", "terrain", "sen12", "folders", "manifest", "scenes")
 SPLITS = ("train", "validation", "test")
-# Names of sibling folders, SAR first.
-_FOLDERS = (("s1", "s2"), ("sar", "optical"), ("sar", "rgb"), ("sar", "opt"), ("A", "B"))
-# What the names of the two scenes of a pair differ in: the sensor, and which of its bands.
-_SCENE_SIDES = {"s1": "sar", "sar": "sar", "s2": "optical", "optical": "optical", "opt": "optical", "rgb": "optical"}
-_SCENE_BANDS = ("vv", "vh", "hh", "hv", "rgb")
 _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
+_TIFF = (".tif", ".tiff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +59,17 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a folder holds: its pairs, in the order of their names, and the images that have no partner."""
+    """What a folder holds.
+
+    Attributes:
+        pairs: In the order of their names.
+        unpaired: The images that have no partner.
+        said: Lines for people: what was guessed, and what was passed over.
+    """
 
     pairs: list[Pair]
-    unpaired: list[Path]
+    unpaired: list[Path] = dataclasses.field(default_factory=list)
+    said: list[str] = dataclasses.field(default_factory=list)
 
 
 def find_pairs(
@@ -91,17 +98,11 @@ def find_pairs(
         raise DataError(f"{root}: no such file or folder ({parameter('data.root')})")
     scenes = root if root.is_file() else root / "scenes.csv"
     if scenes.is_file() and (layout == "scenes" or (layout == "auto" and scenes.name == "scenes.csv")):
-        return _cut_scenes(Found(_read_manifest(scenes, True, allow_outside), []), size, progress)
+        return _cut_scenes(Found(_read_manifest(scenes, True, allow_outside)), size, progress)
     manifest = root if root.is_file() else root / "pairs.csv"
     if layout == "manifest" or root.is_file() or (layout == "auto" and manifest.is_file()):
-        return Found(_read_manifest(manifest, must_exist, allow_outside), [])
-    found = Found([], [])
-    for terrain, sar_folder, optical_folder in sorted(_sibling_folders(root, layout)):
-        matched = _match(sar_folder, optical_folder, terrain)
-        found.pairs.extend(matched.pairs)
-        found.unpaired.extend(matched.unpaired)
-    if layout == "scenes" or (layout == "auto" and not found.pairs and not found.unpaired):
-        found = _cut_scenes(_match_scenes(root), size, progress)
+        return Found(_read_manifest(manifest, must_exist, allow_outside))
+    found = _find_by_names(root, layout, size, progress)
     if not found.pairs:
         what = "no pairs" if layout == "auto" else f"no pairs in the layout {layout!r}"
         raise DataError(
@@ -109,6 +110,46 @@ def find_pairs(
             "or scenes such as area_S1_VH.tif and area_S2_RGB.tif"
         )
     return found
+
+
+def _find_by_names(root: Path, layout: str, size: int, progress: Callable[[Iterable], Iterable]) -> Found:
+    images, said = _images_below(root)
+    matches, unpaired = ([], []) if layout == "scenes" else match_folders(images, root, layout)
+    are_scenes = not matches and not unpaired and layout in ("auto", "scenes")
+    if are_scenes:
+        tiffs = {folder: [path for path in paths if path.suffix.lower() in _TIFF] for folder, paths in images.items()}
+        matches, unpaired = match_names(tiffs, root)
+    pairs = [
+        dataclasses.replace(pair_from_names(match.sar[0], match.optical, match.terrain), split=match.split)
+        for match in matches
+    ]
+    pairs, line = _with_own_split(pairs)
+    found = Found(pairs, unpaired, said + line)
+    if are_scenes:
+        named = [dataclasses.replace(pair, scene=scene_name(pair.sar)) for pair in pairs]
+        found = _cut_scenes(dataclasses.replace(found, pairs=named), size, progress)
+    return found
+
+
+def _images_below(root: Path) -> tuple[dict[Path, list[Path]], list[str]]:
+    """The images of each folder, and a line for people on those whose names nobody can be told."""
+    images, odd = {}, []
+    for folder, names in walk(root):
+        paths = [folder / name for name in names if Path(name).suffix.lower() in SUFFIXES]
+        images[folder] = [path for path in paths if is_utf8(path.relative_to(root))]
+        odd += [readable(str(path)) for path in paths if not is_utf8(path.relative_to(root))]
+    more = f", nor are those of {len(odd) - 1} more" if len(odd) > 1 else ""
+    return images, [f"passed over: {odd[0]}: the name is not UTF-8{more}; rename it"] if odd else []
+
+
+def _with_own_split(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
+    """Keep the split that folders tell, if it is one: of two parts or more, and of all pairs. A line says so."""
+    parts = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
+    outside = next((pair for pair in pairs if not pair.split), None)
+    if len(parts) > 1 and not outside:
+        return pairs, [f"folders split the data into {', '.join(parts)}, which data.split=auto takes; scene overrules"]
+    said = f"folders named {', '.join(parts)} are not taken for a split: {outside and outside.sar} lies in none of them"
+    return [dataclasses.replace(pair, split=None) for pair in pairs], [said] if len(parts) > 1 else []
 
 
 def pair_from_names(sar: Path, optical: Path, terrain: str | None = None) -> Pair:
@@ -120,51 +161,6 @@ def pair_from_names(sar: Path, optical: Path, terrain: str | None = None) -> Pai
     return Pair(sar, optical, terrain, name["season"], name["scene"], int(name["patch"]))
 
 
-def _sibling_folders(root: Path, layout: str) -> Iterator[tuple[str, Path, Path]]:
-    """Yield (terrain or "", SAR folder, optical folder) at any depth below `root`."""
-    for name, subfolders, _ in os.walk(root, followlinks=True):
-        folder = Path(name)
-        if layout in ("auto", "sen12"):
-            for scene in {child[3:] for child in subfolders if re.fullmatch(r"s[12]_\d+", child)}:
-                yield "", folder / f"s1_{scene}", folder / f"s2_{scene}"
-        if layout in ("auto", "terrain", "folders"):
-            for sar, optical in _FOLDERS:
-                # A lonely s1 is a pair of folders of which one is missing; a lonely "A" or "rgb" may be anything.
-                if {sar, optical} <= set(subfolders) or (sar == "s1" and {sar, optical} & set(subfolders)):
-                    # Directly under the root the folder's name is the data set's, not a terrain's.
-                    is_terrain = layout != "folders" and folder != root
-                    if layout != "terrain" or is_terrain:
-                        yield folder.name if is_terrain else "", folder / sar, folder / optical
-
-
-def _match(sar_folder: Path, optical_folder: Path, terrain: str) -> Found:
-    sar, optical = _images_by_key(sar_folder), _images_by_key(optical_folder)
-    both = sorted(sar.keys() & optical.keys(), key=_natural_order)
-    alone = sorted([sar[key] for key in sar.keys() - both] + [optical[key] for key in optical.keys() - both])
-    return Found([pair_from_names(sar[key], optical[key], terrain or None) for key in both], alone)
-
-
-def _match_scenes(root: Path) -> Found:
-    """Pairs of whole scenes below `root`, not cut yet: TIFFs of one folder with names alike but for sensor and band."""
-    sides: dict[str, dict[tuple[Path, str], Path]] = {"sar": {}, "optical": {}}
-    for path in sorted(root.rglob("*")):
-        parts = re.split(r"[_. -]", path.stem)
-        side = {_SCENE_SIDES[part.lower()] for part in parts if part.lower() in _SCENE_SIDES}
-        if path.suffix.lower() not in (".tif", ".tiff") or len(side) != 1:
-            continue
-        rest = [part for part in parts if part.lower() not in (*_SCENE_SIDES, *_SCENE_BANDS)]
-        scenes, key = sides[side.pop()], (path.parent, "_".join(rest))
-        if key in scenes:
-            raise DataError(f"{path}: has the same name as {scenes[key].name}; say in a scenes.csv which to use")
-        scenes[key] = path
-    sar, optical = sides["sar"], sides["optical"]
-    alone = [scenes[key] for scenes, others in ((sar, optical), (optical, sar)) for key in scenes.keys() - others]
-    return Found(
-        [Pair(sar[key], optical[key], scene=key[1] or key[0].name) for key in sorted(sar.keys() & optical.keys())],
-        sorted(alone),
-    )
-
-
 def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterable]) -> Found:
     """Replace each pair of scenes by a pair for each of its windows."""
     pairs = []
@@ -172,25 +168,7 @@ def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterabl
         whole = dataclasses.replace(scene, scene=scene.scene or scene.sar.stem)
         windows = cut(scene.sar, scene.optical, size)
         pairs.extend(dataclasses.replace(whole, window=window, box=box) for window, box in windows)
-    return Found(pairs, scenes.unpaired)
-
-
-def _images_by_key(folder: Path) -> dict[str, Path]:
-    """The images of a folder under what is equal in the names of partners."""
-    images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        key = re.sub(r"(^|_)(s1|s2|sar|optical|opt|rgb)(?=_|$)", r"\1", path.stem, flags=re.IGNORECASE)
-        if key in images:
-            raise DataError(f"{path}: has the same name as {images[key].name}; rename or remove one")
-        images[key] = path
-    return images
-
-
-def _natural_order(name: str) -> list:
-    """Sort p2 before p10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return dataclasses.replace(scenes, pairs=pairs)
 
 
 def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pair]:

@@ -342,6 +342,8 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
         draw_pairs(data, run, config.train.seed)
     wait_for_all(strategy)
     found = find_source(data, run, progress_bar("looking at", "scene"))
+    for line in found.said:
+        print(f"found   {line}")
     if found.unpaired:
         first, many = found.unpaired[0], len(found.unpaired)
         raise DataError(

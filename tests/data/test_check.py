@@ -13,7 +13,7 @@ from sar_keras.data.synthetic import write_pairs
 
 def kinds(root, **options):
     found = {}
-    for finding in check(root, **options)[1]:
+    for finding in check(find_pairs(root, **options)):
         found.setdefault(finding.kind, []).append(finding.text)
     return found
 
@@ -22,7 +22,7 @@ def test_sound_pairs_are_sound(command, pairs_folder, tmp_path):
     code, out, err = command("data", "check", pairs_folder)
     assert (code, out, err) == (0, "24 pairs: nothing found\n", "")
     write_scenes(tmp_path, "area", 192, 128)
-    assert check(tmp_path, size=64) == (6, [])
+    assert check(find_pairs(tmp_path, size=64)) == []
 
 
 def test_everything_that_is_wrong_is_found(command, pairs_folder, tmp_path):

@@ -122,13 +122,6 @@ def test_scenes_by_their_names(tmp_path):
     assert find_pairs(tmp_path, size=64).unpaired == [tmp_path / "delta_S1_VH.tif"]
 
 
-def test_two_bands_of_one_scene_in_two_files(tmp_path):
-    sar, _ = write_scenes(tmp_path, "a", 64, 64)
-    (tmp_path / "a_S1_VV.tif").write_bytes(sar.read_bytes())
-    with pytest.raises(DataError, match=r"a_S1_VV\.tif: has the same name as a_S1_VH\.tif.*scenes\.csv"):
-        find_pairs(tmp_path, size=64)
-
-
 def test_scenes_in_a_manifest(tmp_path):
     for name in ("a", "b"):
         write_scenes(tmp_path / "tiffs", name, 64, 128)
