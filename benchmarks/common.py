@@ -62,5 +62,5 @@ def images_of(run: Path, generator, *splits: str):
     data, metadata = load_run(run).data, metadata_of(generator)
     pairs = [pair for pair in pairs_of_run(data, run) if pair.split in splits]
     _, size, _, channels = generator.input_shape
-    images = load_images(pairs, size, PairReader(channels, data.optical_bands), data.resize)
+    images = load_images(pairs, size, PairReader(channels, data.sar_bands, data.optical_bands), data.resize)
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)

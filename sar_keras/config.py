@@ -30,6 +30,7 @@ class DataConfig(Section):
     layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "scenes", "synthetic"] = "auto"
     image_size: int = Field(default=256, ge=32, multiple_of=32)
     resize: bool = False
+    sar_bands: tuple[int | str, ...] | None = Field(None, min_length=1)
     optical_bands: tuple[int | str, int | str, int | str] | None = None
     split: str = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
@@ -40,6 +41,11 @@ class DataConfig(Section):
     speckle: bool = False
     radiometric_jitter: float = Field(default=0.0, ge=0, le=1)
     to_mean_colour: float = Field(default=0.0, ge=0, le=1)
+
+    @pydantic.field_validator("sar_bands", mode="before")
+    @classmethod
+    def _one_band_alone(cls, bands):
+        return (bands,) if isinstance(bands, int | str) else bands
 
     @pydantic.field_validator("ratios")
     @classmethod
@@ -113,6 +119,11 @@ class Config(Section):
         largest = SYSTEMS[self.model.system].largest_batch
         if largest and self.train.batch_size > largest:
             raise ValueError(f"train.batch_size: at most {largest} for model.system={self.model.system}")
+        bands = self.data.sar_bands
+        if bands and len(bands) != self.model.channels:
+            raise ValueError(
+                f"data.sar_bands are {len(bands)}, model.channels is {self.model.channels}; make them equal"
+            )
         scales = keys(self).get("model.scales", 1)
         smallest = 32 * 2 ** (scales - 1)
         if self.data.image_size < smallest:

@@ -59,7 +59,7 @@ def check(folder: Path, size: int, allow_outside: bool) -> None:
         return progress_bar("checking", "pair", total)(pairs)
 
     found = _find(folder, size, allow_outside, must_exist=False)
-    reader = PairReader()
+    reader = PairReader(channels=max(len(pair.sar_files) for pair in found.pairs))
     findings = check_pairs(found, reader, progress)
     for line in reader.said:
         click.echo(line)

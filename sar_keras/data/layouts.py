@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sar_keras.errors import DataError
-from sar_keras.io.bands import POLARISATIONS, polarisation
+from sar_keras.io.bands import POLARISATIONS, polarisation_of_file
 
 # Words that name a side. A number may follow those of the second row: sar1.png, opt1.png.
 _WORDS = (
@@ -62,7 +62,7 @@ class Match(NamedTuple):
 def read_place(folders: Sequence[str]) -> Place:
     """Read the names of the folders above an image, from the root down."""
     split = next((SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS), None)
-    rest = [_without(_ANY_WORD, name) for name in folders]
+    rest = [_without(f"{_ANY_WORD}|{_POLARISATION}", name) for name in folders]
     side, row, at = None, None, None
     for number, name in enumerate(folders):  # the deepest one counts, and words before letters
         if told := _side(name):
@@ -74,11 +74,11 @@ def read_place(folders: Sequence[str]) -> Place:
                 rest[number] = ""
                 split = split or SPLIT_FOLDERS.get((letter["split"] or "").lower())
     if side is None:
-        return Place(None, "", tuple(rest), False, None, split)
+        return Place(None, "", (), False, None, split)
     is_plain = not rest[at]
-    others = [name for number, name in enumerate(folders) if number != at and name.lower() not in SPLIT_FOLDERS]
+    others = [name for name, left in zip(folders, rest, strict=True) if left and name.lower() not in SPLIT_FOLDERS]
     terrain = others[-1] if is_plain and others else None
-    return Place(side, folders[at], (row, split, *rest), is_plain, terrain, split)
+    return Place(side, folders[at], (row, split, *filter(None, rest)), is_plain, terrain, split)
 
 
 def _side(name: str) -> tuple[str, int] | None:
@@ -190,7 +190,7 @@ def _only(paths: list[Path]) -> Path:
 
 def _polarisations(paths: list[Path]) -> tuple[Path, ...]:
     """The files of one SAR image: a single one, or one for each polarisation, VV first."""
-    known = {polarisation(path.stem): path for path in paths}
+    known = {polarisation_of_file(path): path for path in paths}
     if len(paths) == 1 or None in known or len(known) < len(paths):
         return (_only(paths),)
     return tuple(known[name] for name in POLARISATIONS if name in known)

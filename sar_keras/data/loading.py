@@ -59,6 +59,11 @@ class Images:
         """SAR bands."""
         return self.reader.channels
 
+    @property
+    def sar_bands(self) -> tuple[str, ...]:
+        """What the SAR bands are called, such as ("VV", "VH"); empty where that is not known, or not of all files."""
+        return self.reader.sar_names
+
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as stored; for use inside `Dataset.map`."""
         if self.memory:

@@ -38,7 +38,7 @@ class Pair:
 
     `scene` is unique only together with `season`; neighbouring patches of a scene overlap. Where the images are whole
     scenes, `window` (column, row, width, height) is the part that counts, and `box` the ground that it shows, (west,
-    south, east, north) in degrees.
+    south, east, north) in degrees. `more_sar` are further files of the SAR image, where each polarisation has one.
     """
 
     sar: Path
@@ -50,6 +50,11 @@ class Pair:
     split: str | None = None
     window: Window | None = None
     box: Box | None = None
+    more_sar: tuple[Path, ...] = ()
+
+    @property
+    def sar_files(self) -> tuple[Path, ...]:
+        return self.sar, *self.more_sar
 
     @property
     def place(self) -> tuple[str | None, str | None]:
@@ -119,10 +124,10 @@ def _find_by_names(root: Path, layout: str, size: int, progress: Callable[[Itera
     if are_scenes:
         tiffs = {folder: [path for path in paths if path.suffix.lower() in _TIFF] for folder, paths in images.items()}
         matches, unpaired = match_names(tiffs, root)
-    pairs = [
-        dataclasses.replace(pair_from_names(match.sar[0], match.optical, match.terrain), split=match.split)
-        for match in matches
-    ]
+    pairs = []
+    for match in matches:
+        pair = pair_from_names(match.sar[0], match.optical, match.terrain)
+        pairs.append(dataclasses.replace(pair, split=match.split, more_sar=match.sar[1:]))
     pairs, line = _with_own_split(pairs)
     found = Found(pairs, unpaired, said + line)
     if are_scenes:
@@ -166,7 +171,7 @@ def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterabl
     pairs = []
     for scene in progress(scenes.pairs):
         whole = dataclasses.replace(scene, scene=scene.scene or scene.sar.stem)
-        windows = cut(scene.sar, scene.optical, size)
+        windows = cut(scene.sar, scene.optical, size, scene.more_sar)
         pairs.extend(dataclasses.replace(whole, window=window, box=box) for window, box in windows)
     return dataclasses.replace(scenes, pairs=pairs)
 

@@ -11,21 +11,40 @@ from sar_keras.io.bands import Choice
 from sar_keras.io.images import read_optical, read_sar
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PairReader:
-    """How the images of pairs are read, and what was guessed of them.
+    """How the images of pairs are read, and what was found in those that were.
 
     Attributes:
         channels: SAR bands that the model takes.
-        optical_bands: Numbers, from 1, or names of the red, the green and the blue band; None: as
+        sar_bands: As many numbers, from 1, or names; None: as `sar_keras.io.bands.choose_sar` has it.
+        optical_bands: Numbers or names of the red, the green and the blue band; None: as
             `sar_keras.io.bands.choose_optical` has it.
-        said: Lines for people, of the files read so far: which bands were chosen, where others might be meant.
+        choices: What was chosen in the files read so far, each kind once.
     """
 
     channels: int = 1
+    sar_bands: Sequence[int | str] | None = None
     optical_bands: Sequence[int | str] | None = None
-    said: list[str] = dataclasses.field(default_factory=list)
-    _choices: set = dataclasses.field(default_factory=set)
+    choices: dict[Choice, None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def said(self) -> list[str]:
+        """Lines for people: which bands were chosen, where others might be meant, one for each order."""
+        lines: dict = {}
+        for choice in [*self.choices]:
+            if choice.said:
+                lines.setdefault((choice.numbers, bool(choice.names)), choice.said)
+        names = [*dict.fromkeys(" and ".join(choice.names) for choice in [*self.choices] if any(choice.names))]
+        if len(names) > 1:
+            lines["differ"] = f"SAR bands differ: {names[0]} in some files, {names[1]} in others"
+        return list(lines.values())
+
+    @property
+    def sar_names(self) -> tuple[str, ...]:
+        """What the SAR bands are called; empty where that is not known, or not the same in all files."""
+        names = {choice.names for choice in [*self.choices] if choice.names}
+        return next(iter(names)) if len(names) == 1 and all(next(iter(names))) else ()
 
     def read(self, pair: Pair, margin: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """SAR (H, W, channels) and optical (H, W, 3) as stored; a window of a scene with `margin` pixels around it.
@@ -33,15 +52,10 @@ class PairReader:
         Raises:
             DataError: a file cannot be read, or lacks the bands.
         """
+        note = self.choices.setdefault  # which several threads may call
         window = None
         if pair.window:
             column, row, width, height = pair.window
             window = Window(column - margin, row - margin, width + 2 * margin, height + 2 * margin)
-        sar = read_sar(pair.sar, self.channels, window)
-        return sar, read_optical(pair.optical, window, self.optical_bands, self._note)
-
-    def _note(self, choice: Choice) -> None:
-        # Of files that differ in names alone one line is enough.
-        if choice.said and choice.numbers not in self._choices:
-            self._choices.add(choice.numbers)
-            self.said.append(choice.said)
+        sar = read_sar(pair.sar_files, self.channels, window, self.sar_bands, note)
+        return sar, read_optical(pair.optical, window, self.optical_bands, note)

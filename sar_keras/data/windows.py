@@ -1,5 +1,7 @@
 """Cuts pairs of co-registered GeoTIFF scenes into windows, the patches that a network is trained and tested on."""
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import rasterio.windows
 from rasterio.transform import xy
 
 from sar_keras.errors import DataError
-from sar_keras.io.images import is_gdals, refuse_bomb_blocks, refuse_complex
+from sar_keras.io.images import is_gdals, refuse_bomb_blocks, refuse_complex, refuse_name
 
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
@@ -22,7 +24,7 @@ Window = tuple[int, int, int, int]
 Box = tuple[float, float, float, float]
 
 
-def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
+def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> list[tuple[Window, Box | None]]:
     """Cut a pair of scenes into a grid of windows side by side, without those that are nodata for the most part.
 
     Keeps some pixels of each window only, so that memory does not grow with the scenes.
@@ -31,6 +33,7 @@ def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
         sar: A SAR scene.
         optical: The RGB scene on the same grid.
         size: Height and width of the windows in pixels.
+        more_sar: Further files of the SAR scene, where each polarisation has one.
 
     Returns:
         For each window (column, row, width, height) in pixels, and (west, south, east, north) in degrees, or None where
@@ -39,21 +42,29 @@ def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
     Raises:
         DataError: a file cannot be read, the scenes are not on one grid, are smaller than a window, or hold no data.
     """
+    paths = [sar, *more_sar, optical]
     try:
-        with (
-            rasterio.Env(GDAL_CACHEMAX=_CACHE),
-            rasterio.open(sar, driver="GTiff") as sar_scene,
-            rasterio.open(optical, driver="GTiff") as optical_scene,
-        ):
-            for path, scene in ((sar, sar_scene), (optical, optical_scene)):
-                refuse_bomb_blocks(path, scene)
-                refuse_complex(path, scene.dtypes)
-            _check(sar_scene, optical_scene, sar, optical, size)
-            columns, rows = sar_scene.width // size, sar_scene.height // size
-            # Power and digital numbers are never zero, but an 8-bit image of calm water is.
-            missing = _missing(sar_scene, columns, rows, size, zero_is_missing=sar_scene.dtypes[0] != "uint8")
-            missing |= _missing(optical_scene, columns, rows, size, zero_is_missing=True)
-            boxes = _boxes(sar_scene, columns, rows, size)
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE), contextlib.ExitStack() as opened:
+            scenes = []
+            for path in paths:
+                refuse_name(path)
+                scenes.append(opened.enter_context(rasterio.open(path, driver="GTiff")))
+                refuse_bomb_blocks(path, scenes[-1])
+                refuse_complex(path, scenes[-1].dtypes)
+            for path, scene in zip(paths[1:], scenes[1:], strict=True):
+                _check_grid(scenes[0], scene, sar, path)
+            columns, rows = scenes[0].width // size, scenes[0].height // size
+            if not min(columns, rows):
+                raise DataError(
+                    f"{sar}: has {scenes[0].width}x{scenes[0].height} pixels, less than a patch of {size} "
+                    "(data.image_size)"
+                )
+            missing = np.zeros((rows * _SAMPLES, columns * _SAMPLES), bool)
+            for path, scene in zip(paths, scenes, strict=True):
+                # Power and digital numbers are never zero, but an 8-bit image of calm water is.
+                zero_is_missing = path == optical or scene.dtypes[0] != "uint8"
+                missing |= _missing(scene, columns, rows, size, zero_is_missing)
+            boxes = _boxes(scenes[0], columns, rows, size)
     except Exception as error:
         if not is_gdals(error):
             raise
@@ -70,7 +81,7 @@ def cut(sar: Path, optical: Path, size: int) -> list[tuple[Window, Box | None]]:
     return windows
 
 
-def _check(sar_scene, optical_scene, sar: Path, optical: Path, size: int) -> None:
+def _check_grid(sar_scene, optical_scene, sar: Path, optical: Path) -> None:
     """Raise where the two scenes do not show the same ground pixel for pixel."""
     if sar_scene.shape != optical_scene.shape:
         sizes = " and ".join(f"{scene.width}x{scene.height}" for scene in (sar_scene, optical_scene))
@@ -86,10 +97,6 @@ def _check(sar_scene, optical_scene, sar: Path, optical: Path, size: int) -> Non
     off = np.abs(ground - other).max() / pixel
     if off > 0.5:
         raise DataError(f"{sar}: lies {off:.1f} pixels off {optical}; bring both to one grid with gdalwarp")
-    if min(sar_scene.shape) < size:
-        raise DataError(
-            f"{sar}: has {sar_scene.width}x{sar_scene.height} pixels, less than a patch of {size} (data.image_size)"
-        )
 
 
 def _missing(scene, columns: int, rows: int, size: int, zero_is_missing: bool) -> np.ndarray:

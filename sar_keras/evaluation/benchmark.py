@@ -35,6 +35,11 @@ _PATCHES = 6  # test patches in the picture
 # A run of a number of steps is validated so often; a sixth of a run with a refinement belongs to that.
 _EPOCHS_OF_STEPS = 12
 _NO_LIMIT = 1_200_000
+# Keys that all runs of a comparison share.
+_EQUAL = (
+    "data.root", "data.image_size", "data.resize", "data.sar_bands", "data.optical_bands", "model.channels",
+    "train.seed",
+)  # fmt: skip
 
 
 def benchmark(
@@ -142,7 +147,7 @@ def _check_that_they_compare(output: Path, configs: dict[str, Config]) -> None:
     """One comparison has one set of data, one image size and one seed; also with the runs that are there already."""
     there = {path.parent.name: load_run(path.parent) for path in output.glob("*/config.yaml")}
     everyone = list((there | configs).items())
-    for key in ("data.root", "data.image_size", "data.resize", "data.optical_bands", "model.channels", "train.seed"):
+    for key in _EQUAL:
         values = {name: keys(config)[key] for name, config in everyone}
         odd = next((name for name in values if values[name] != values[everyone[0][0]]), None)
         if odd:
@@ -273,7 +278,7 @@ def _draw_patches(path: Path, runs: list[Path]) -> None:
     config = load_config(runs[0] / "config.yaml")
     pairs = pairs_of_run(config.data, path.parent)
     chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
-    reader = PairReader(config.model.channels, config.data.optical_bands)
+    reader = PairReader(config.model.channels, config.data.sar_bands, config.data.optical_bands)
     images = loading.load_images(chosen, config.data.image_size, reader, config.data.resize)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
     columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}

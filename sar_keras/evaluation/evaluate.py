@@ -213,7 +213,7 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
 
 def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     size, data = patch_size(generator), config.data if config else DataConfig()
-    reader = PairReader(generator.input_shape[-1], data.optical_bands)
+    reader = PairReader(generator.input_shape[-1], data.sar_bands, data.optical_bands)
     images = loading.load_images(pairs, size, reader, data.resize, progress_bar("reading", "pair", len(pairs)))
     metadata = metadata_of(generator)
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)

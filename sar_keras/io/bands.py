@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import rasterio
@@ -21,10 +22,14 @@ _SENTINEL_2 = {12: (4, 3, 2), 13: (4, 3, 2)}
 
 
 class Choice(NamedTuple):
-    """Numbers of bands; and a line for people where they were guessed, and others might be meant."""
+    """Numbers of bands; a line for people where they were guessed and others might be meant; names of SAR bands.
+
+    A name is the polarisation, or else the whole description; empty where there is none.
+    """
 
     numbers: tuple[int, ...]
     said: str | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +45,13 @@ class Bands:
         numbers = [n for n, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha]
         names = [(source.descriptions[n - 1] or "").strip() for n in numbers]
         return cls(tuple(numbers), tuple(names), tuple(source.colorinterp[n - 1] for n in numbers))
+
+    @classmethod
+    def of_files(cls, files: Sequence["Bands"]) -> "Bands":
+        """Those of several files, one after the other."""
+        count = sum(len(bands.numbers) for bands in files)
+        names, kinds = ([said for bands in files for said in getattr(bands, what)] for what in ("names", "kinds"))
+        return cls(tuple(range(1, count + 1)), tuple(names), tuple(kinds))
 
     @classmethod
     def unnamed(cls, count: int) -> "Bands":
@@ -128,26 +140,31 @@ def polarisation(name: str) -> str | None:
     return found[0] if len(set(found)) == 1 else None
 
 
+def polarisation_of_file(path: Path) -> str | None:
+    """The polarisation that the name of a file tells, or else that of its folder."""
+    return polarisation(path.stem) or polarisation(path.parent.name)
+
+
 def choose_sar(path, bands: Bands, channels: int, wanted: Sequence[int | str] | None = None) -> Choice:
     """The SAR bands that a model takes: where names tell which they are VV before VH, HH, HV; else the first.
 
-    `wanted`, numbers or names, overrules (`data.sar_bands`).
+    `wanted`, as many numbers or names, overrules (`data.sar_bands`).
 
     Raises:
         DataError: no such band, or fewer than `channels`.
     """
+    told = {number: polarisation(name) for number, name in zip(bands.numbers, bands.names, strict=True)}
+    names = {number: told[number] or name for number, name in zip(bands.numbers, bands.names, strict=True)}
     if wanted:
-        return Choice(bands.wanted(path, wanted, "data.sar_bands"))
+        numbers = bands.wanted(path, wanted, "data.sar_bands")
+        return Choice(numbers, names=tuple(names[number] for number in numbers))
     if len(bands.numbers) < channels:
         raise DataError(f"{path}: has {len(bands.numbers)} band(s), the model takes {channels} (model.channels)")
-    known = {number: polarisation(name) for number, name in zip(bands.numbers, bands.names, strict=True)}
-    told = [name for name in known.values() if name]
-    ordered = list(bands.numbers)
-    if len(set(told)) == len(told):
-        ordered.sort(key=lambda number: (*POLARISATIONS, None).index(known[number]))
+    ordered, known = list(bands.numbers), [name for name in told.values() if name]
+    if len(set(known)) == len(known):
+        ordered.sort(key=lambda number: (*POLARISATIONS, None).index(told[number]))
     numbers = tuple(ordered[:channels])
-    # Three equal bands are a grey image that is stored as RGB.
-    if numbers == bands.numbers or ColorInterp.red in bands.kinds:
-        return Choice(numbers)
     said = f"SAR band{'s' * (channels > 1)} {', '.join(map(str, numbers))} of {bands}; data.sar_bands overrules"
-    return Choice(numbers, said)
+    # Red, green and blue are a grey image that is stored so.
+    is_all = numbers == bands.numbers or ColorInterp.red in bands.kinds
+    return Choice(numbers, None if is_all else said, tuple(names[number] for number in numbers))

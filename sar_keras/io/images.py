@@ -1,10 +1,12 @@
 """Image files: reading them as they are, writing RGB, and the grids that people look at."""
 
+import contextlib
+import dataclasses
 import io
 import os
 import struct
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from sar_keras.errors import ConfigError, DataError, OutputError
-from sar_keras.io.bands import Bands, Choice, choose_optical
+from sar_keras.io.bands import Bands, Choice, choose_optical, choose_sar, polarisation, polarisation_of_file
 from sar_keras.io.files import atomic, is_utf8, readable
 
 # Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
@@ -100,15 +102,41 @@ def read_image(
         DataError: no such file, not an image, truncated, or one that claims more than `max_pixels`.
     """
     path = Path(path)
+    with _decoding(path):
+        # Pillow has no TIFF of several 16-bit or float bands.
+        if window or _is_tiff(path):
+            return _read_with_gdal(path, choose, "GTiff", window)
+        return _read_png_or_jpeg(path, choose)
+
+
+def read_bands(path: Path) -> Bands:
+    """What an image file says of its bands.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with _decoding(path):
+        if _is_tiff(path):
+            refuse_name(path)
+            with rasterio.open(path, driver="GTiff") as source:
+                return Bands.of(source)
+        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+            return Bands.unnamed(image_array(Image.new(image.mode, (1, 1))).shape[-1])
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in (".tif", ".tiff")
+
+
+@contextlib.contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Raise DataError for a file that is not there, is empty or cannot be decoded."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty; copy it again or remove it")
     try:
-        # Pillow has no TIFF of several 16-bit or float bands.
-        if window or path.suffix.lower() in (".tif", ".tiff"):
-            return _read_with_gdal(path, choose, "GTiff", window)
-        return _read_png_or_jpeg(path, choose)
+        yield
     except (PermissionError, DataError, ConfigError):
         raise
     except Exception as error:  # decoders raise whatever comes to their mind
@@ -183,15 +211,42 @@ def image_array(image: Image.Image) -> np.ndarray:
     return array if array.ndim == 3 else array[..., None]
 
 
-def read_sar(path: str | os.PathLike, channels: int, window: Window | None = None) -> np.ndarray:
-    """Read a SAR image as (H, W, channels); a grey image that is stored as RGB gives its first band."""
+def read_sar(
+    path: str | os.PathLike | Sequence[Path],
+    channels: int,
+    window: Window | None = None,
+    bands: Sequence[int | str] | None = None,
+    note: Callable[[Choice], object] = lambda choice: None,
+) -> np.ndarray:
+    """Read a SAR image as (H, W, channels), also one whose bands are in a file each; a grey one that is stored as RGB.
 
-    def choose(bands):
-        if len(bands.numbers) < channels:
-            raise DataError(f"{path}: has {len(bands.numbers)} band(s), the model takes {channels} (model.channels)")
-        return bands.numbers[:channels]
+    `bands` and which are taken without them: see `sar_keras.io.bands.choose_sar`. `note` is told.
+    """
+    files = [Path(path)] if isinstance(path, str | os.PathLike) else path
 
-    return read_image(path, choose, window)
+    def choose(there: Bands) -> Sequence[int]:
+        choice = choose_sar(files[0], there, channels, bands)
+        note(choice)
+        return choice.numbers
+
+    if len(files) == 1:
+        return read_image(files[0], lambda there: choose(_with_file_name(there, files[0])), window)
+    there = [_with_file_name(read_bands(file), file) for file in files]
+    stacked = [(file, number) for file, bands in zip(files, there, strict=True) for number in bands.numbers]
+    chosen = [stacked[number - 1] for number in choose(Bands.of_files(there))]
+    images = [read_image(file, lambda _, number=number: [number], window) for file, number in chosen]
+    for (file, _), image in zip(chosen, images, strict=True):
+        if image.shape != images[0].shape:
+            sizes = " and ".join(f"{one.shape[1]}x{one.shape[0]}" for one in (image, images[0]))
+            raise DataError(f"{file}: differs in size from {chosen[0][0].name} ({sizes}); resample one")
+    return np.concatenate(images, axis=-1)
+
+
+def _with_file_name(bands: Bands, path: Path) -> Bands:
+    """A single band without a name of its own has the polarisation of its file's."""
+    if len(bands.numbers) != 1 or polarisation(bands.names[0]):
+        return bands
+    return dataclasses.replace(bands, names=(polarisation_of_file(path) or bands.names[0],))
 
 
 def read_optical(

@@ -263,7 +263,7 @@ def _load(
     images = loading.load_images(
         pairs,
         config.data.image_size,
-        PairReader(config.model.channels, config.data.optical_bands),
+        PairReader(config.model.channels, config.data.sar_bands, config.data.optical_bands),
         config.data.resize,
         progress=progress_bar("reading", "pair", len(pairs)),
         on_error=config.data.on_error,
