@@ -15,6 +15,7 @@ from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
 from sar_keras.errors import ConfigError, DataError
 from sar_keras.io.images import FAST_PNG
+from sar_keras.io.nodata import blank_zero_areas
 from sar_keras.io.sar import Scale, fit_scale, guess_units
 
 # Images read to find the range of values that are not 8-bit.
@@ -87,7 +88,10 @@ class Images:
             try:
                 # `load_images` has found these files whole. For this thread alone: it is not the main one.
                 with rasterio.Env(**FAST_PNG):
-                    return _read(self.pairs[index], self.reader)
+                    sar, optical = _read(self.pairs[index], self.reader)
+                if self.sar_units == "db":
+                    blank_zero_areas(sar)
+                return sar, optical
             except DataError as error:
                 if index not in self.failed or self.on_error == "stop":
                     self.failed.add(int(index))
@@ -173,17 +177,20 @@ def load_images(
             if pair in sampled:
                 samples.append(images)
             kept.append(pair)
-    sar_values, optical_values = (_pool(images) for images in zip(*samples, strict=True))
-    sar_units = guess_units(sar_values)
+    sar_samples, optical_samples = zip(*samples, strict=True)
+    sar_units, optical_values = guess_units(_pool(sar_samples)), _pool(optical_samples)
+    if sar_units == "db":
+        for image in [*sar_samples, *(memory[0][: len(kept)] if memory else [])]:
+            blank_zero_areas(image)
     return Images(
         kept,
         size,
         reader,
         resize,
-        fit_scale(sar_values, sar_units),
+        fit_scale(_pool(sar_samples), sar_units),
         fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
         sar_units,
-        (sar_values.dtype, optical_values.dtype),
+        (sar_samples[0].dtype, optical_values.dtype),
         _on_the_cpu(memory, len(kept)) if memory else None,
         on_error,
     )

@@ -12,6 +12,7 @@ from rasterio.transform import xy
 
 from sar_keras.errors import DataError
 from sar_keras.io.images import is_gdals, refuse_bomb_blocks, refuse_complex, refuse_name
+from sar_keras.io.nodata import is_measured
 
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
@@ -109,7 +110,7 @@ def _missing(scene, columns: int, rows: int, size: int, zero_is_missing: bool) -
     for row in range(rows):
         strip = rasterio.windows.Window(0, row * size, columns * size, size)
         values = scene.read(window=strip)[:, inside][..., across]
-        missing = (scene.dataset_mask(window=strip)[inside][:, across] == 0) | ~np.isfinite(values).all(0)
+        missing = (scene.dataset_mask(window=strip)[inside][:, across] == 0) | ~is_measured(values).all(0)
         if zero_is_missing:
             missing |= (values == 0).all(0)
         strips.append(missing)

@@ -20,6 +20,7 @@ from rasterio.windows import Window
 from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.io.bands import Bands, Choice, choose_optical, choose_sar, polarisation, polarisation_of_file
 from sar_keras.io.files import atomic, is_utf8, readable
+from sar_keras.io.nodata import is_measured
 
 # Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -91,12 +92,22 @@ def is_gdals(error: Exception) -> bool:
 
 
 def read_image(
-    path: str | os.PathLike, choose: Callable[[Bands], Sequence[int]], window: Window | None = None
+    path: str | os.PathLike,
+    choose: Callable[[Bands], Sequence[int]],
+    window: Window | None = None,
+    is_sar: bool = False,
 ) -> np.ndarray:
     """Read the bands of a PNG, JPEG or TIFF that `choose` names by their numbers: (H, W, bands), dtype as stored.
 
     A transparency band is left out, a palette is resolved to RGB. Of a TIFF's nodata value floats become not-a-number,
-    integers 0. `window` is the part of a TIFF to read; what of it lies beyond the border is mirrored.
+    integers 0. Of SAR so do values that are no measurements, see `sar_keras.io.nodata`; scale tags are applied, which
+    gives float32, as negative integers become, because they are decibels.
+
+    Args:
+        path: The file.
+        choose: From what the file says of its bands to the numbers of those to read.
+        window: The part of a TIFF to read; what of it lies beyond the border is mirrored.
+        is_sar: Whether it is a SAR image.
 
     Raises:
         DataError: no such file, not an image, truncated, or one that claims more than `max_pixels`.
@@ -105,7 +116,7 @@ def read_image(
     with _decoding(path):
         # Pillow has no TIFF of several 16-bit or float bands.
         if window or _is_tiff(path):
-            return _read_with_gdal(path, choose, "GTiff", window)
+            return _read_with_gdal(path, choose, "GTiff", window, is_sar)
         return _read_png_or_jpeg(path, choose)
 
 
@@ -143,7 +154,7 @@ def _decoding(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: not a readable PNG, JPEG or TIFF; copy it again or remove it") from error
 
 
-def _read_with_gdal(path: Path, choose, driver: str, window: Window | None = None) -> np.ndarray:
+def _read_with_gdal(path: Path, choose, driver: str, window: Window | None = None, is_sar: bool = False) -> np.ndarray:
     refuse_name(path)
     with rasterio.open(path, driver=driver) as source:
         refuse_bomb_blocks(path, source)
@@ -155,14 +166,31 @@ def _read_with_gdal(path: Path, choose, driver: str, window: Window | None = Non
             table = np.array([colour[:3] for _, colour in sorted(source.colormap(1).items())], np.uint8)
             image = _bands(table[source.read(1, window=inside)], choose)
         else:
-            image = np.moveaxis(source.read(list(choose(Bands.of(source))), window=inside), 0, -1)
-            if source.nodata is not None:
-                image[image == source.nodata] = np.nan if np.issubdtype(image.dtype, np.floating) else 0
+            numbers = list(choose(Bands.of(source)))
+            stored = source.read(numbers, window=inside)
+            missing = np.zeros(stored.shape, bool) if source.nodata is None else stored == source.nodata
+            image = stored
+            if is_sar:
+                image, measured = _measured(source, numbers, stored)
+                missing |= ~measured
+                if image.dtype.kind == "i" and (image < 0)[~missing].any():
+                    image = image.astype("float32")
+            image[missing] = np.nan if np.issubdtype(image.dtype, np.floating) else 0
+            image = np.moveaxis(image, 0, -1)
     if window and inside:
         above, left = inside.row_off - window.row_off, inside.col_off - window.col_off
         below, right = window.height - inside.height - above, window.width - inside.width - left
         image = np.pad(image, ((above, below), (left, right), (0, 0)), "reflect")
     return image
+
+
+def _measured(source, numbers: list[int], stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What stored values (bands, H, W) of these bands stand for, and where they can be measurements."""
+    factors, offsets = ([values[number - 1] for number in numbers] for values in (source.scales, source.offsets))
+    if set(factors) == {1.0} and set(offsets) == {0.0}:
+        return stored, is_measured(stored)
+    values = stored * np.float32(factors)[:, None, None] + np.float32(offsets)[:, None, None]
+    return values, is_measured(stored, values)
 
 
 def _bands(image: np.ndarray, choose) -> np.ndarray:
@@ -230,11 +258,11 @@ def read_sar(
         return choice.numbers
 
     if len(files) == 1:
-        return read_image(files[0], lambda there: choose(_with_file_name(there, files[0])), window)
+        return read_image(files[0], lambda there: choose(_with_file_name(there, files[0])), window, is_sar=True)
     there = [_with_file_name(read_bands(file), file) for file in files]
     stacked = [(file, number) for file, bands in zip(files, there, strict=True) for number in bands.numbers]
     chosen = [stacked[number - 1] for number in choose(Bands.of_files(there))]
-    images = [read_image(file, lambda _, number=number: [number], window) for file, number in chosen]
+    images = [read_image(file, lambda _, number=number: [number], window, is_sar=True) for file, number in chosen]
     for (file, _), image in zip(chosen, images, strict=True):
         if image.shape != images[0].shape:
             sizes = " and ".join(f"{one.shape[1]}x{one.shape[0]}" for one in (image, images[0]))

@@ -8,6 +8,8 @@ _LEAST = -999.0
 _SENTINELS = (-9999, -32768, -99999)
 # A single dark pixel may be exactly zero, or a bright one 0 dB: only areas of so many pixels a side are no data.
 ZERO_AREA = 9
+# Where an area lies aslant, zeros next to its squares belong to it. So many pixels around a window tell its areas.
+ZERO_REACH = 2 * (ZERO_AREA - 1)
 # In 8-bit images and in [-1, 1] zero is a grey level like others.
 UNITS_WITHOUT_ZERO = ("amplitude", "db", "linear")
 
@@ -28,11 +30,18 @@ def is_measured(stored: np.ndarray, values: np.ndarray | None = None) -> np.ndar
 
 
 def zero_areas(values: np.ndarray) -> np.ndarray:
-    """Where all bands (bands, H, W) are zero over an area of ZERO_AREA pixels a side, or more: (H, W), bool."""
+    """Where all bands (bands, H, W) are zero in an area of ZERO_AREA pixels a side, or more: (H, W), bool."""
     zero = (values == 0).all(0)
-    if zero.any():
-        # Here, because it would delay the first image of every `colorize`.
-        from scipy.ndimage import maximum_filter, minimum_filter
+    if not zero.any():
+        return zero
+    # Here, because it would delay the first image of every `colorize`.
+    from scipy.ndimage import binary_dilation, minimum_filter
 
-        zero = maximum_filter(minimum_filter(zero, ZERO_AREA), ZERO_AREA)
-    return zero
+    squares = minimum_filter(zero, ZERO_AREA)
+    return binary_dilation(squares, np.ones((3, 3)), ZERO_REACH, mask=zero) if squares.any() else squares
+
+
+def blank_zero_areas(sar: np.ndarray) -> None:
+    """Make areas of zeros not-a-number, in place, in decibels (H, W, bands), where zero would be a bright target."""
+    if np.issubdtype(sar.dtype, np.floating):
+        sar[zero_areas(np.moveaxis(sar, -1, 0))] = np.nan

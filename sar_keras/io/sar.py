@@ -160,16 +160,19 @@ def warn_if_units_differ(units: str, scale: Scale, name: str) -> None:
 def fit_scale(values: np.ndarray, units: str) -> Scale:
     """Choose the scale of a training set from a sample of its values.
 
-    8-bit images keep 0..255. Others go from their 1st to their 99th percentile, since few use the whole range of their
-    dtype and radar has a long tail of bright points. Linear power is scaled in decibel.
+    8-bit images keep 0..255. Others go from their 1st to their 99th percentile, because few use the whole range of
+    their dtype and radar has a long tail of bright points. Linear power is scaled in decibel. Zeros of amplitude and
+    linear power are no data.
     """
     if units == "uint8":
         return Scale()
     if units == "unit":
         return Scale("unit", -1.0, 1.0)
     values = values[np.isfinite(values)].astype("float32")
+    if units == "amplitude":
+        values = values[values != 0]
     if units == "linear":
         units = "db"
-        values = 10 * np.log10(values[values > SMALLEST_POWER])  # zero is nodata
+        values = 10 * np.log10(values[values > SMALLEST_POWER])
     low, high = np.percentile(values, [1, 99]) if values.size else USUAL_DB
     return Scale(units, float(low), float(max(high, low + 1e-3)))

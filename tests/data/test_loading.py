@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from helpers import take, write_tiff
 
 from sar_keras.data import loading
 from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import Pair
 from sar_keras.data.pipeline import evaluation_dataset
+from sar_keras.data.reading import PairReader
 from sar_keras.errors import ConfigError, DataError
 
 
@@ -123,3 +125,75 @@ def test_a_file_that_breaks_later_gives_its_place_to_the_next_of_its_split(hundr
     with pytest.warns(UserWarning, match=r"skipped: .*0\.png: no such file"):
         ((sar, _),) = take(evaluation_dataset(images, [0, 4], 2), 1)
     np.testing.assert_allclose(sar[:, 0, 0, 0], np.array([2, 4]) / 127.5 - 1, atol=1e-6)
+
+
+def decibels(random, size=96) -> tuple[np.ndarray, np.ndarray]:
+    """Speckle about -12 dB, exactly zero outside of a slanted footprint, and where it is (size, size)."""
+    rows, columns = np.mgrid[:size, :size]
+    outside = columns + 0.35 * rows < size / 3
+    values = random.normal(-12, 2, (1, size, size)).astype("float32")
+    values[:, outside] = 0
+    return values, outside
+
+
+@pytest.mark.parametrize("kind", ["windows", "patches", "patches from files", "two bands", "scaled integers"])
+def test_zeros_around_a_footprint_in_decibel_are_no_data(tmp_path, random, kind):
+    values, outside = decibels(random)
+    channels = 2 if kind == "two bands" else 1
+    values = np.repeat(values, channels, 0)
+    values[:, 80, 80] = 0  # a single bright target
+    stored = (values * 100).round().astype("int16") if kind == "scaled integers" else values
+    sar = write_tiff(tmp_path / "s.tif", stored)
+    if kind == "scaled integers":
+        with rasterio.open(sar, "r+") as file:
+            file.scales = (0.01,)
+    optical = write_tiff(tmp_path / "o.tif", random.integers(1, 255, (3, 96, 96)).astype("uint8"))
+    window = (0, 0, 96, 96) if kind == "windows" else None
+    images = load_images([Pair(sar, optical, window=window)], 96, PairReader(channels))
+    assert images.sar_units == "db"
+    measured = values[:, ~outside]
+    low, high = np.percentile(measured, [1, 99])
+    np.testing.assert_allclose([images.sar_scale.low, images.sar_scale.high], [low, high], atol=0.05)
+    if kind == "patches from files":
+        images = dataclasses.replace(images, memory=None)
+    ((patch, _),) = take(evaluation_dataset(images, [0], 1), 1)
+    assert (patch[0, outside] == -1).all() and abs(patch[0, ~outside].mean()) < 0.1
+    assert (patch[0, 80, 80] == 1).all()
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0])
+def test_zeros_of_other_units_stay_as_they_are(tmp_path, random, low):
+    values = random.uniform(low, 1, (1, 64, 64)).astype("float32")
+    values[:, :20, :20] = 0
+    pair = Pair(write_tiff(tmp_path / "s.tif", values), write_tiff(tmp_path / "o.tif", np.ones((3, 64, 64), np.uint8)))
+    images = load_images([pair], 64)
+    assert images.sar_units == ("unit" if low else "linear")
+    ((patch, _),) = take(evaluation_dataset(images, [0], 1), 1)
+    assert (patch[0, :20, :20] == (0 if low else -1)).all()
+
+
+def test_zeros_of_amplitude_do_not_stretch_the_scale(tmp_path, save_png, random):
+    values = random.integers(100, 200, (64, 64)).astype(np.uint16)
+    values[:, :30] = 0
+    sar = save_png(tmp_path / "s.png", values)
+    images = load_images([Pair(sar, save_png(tmp_path / "o.png", np.zeros((64, 64, 3), np.uint8)))], 64)
+    assert images.sar_units == "amplitude" and images.sar_scale.low >= 100
+
+
+@pytest.mark.parametrize("sentinel", [-9999, -32768])
+@pytest.mark.parametrize("factor", [1, 0.01, 0.001])
+def test_sentinels_are_no_data_also_below_a_scale_tag(tmp_path, random, sentinel, factor):
+    stored = (random.normal(-12, 2, (1, 64, 64)) / factor).clip(-32000, 0).astype("int16" if factor < 1 else "float32")
+    expected = stored[:, :, 4:] * factor
+    stored[:, :, :4] = sentinel
+    sar = write_tiff(tmp_path / "s.tif", stored)
+    with rasterio.open(sar, "r+") as file:
+        file.scales = (factor,)
+    pair = Pair(sar, write_tiff(tmp_path / "o.tif", np.ones((3, 64, 64), np.uint8)), window=(0, 0, 64, 64))
+    images = load_images([pair], 64)
+    ((patch, _),) = take(evaluation_dataset(images, [0], 1), 1)
+    assert (patch[0, :, :4] == -1).all() and abs(patch[0, :, 4:].mean()) < 0.2
+    assert images.sar_units == "db"
+    np.testing.assert_allclose(
+        [images.sar_scale.low, images.sar_scale.high], np.percentile(expected, [1, 99]), atol=0.2
+    )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sar_keras.io.nodata import ZERO_AREA, is_measured, zero_areas
+from sar_keras.io.nodata import ZERO_AREA, ZERO_REACH, is_measured, zero_areas
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32"])
@@ -35,3 +35,15 @@ def test_areas_of_zeros_and_single_ones(bands, dtype, random):
     values[:, 40:48, 10:18] = 0  # one pixel less a side than an area
     values[0, 40:60, 20:35] = 0 if bands == 2 else values[0, 40:60, 20:35]  # of one band only
     assert (zero_areas(values) == expected).all()
+
+
+@pytest.mark.parametrize("slope", [0, 0.1, 0.35, 1, 2, -0.5])
+def test_the_border_of_an_area_that_lies_aslant_belongs_to_it(slope, random):
+    rows, columns = np.mgrid[:120, :150]
+    outside = columns + slope * rows < 70
+    values = np.where(outside, 0, random.normal(-12, 2, (120, 150)))[None]
+    values[:, 60, 140] = 0
+    assert (zero_areas(values) == outside).all()
+    # Around a window so many pixels tell the same.
+    part = values[:, 40 - ZERO_REACH :, 40 - ZERO_REACH :]
+    assert (zero_areas(part)[ZERO_REACH:, ZERO_REACH:] == outside[40:, 40:]).all()
