@@ -113,8 +113,8 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
 
     One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
 
-    Images (PNG, JPEG, TIFF) become PNG, JPEG or TIFF. Where OUTPUT is a .tif or an INPUT is georeferenced, they are
-    scenes: whatever GDAL opens becomes a cloud-optimised GeoTIFF in the same place.
+    Images (PNG, JPEG, TIFF, BMP, WebP) become PNG, JPEG or TIFF. Where OUTPUT is a .tif or an INPUT is georeferenced,
+    they are scenes: whatever GDAL opens becomes a cloud-optimised GeoTIFF in the same place.
     """
     from sar_keras.terminal import progress_bar
 

@@ -61,8 +61,8 @@ def colorize(
     Args:
         model: A model from `load_model`, or the path of one, which is loaded once. The colours are those of the weights
             that it has at the call.
-        image: A path to a PNG, JPEG or TIFF, a PIL image, or an array (H, W) or (H, W, channels) of uint8, uint16 or
-            float (decibel, linear power, or [-1, 1]).
+        image: A path to a PNG, JPEG, TIFF, BMP or WebP, a PIL image, or an array (H, W) or (H, W, channels) of uint8,
+            uint16 or float (decibel, linear power, or [-1, 1]).
         units: Units of its values, see `sar_keras.io.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
             and warns where they are not what the model was trained on.
         precision: "float32", or "bfloat16", which is faster where the processor has it.

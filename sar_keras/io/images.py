@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
@@ -30,7 +30,10 @@ os.environ.setdefault("GDAL_PNG_WHOLE_IMAGE_OPTIM", "NO")
 # For `rasterio.Env`, where a file is known to be whole.
 FAST_PNG: dict[str, Any] = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "YES"}
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+# What is written; and what is read.
+_WRITTEN = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (*_WRITTEN, ".bmp", ".webp")
+_PILLOWS = ("PNG", "JPEG", "BMP", "WEBP")
 
 # Bit depth and colour type, https://www.w3.org/TR/png/#11IHDR, of PNGs of 8 bits, grey and RGB.
 _PLAIN = (b"\x08\x00", b"\x08\x02")
@@ -97,7 +100,7 @@ def read_image(
     window: Window | None = None,
     is_sar: bool = False,
 ) -> np.ndarray:
-    """Read the bands of a PNG, JPEG or TIFF that `choose` names by their numbers: (H, W, bands), dtype as stored.
+    """Read the bands of an image, see SUFFIXES, that `choose` names by their numbers: (H, W, bands), dtype as stored.
 
     A transparency band is left out, a palette is resolved to RGB. Of a TIFF's nodata value floats become not-a-number,
     integers 0. Of SAR so do values that are no measurements, see `sar_keras.io.nodata`; scale tags are applied, which
@@ -117,7 +120,7 @@ def read_image(
         # Pillow has no TIFF of several 16-bit or float bands.
         if window or _is_tiff(path):
             return _read_with_gdal(path, choose, "GTiff", window, is_sar)
-        return _read_png_or_jpeg(path, choose)
+        return _read_whole(path, choose)
 
 
 def read_bands(path: Path) -> Bands:
@@ -131,7 +134,7 @@ def read_bands(path: Path) -> Bands:
             refuse_name(path)
             with rasterio.open(path, driver="GTiff") as source:
                 return Bands.of(source)
-        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+        with Image.open(path, formats=_PILLOWS) as image:
             return Bands.unnamed(image_array(Image.new(image.mode, (1, 1))).shape[-1])
 
 
@@ -151,7 +154,9 @@ def _decoding(path: Path) -> Iterator[None]:
     except (PermissionError, DataError, ConfigError):
         raise
     except Exception as error:  # decoders raise whatever comes to their mind
-        raise DataError(f"{path}: not a readable PNG, JPEG or TIFF; copy it again or remove it") from error
+        raise DataError(
+            f"{path}: not a readable image (PNG, JPEG, TIFF, BMP, WebP); copy it again or remove it"
+        ) from error
 
 
 def _read_with_gdal(path: Path, choose, driver: str, window: Window | None = None, is_sar: bool = False) -> np.ndarray:
@@ -198,7 +203,7 @@ def _bands(image: np.ndarray, choose) -> np.ndarray:
     return image[..., np.array(choose(Bands.unnamed(image.shape[-1]))) - 1]
 
 
-def _read_png_or_jpeg(path: Path, choose) -> np.ndarray:
+def _read_whole(path: Path, choose) -> np.ndarray:
     data = path.read_bytes()
     depth_and_colour = data[24:26] if data.startswith(b"\x89PNG") else b""
     if depth_and_colour in _PLAIN:
@@ -221,12 +226,20 @@ def _read_png_or_jpeg(path: Path, choose) -> np.ndarray:
 def _read_with_pillow(path: Path, data: bytes) -> np.ndarray:
     limit = max_pixels()
     try:
-        image = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])
+        image = Image.open(io.BytesIO(data), formats=_PILLOWS)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: claims more than {limit} pixels; if you trust it, raise {MAX_PIXELS}") from error
     with image:
         refuse_bomb(path, *image.size)
-        return image_array(image)
+        return image_array(_turned(image))
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """As its EXIF says that it is to be looked at."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken EXIF says nothing; of broken pixels the next one to look hears
+        return image
 
 
 def image_array(image: Image.Image) -> np.ndarray:
@@ -304,7 +317,7 @@ def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
 
 
 def check_writable_suffix(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in _WRITTEN:
         raise OutputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use .png, .jpg or .tif")
 
 

@@ -33,6 +33,52 @@ def test_reads_every_kind_of_file_in_its_own_dtype(tmp_path, random):
     assert np.abs(read_sar(tmp_path / "grey.jpg", 1)[..., 0].astype(int) - smooth).max() < 12
 
 
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".BMP"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_bmp_and_webp(tmp_path, random, suffix, mode):
+    if (suffix, mode) == (".BMP", "RGBA"):
+        pytest.skip("BMP has no transparency that others read")
+    image = Image.fromarray(random.integers(0, 255, (20, 30, 4), np.uint8)).convert(mode)
+    image.save(tmp_path / f"a{suffix}", **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
+    expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(read_optical(tmp_path / f"a{suffix}"), expected)
+    np.testing.assert_array_equal(read_sar(tmp_path / f"a{suffix}", 1), expected[..., :1])
+    (tmp_path / f"a{suffix}").write_bytes((tmp_path / f"a{suffix}").read_bytes()[:200])
+    with pytest.raises(DataError, match="not a readable image"):
+        read_sar(tmp_path / f"a{suffix}", 1)
+
+
+# What a viewer does with an image of each orientation, https://www.media.mit.edu/pia/Research/deepview/exif.html.
+TURNS = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.rot90(np.flipud(a), -1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(np.flipud(a), 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_images_are_turned_as_their_exif_says(tmp_path, suffix, orientation):
+    stored = np.zeros((32, 64), np.uint8)
+    stored[:16, :32], stored[:16, 32:], stored[16:, :32] = 240, 160, 80
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / f"a{suffix}", exif=exif, quality=95)
+    expected = TURNS[orientation](stored)
+    assert np.abs(read_sar(tmp_path / f"a{suffix}", 1)[..., 0].astype(int) - expected).mean() < 8
+
+
+def test_broken_exif_turns_nothing(tmp_path, random):
+    smooth = np.linspace(0, 255, 600).reshape(20, 30).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95, exif=b"Exif\0\0MM\0*\0\0\xff\xff" + bytes(20))
+    assert np.abs(read_sar(tmp_path / "a.jpg", 1)[..., 0].astype(int) - smooth).max() < 12
+
+
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_sixteen_bits_of_several_bands_keep_their_low_byte(tmp_path, random, channels):
     deep = random.integers(0, 4000, (20, 30, channels)).astype(np.uint16)
