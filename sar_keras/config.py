@@ -27,10 +27,13 @@ _PRESETS = next(
 
 class DataConfig(Section):
     root: Path | None = None
-    layout: Literal["auto", "terrain", "sen12", "folders", "manifest", "scenes", "synthetic"] = "auto"
+    sar: Path | None = None
+    optical: Path | None = None
+    layout: Literal["auto", "terrain", "sen12", "folders", "aligned", "manifest", "scenes", "synthetic"] = "auto"
+    sar_side: Literal["left", "right"] | None = None
     image_size: int = Field(default=256, ge=32, multiple_of=32)
     resize: bool = False
-    sar_bands: tuple[int | str, ...] | None = Field(None, min_length=1)
+    sar_bands: tuple[int | str, ...] | None = Field(default=None, min_length=1)
     optical_bands: tuple[int | str, int | str, int | str] | None = None
     split: str = "auto"
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)

@@ -1,8 +1,10 @@
 """The verbs of `sar-keras data`."""
 
+import json
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,18 +12,29 @@ import click
 from sar_keras.cli.verbs import PATH, Verbs
 from sar_keras.errors import DataError, OutputError
 
-# Only scenes are cut; patches come in the size that they have.
-_SIZE = click.option(
-    "--size",
-    type=click.IntRange(32),
-    default=256,
-    show_default=True,
-    metavar="N",
-    help="Side of the windows of GeoTIFF scenes.",
-)
-_ALLOW_OUTSIDE = click.option(
-    "--allow-outside", is_flag=True, help="Let a manifest name images that do not lie below its own folder."
-)
+
+def _of_pairs(verb: Callable) -> Callable:
+    """Add the argument and the options that say where pairs are, see `_find`."""
+    options = (
+        click.argument("folder", required=False, type=PATH, metavar="DIR"),
+        click.option("--sar", type=PATH, metavar="DIR", help="SAR images, with --optical, in place of DIR."),
+        click.option("--optical", type=PATH, metavar="DIR", help="Optical images with names alike."),
+        click.option(
+            "--size",
+            type=click.IntRange(32),
+            default=256,
+            show_default=True,
+            metavar="N",
+            help="Side of the windows of GeoTIFF scenes.",
+        ),
+        click.option("--allow-outside", is_flag=True, help="Let a manifest name images outside of its own folder."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as data.layout=folders."
+        ),
+    )
+    for option in reversed(options):
+        verb = option(verb)
+    return verb
 
 
 @click.group(cls=Verbs)
@@ -29,22 +42,38 @@ def data() -> None:
     """Look at training data, or make some."""
 
 
-def _find(folder: Path, size: int, allow_outside: bool, must_exist: bool = True):
-    """What `sar_keras.data.pairs.find_pairs` finds; prints what it guessed."""
-    from sar_keras.data.pairs import find_pairs
+def _find(
+    folder: Path | None,
+    sar: Path | None,
+    optical: Path | None,
+    size: int,
+    allow_outside: bool,
+    overrides: tuple[str, ...],
+    must_exist: bool = True,
+):
+    """The configuration of what was asked for, and the pairs that are found, see `sar_keras.data.pairs.Found`.
+
+    Prints what was guessed.
+    """
+    from sar_keras.config import load_config
+    from sar_keras.data.sources import find_source
     from sar_keras.terminal import progress_bar
 
-    found = find_pairs(folder, "auto", must_exist, size, progress_bar("looking at", "scene"), allow_outside)
+    if not (folder or sar or optical):
+        raise DataError("give DIR, or --sar DIR and --optical DIR")
+    folders = {"data.root": folder, "data.sar": sar, "data.optical": optical}
+    changes = [f"{key}={json.dumps(str(path), ensure_ascii=False)}" for key, path in folders.items() if path]
+    changes += [f"data.image_size={size}", f"data.allow_outside={json.dumps(allow_outside)}"]
+    config = load_config("default", [*changes, *overrides])
+    found = find_source(config.data, Path(), progress_bar("looking at", "scene"), must_exist)
     for line in found.said:
         click.echo(line)
-    return found
+    return config, found
 
 
 @data.command()
-@click.argument("folder", type=PATH, metavar="DIR")
-@_SIZE
-@_ALLOW_OUTSIDE
-def check(folder: Path, size: int, allow_outside: bool) -> None:
+@_of_pairs
+def check(**source) -> None:
     """Read every pair in DIR and report what is wrong: exit code 0 if nothing is, else 1.
 
     Broken, blank, duplicate, mis-sized and misaligned images, values that are no numbers, and images without a partner.
@@ -58,8 +87,11 @@ def check(folder: Path, size: int, allow_outside: bool) -> None:
     def progress(pairs, total):
         return progress_bar("checking", "pair", total)(pairs)
 
-    found = _find(folder, size, allow_outside, must_exist=False)
-    reader = PairReader(channels=max(len(pair.sar_files) for pair in found.pairs))
+    config, found = _find(**source, must_exist=False)
+    data, channels = config.data, config.model.channels
+    if not data.sar_bands:
+        channels = max(channels, *(len(pair.sar_files) for pair in found.pairs))
+    reader = PairReader(channels, data.sar_bands, data.optical_bands)
     findings = check_pairs(found, reader, progress)
     for line in reader.said:
         click.echo(line)
@@ -72,12 +104,10 @@ def check(folder: Path, size: int, allow_outside: bool) -> None:
 
 
 @data.command()
-@click.argument("folder", type=PATH, metavar="DIR")
-@_SIZE
-@_ALLOW_OUTSIDE
-def scan(folder: Path, size: int, allow_outside: bool) -> None:
+@_of_pairs
+def scan(**source) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
-    found = _find(folder, size, allow_outside)
+    _, found = _find(**source)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
     scene_width = max(12, *(len(scene) for _, _, scene in rows))
@@ -93,7 +123,7 @@ def scan(folder: Path, size: int, allow_outside: bool) -> None:
 
 
 @data.command()
-@click.argument("folder", type=PATH, metavar="DIR")
+@_of_pairs
 @click.option("-o", "--output", required=True, type=PATH, metavar="FILE.csv", help="The split to write.")
 @click.option(
     "--by",
@@ -102,8 +132,6 @@ def scan(folder: Path, size: int, allow_outside: bool) -> None:
     show_default=True,
     help="What is kept together; sen12-v2 is a fixed split of the Kaggle subset.",
 )
-@_SIZE
-@_ALLOW_OUTSIDE
 @click.option(
     "--ratios",
     nargs=3,
@@ -114,34 +142,30 @@ def scan(folder: Path, size: int, allow_outside: bool) -> None:
     help="Shares of train, validation and test.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Draws other splits.")
-def split(
-    folder: Path,
-    output: Path,
-    by: str,
-    size: int,
-    allow_outside: bool,
-    ratios: tuple[float, float, float],
-    seed: int,
-) -> None:
+def split(output: Path, by: str, ratios: tuple[float, float, float], seed: int, **source) -> None:
     """Split the pairs of DIR, a folder or a CSV manifest, into train, validation and test.
 
     Whole scenes are kept together; the windows of GeoTIFF scenes also by blocks, with a gap between the splits.
 
     `sar-keras fit --set data.split=FILE.csv` uses the result.
     """
+    from sar_keras.data.sources import folder_of_source
     from sar_keras.data.splits import split_pairs, write_split
 
     if ratios[0] <= 0:
         raise DataError("--ratios: the share of train must be above 0")
     if output.exists():
         raise OutputError(f"{output}: exists already; give another -o")
-    found = _find(folder, size, allow_outside, must_exist=False).pairs
-    pairs = split_pairs(found, by, ratios, seed)
+    config, found = _find(**source, must_exist=False)
+    pairs = split_pairs(found.pairs, by, ratios, seed)
+    folder = folder_of_source(config.data, Path())
     write_split(pairs, output, folder.parent if folder.is_file() else folder)
     shares = Counter(pair.split for pair in pairs)
     click.echo(f"{output}: " + ", ".join(f"{shares[name]} {name}" for name in ("train", "validation", "test")))
     if any(pair.window for pair in pairs):
-        click.echo(f"{len(found) - len(pairs)} of {len(found)} windows lie between the splits and are left out")
+        click.echo(
+            f"{len(found.pairs) - len(pairs)} of {len(found.pairs)} windows lie between the splits and are left out"
+        )
 
 
 @data.command()

@@ -38,7 +38,9 @@ class _Fit(Verb):
 
 @main.command(cls=_Fit)
 @click.argument("config", required=False)
-@click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs.")
+@click.option("--data", type=PATH, metavar="DIR", help="Folder, zip or CSV manifest of pairs.")
+@click.option("--sar", type=PATH, metavar="DIR", help="SAR images, with --optical, in place of --data.")
+@click.option("--optical", type=PATH, metavar="DIR", help="Optical images with names alike.")
 @click.option("--out", "run", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
 @click.option("--init", metavar="MODEL", help="Begin with a model's weights: a run, a .keras file or demo.")
@@ -46,6 +48,8 @@ class _Fit(Verb):
 def fit(
     config: str | None,
     data: Path | None,
+    sar: Path | None,
+    optical: Path | None,
     run: Path | None,
     overrides: tuple[str, ...],
     init: str | None,
@@ -64,9 +68,11 @@ def fit(
         if not (run / "config.yaml").is_file():
             raise OutputError(f"{run}: holds no run to resume")
     settings = load_run(run) if resume and run and config is None else load_config(config or "quick")
-    if data:
+    if data or sar or optical:
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
-        settings = override(settings, [f"data.root={json.dumps(str(data.absolute()), ensure_ascii=False)}", *layout])
+        folders = {"root": data and str(data.absolute()), "sar": sar and str(sar), "optical": optical and str(optical)}
+        folders = [f"data.{name}={json.dumps(path, ensure_ascii=False)}" for name, path in folders.items()]
+        settings = override(settings, [*folders, *layout])
     if init:
         settings = override(settings, [f"train.init={json.dumps(init, ensure_ascii=False)}"])
     settings = override(settings, overrides)

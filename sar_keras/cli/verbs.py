@@ -8,7 +8,9 @@ import click
 from sar_keras.errors import parameters_called
 
 # Keys of the configuration that have an option or an argument of their own.
-_KEYS = {"data": "data.root", "folder": "data.root", "allow_outside": "data.allow_outside"}
+_KEYS = {"data": "data.root", "folder": "data.root"} | {
+    name: f"data.{name}" for name in ("sar", "optical", "allow_outside")
+}
 
 PATH = click.Path(path_type=Path, readable=False)
 

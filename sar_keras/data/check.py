@@ -105,7 +105,9 @@ def _look(pair: Pair, reader: PairReader, search: bool) -> _Seen:
     except (DataError, PermissionError) as error:
         return _Seen([Finding("broken", str(error))])
     seen = _Seen([])
-    for path, image in ((pair.sar, sar), (pair.optical, optical)):
+    halves = {"left": (" (left half)", " (right half)"), "right": (" (right half)", " (left half)"), None: ("", "")}
+    names = (f"{path}{half}" for path, half in zip((pair.sar, pair.optical), halves[pair.sar_side], strict=True))
+    for path, image in zip(names, (sar, optical), strict=True):
         finite = image[np.isfinite(image)]
         if finite.size < image.size and not pair.window:
             missing = 1 - finite.size / image.size

@@ -4,14 +4,19 @@ The words that name the two sides, such as s1 and s2, may stand anywhere in the 
 them, the paths of the two images of a pair are alike.
 """
 
+import dataclasses
+import functools
+import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sar_keras.errors import DataError
+from sar_keras.errors import DataError, parameter
 from sar_keras.io.bands import POLARISATIONS, polarisation_of_file
+from sar_keras.io.files import is_utf8, readable, walk
+from sar_keras.io.images import SUFFIXES
 
 # Words that name a side. A number may follow those of the second row: sar1.png, opt1.png.
 _WORDS = (
@@ -28,6 +33,100 @@ SPLIT_FOLDERS = {
 }
 # CycleGAN's folders are trainA and trainB, those of pix2pix A/train and B/train.
 _LETTER = re.compile(rf"(?P<split>{'|'.join(SPLIT_FOLDERS)})?[_-]?(?P<letter>[AB])", re.IGNORECASE)
+_BY_LETTER = len(_WORDS)  # in place of a row
+# What two folders may be called, for each row, and for letters.
+_PARTNERS = (("s1", "s2"), ("sar", "optical"), ("A", "B"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The images below a folder or in a zip.
+
+    Attributes:
+        root: The folder.
+        images: Those of each folder, by its path.
+        unread: How many files there are of each suffix that is not read.
+        said: A line for people, if there are images whose names nobody can be told.
+    """
+
+    root: Path
+    images: dict[Path, list[Path]]
+    unread: Counter[str]
+    said: list[str]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [path for paths in self.images.values() for path in paths]
+
+    def tiffs(self) -> "Listing":
+        """The TIFFs alone."""
+        tiffs = {
+            folder: [path for path in paths if path.suffix.lower() in (".tif", ".tiff")]
+            for folder, paths in self.images.items()
+        }
+        return dataclasses.replace(self, images=tiffs)
+
+    def place(self, folder: Path) -> "Place":
+        return read_place(folder.relative_to(self.root).parts)
+
+
+def list_images(root: Path) -> Listing:
+    """List the images below a folder or in a zip."""
+    listing, odd = Listing(root, {}, Counter(), []), []
+    for folder, names in walk(root):
+        paths = [folder / name for name in names]
+        listing.unread.update(path.suffix.lower() or "without suffix" for path in paths if not _is_image(path))
+        images = [path for path in paths if _is_image(path)]
+        odd += [readable(str(path)) for path in images if not is_utf8(path.relative_to(root))]
+        listing.images[folder] = [path for path in images if is_utf8(path.relative_to(root))]
+    if odd:
+        more = f", nor are those of {len(odd) - 1} more" if len(odd) > 1 else ""
+        listing.said.append(f"passed over: {odd[0]}: the name is not UTF-8{more}; rename it")
+    return listing
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def top_of_zip(path: Path) -> Path:
+    """The folder of a zip in which all of it lies, which often bears the data set's name; else the zip itself."""
+    folders = [folder for folder, names in walk(path) if names]
+    top = Path(os.path.commonpath(folders)) if folders else path
+    return path if read_place(top.relative_to(path).parts).side else top
+
+
+def nothing_found(listing: Listing, layout: str, unpaired: list[Path]) -> DataError:
+    """Why there are no pairs: what there is, and which layout is the closest."""
+    paths, named = listing.paths, {}
+    for folder, files in listing.images.items():
+        place = listing.place(folder)
+        if files and place.side:
+            named.setdefault(place.side, (folder, place))
+    sar, optical = parameter("data.sar"), parameter("data.optical")
+    others = match_folders(listing, "auto")[0] if layout != "auto" else []
+    if others:
+        what, mend = f"{len(others)} pairs of another layout", "leave out data.layout"
+    elif not paths:
+        what, mend = "no images", f"what is read are {', '.join(SUFFIXES)}"
+    elif len(named) == 2:
+        examples = unpaired or paths
+        what = f"{len(paths)} images, of which no two have names alike, such as {examples[0]} and {examples[-1]}"
+        mend = f"the closest layout is two folders: {sar} {named['sar'][0]} and {optical} {named['optical'][0]}"
+    elif named:
+        ((folder, place),) = named.values()
+        what = f"{len(paths)} images, and beside {folder} no folder with their partners"
+        mend = f"the closest layout is {' and '.join(_PARTNERS[place.key[0]])}"
+    else:
+        what = f"{len(paths)} images, such as {paths[0]}, and no name tells which are SAR"
+        mend = (
+            f"name two folders sar and optical, or give them as {sar} and {optical}; or data.layout=aligned, if each "
+        )
+        mend += "image is both, side by side"
+    unread = ", ".join(f"{number} {suffix}" for suffix, number in listing.unread.most_common(3))
+    unread = f", and files that are not read ({unread})" if unread else ""
+    meant = "" if layout == "auto" else f" in the layout {layout!r}"
+    return DataError(f"{listing.root}: no pairs{meant}: it holds {what}{unread}; {mend}")
 
 
 class Place(NamedTuple):
@@ -51,12 +150,16 @@ class Place(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Two images that belong together, the SAR image in a file for each polarisation; and what their folders tell."""
+    """Two images that belong together, the SAR image in a file for each polarisation; and what their folders tell.
+
+    `by_letter`: which is SAR is told by A and B alone.
+    """
 
     sar: tuple[Path, ...]
     optical: Path
-    terrain: str | None
-    split: str | None
+    terrain: str | None = None
+    split: str | None = None
+    by_letter: bool = False
 
 
 def read_place(folders: Sequence[str]) -> Place:
@@ -70,7 +173,7 @@ def read_place(folders: Sequence[str]) -> Place:
     if side is None:
         for number, name in enumerate(folders):
             if letter := _LETTER.fullmatch(name):
-                side, row, at = {"a": "sar", "b": "optical"}[letter["letter"].lower()], "AB", number
+                side, row, at = {"a": "sar", "b": "optical"}[letter["letter"].lower()], _BY_LETTER, number
                 rest[number] = ""
                 split = split or SPLIT_FOLDERS.get((letter["split"] or "").lower())
     if side is None:
@@ -106,12 +209,11 @@ _MEANT: dict[str, Callable[[Place], bool]] = {
 }
 
 
-def match_folders(images: dict[Path, list[Path]], root: Path, layout: str) -> tuple[list[Match], list[Path]]:
+def match_folders(listing: Listing, layout: str) -> tuple[list[Match], list[Path]]:
     """Match the images in folders that name their side: s1 and s2, SAR and Optical, trainA and trainB, s1_7 and s2_7.
 
     Args:
-        images: Those of each folder.
-        root: What the folders lie below.
+        listing: The images.
         layout: "auto", "folders", "terrain" or "sen12".
 
     Returns:
@@ -120,8 +222,8 @@ def match_folders(images: dict[Path, list[Path]], root: Path, layout: str) -> tu
     """
     groups: dict[tuple, dict[str, list[Path]]] = defaultdict(lambda: {"sar": [], "optical": []})
     places: dict[tuple, Place] = {}
-    for folder, files in images.items():
-        place = read_place(folder.relative_to(root).parts)
+    for folder, files in listing.images.items():
+        place = listing.place(folder)
         if place.side and _MEANT[layout](place):
             groups[place.key][place.side] += files
             places[place.key] = place
@@ -129,26 +231,34 @@ def match_folders(images: dict[Path, list[Path]], root: Path, layout: str) -> tu
     for key, sides in groups.items():
         place = places[key]
         if all(sides.values()):
-            matched, unmatched = _match(sides["sar"], sides["optical"])
-            terrain = None if layout == "folders" else place.terrain
-            matches += [Match(sar, optical, terrain, place.split) for sar, optical in matched]
+            matched, unmatched = _match(*({path: path.stem for path in sides[side]} for side in ("sar", "optical")))
+            terrain, by_letter = None if layout == "folders" else place.terrain, key[0] == _BY_LETTER
+            matches += [Match(sar, optical, terrain, place.split, by_letter) for sar, optical in matched]
             alone += unmatched
         elif re.fullmatch(r"s[12](_\d+)?", place.folder, re.IGNORECASE):
             alone += sides["sar"] + sides["optical"]
     return sorted(matches, key=lambda match: (match.terrain or "", match.sar[0].parent)), sorted(alone)
 
 
-def match_names(images: dict[Path, list[Path]], root: Path) -> tuple[list[Match], list[Path]]:
+def match_names(listing: Listing) -> tuple[list[Match], list[Path]]:
     """Match images of one folder whose own names tell their side, such as area_S1_VH.tif and area_S2_RGB.tif."""
     matches, alone = [], []
-    for folder, files in images.items():
+    for folder, files in listing.images.items():
         told = {path: _side(path.stem) for path in files}
-        sides = [[path for path in files if told[path] and told[path][0] == side] for side in ("sar", "optical")]
+        sides = ({path: path.stem for path in files if (told[path] or "?")[0] == side} for side in ("sar", "optical"))
         matched, unmatched = _match(*sides)
-        split = read_place(folder.relative_to(root).parts).split
-        matches += [Match(sar, optical, None, split) for sar, optical in matched]
+        matches += [Match(sar, optical, split=listing.place(folder).split) for sar, optical in matched]
         alone += unmatched
     return matches, sorted(alone)
+
+
+def each_alone(listing: Listing) -> list[Match]:
+    """Each image as both of a pair."""
+    return [
+        Match((path,), path, split=listing.place(folder).split)
+        for folder, files in listing.images.items()
+        for path in sorted(files, key=lambda path: natural_order(path.stem))
+    ]
 
 
 def scene_name(sar: Path) -> str:
@@ -156,7 +266,33 @@ def scene_name(sar: Path) -> str:
     return _without(f"{_ANY_WORD}|{_POLARISATION}", sar.stem) or sar.parent.name
 
 
-# What must be equal in the names of two images, from the strictest on.
+def match_trees(sar: Listing, optical: Listing) -> tuple[list[Match], list[Path], list[str]]:
+    """Match all images of two folders, whatever these are called.
+
+    Returns:
+        The matches, the images without a partner, and a line for people if their names are not alike.
+    """
+    names = [
+        {path: path.relative_to(side.root).with_suffix("").as_posix() for path in side.paths} for side in (sar, optical)
+    ]
+    matched, alone = _match(*names, keys=(*_KEYS, *(functools.partial(_of_file, key) for key in _KEYS)))
+    more, alone = _match(*(_varying({path: side[path] for path in alone if path in side}) for side in names))
+    said = [f"paired by what differs between names: {files[0]} with {partner}" for files, partner in more[:1]]
+    matches = []
+    for files, partner in matched + more:
+        place = read_place(("sar", *files[0].parent.relative_to(sar.root).parts))
+        matches.append(Match(files, partner, place.terrain, place.split))
+    return matches, sorted(alone), said
+
+
+def _varying(names: dict[Path, str]) -> dict[Path, str]:
+    """Names without the beginning and the end that all of them have in common; numbers stay whole."""
+    common = [os.path.commonprefix([name[::step] for name in names.values()]) for step in (1, -1)]  # noqa: RUF071
+    first, last = (len(text.rstrip("0123456789")) for text in common)
+    return {path: name[first : max(first, len(name) - last)] for path, name in names.items()}
+
+
+# What must be equal in two names, from the strictest on.
 _KEYS: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     lambda name: _without(_ANY_WORD, name),
@@ -164,22 +300,34 @@ _KEYS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def _match(sar: Iterable[Path], optical: Iterable[Path]) -> tuple[list[tuple[tuple[Path, ...], Path]], list[Path]]:
+def _of_file(key: Callable[[str], str], name: str) -> str:
+    return key(name.rpartition("/")[2])
+
+
+def _match(
+    sar: dict[Path, str], optical: dict[Path, str], keys: Iterable[Callable[[str], str]] = _KEYS
+) -> tuple[list[tuple[tuple[Path, ...], Path]], list[Path]]:
     """Match images by their names; return the matches, in the order of their names, and the images that have none.
 
     Raises:
         DataError: two files could be the same image.
     """
-    found, left = [], {"sar": list(sar), "optical": list(optical)}
-    for key in _KEYS:
-        named: dict[str, dict[str, list[Path]]] = {"sar": defaultdict(list), "optical": defaultdict(list)}
-        for side, paths in left.items():
-            for path in paths:
-                named[side][key(path.stem)].append(path)
-        for name in named["sar"].keys() & named["optical"].keys():
-            found.append((_polarisations(named["sar"].pop(name)), _only(named["optical"].pop(name))))
-        left = {side: [path for paths in names.values() for path in paths] for side, names in named.items()}
-    return sorted(found, key=lambda pair: natural_order(pair[0][0].stem)), left["sar"] + left["optical"]
+    found, left = [], [sar, optical]
+    for key in keys:
+        named = [_grouped(side, key) for side in left]
+        for name in named[0].keys() & named[1].keys():
+            found.append((_polarisations(named[0].pop(name)), _only(named[1].pop(name))))
+        left = [
+            {p: side[p] for paths in groups.values() for p in paths} for side, groups in zip(left, named, strict=True)
+        ]
+    return sorted(found, key=lambda pair: natural_order(sar[pair[0][0]])), [*left[0], *left[1]]
+
+
+def _grouped(names: dict[Path, str], key: Callable[[str], str]) -> dict[str, list[Path]]:
+    groups = defaultdict(list)
+    for path, name in names.items():
+        groups[key(name)].append(path)
+    return groups
 
 
 def _only(paths: list[Path]) -> Path:

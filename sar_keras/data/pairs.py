@@ -1,35 +1,41 @@
 """Finds (SAR, optical) pairs of images in the layouts that people have.
 
 - "folders": folders that name their side in whatever way, such as s1 and s2, SAR and Optical, trainA and trainB, with
-  file names alike; see `sar_keras.data.layouts`;
+  file names alike; or files of one folder that do, sar1.png and opt1.png; see `sar_keras.data.layouts`;
 - "terrain": such folders below those of terrains: the Kaggle SEN1-2 subset,
   `v_2/{agri,barrenland,...}/{s1,s2}/ROIs1868_summer_s1_59_p2.png`;
 - "sen12": the original SEN1-2, `ROIs1158_spring/{s1_0,s2_0}/ROIs1158_spring_s1_0_p30.png`
   (Schmitt et al., 2018, https://mediatum.ub.tum.de/1436631), and SEN12MS;
+- "aligned": both images side by side in one file, as pix2pix has them;
 - "manifest": a CSV with the columns sar, optical and optionally scene, terrain, split;
-- "scenes": co-registered GeoTIFF scenes of any size, cut into windows: a scenes.csv with the same columns, or names
-  alike in one folder, such as `area_S1_VH.tif` and `area_S2_RGB.tif`.
+- "scenes": co-registered GeoTIFF scenes of any size, cut into windows: a scenes.csv with the same columns, names alike
+  in one folder, such as `area_S1_VH.tif` and `area_S2_RGB.tif`, or folders as above.
+
+Each of them may lie in a zip.
 """
 
 import csv
 import dataclasses
+import io
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from sar_keras.data.layouts import match_folders, match_names, scene_name
-from sar_keras.data.windows import Box, Window, cut
+from sar_keras.data import layouts, looks
+from sar_keras.data.layouts import Listing, Match
+from sar_keras.data.windows import Box, Window, cut, is_large_scene
 from sar_keras.errors import DataError, parameter
-from sar_keras.io.files import is_utf8, readable, walk
-from sar_keras.io.images import SUFFIXES
+from sar_keras.io.zips import file_size, is_zip, read_bytes
 
-LAYOUTS = ("auto", "terrain", "sen12", "folders", "manifest", "scenes")
+LAYOUTS = ("auto", "terrain", "sen12", "folders", "aligned", "manifest", "scenes")
 SPLITS = ("train", "validation", "test")
 _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
-_TIFF = (".tif", ".tiff")
+
+Side = Literal["left", "right"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Pair:
     `scene` is unique only together with `season`; neighbouring patches of a scene overlap. Where the images are whole
     scenes, `window` (column, row, width, height) is the part that counts, and `box` the ground that it shows, (west,
     south, east, north) in degrees. `more_sar` are further files of the SAR image, where each polarisation has one.
+    Where both images are one file, side by side, `sar_side` says which half is the SAR image.
     """
 
     sar: Path
@@ -51,6 +58,7 @@ class Pair:
     window: Window | None = None
     box: Box | None = None
     more_sar: tuple[Path, ...] = ()
+    sar_side: Side | None = None
 
     @property
     def sar_files(self) -> tuple[Path, ...]:
@@ -78,73 +86,141 @@ class Found:
 
 
 def find_pairs(
-    root: str | Path,
+    root: str | Path | None,
     layout: str = "auto",
     must_exist: bool = True,
     size: int = 256,
     progress: Callable[[Iterable], Iterable] = iter,
     allow_outside: bool = False,
+    sar: Path | None = None,
+    optical: Path | None = None,
+    sar_side: Side | None = None,
 ) -> Found:
     """Find the pairs under a folder, or in a CSV manifest.
 
     Args:
-        root: A folder, or a manifest.
+        root: A folder, a zip, or a manifest. None: `sar` and `optical` are given.
         layout: One of LAYOUTS; "auto" looks which it is. A file is a manifest of scenes if its name is scenes.csv.
         must_exist: Whether the files that a manifest names must exist; those of scenes must.
         size: Side in pixels of the windows into which scenes are cut.
         progress: Wraps the iteration over the scenes, for a progress bar.
         allow_outside: Whether a manifest may name images that do not lie below its own folder.
+        sar, optical: Folders, or zips, of the SAR and the optical images, whatever these are called.
+        sar_side: Which half of the images of the layout "aligned" is SAR. None: it is guessed.
 
     Raises:
         DataError: there is no such folder, it holds no pairs, the manifest is not one, or two scenes do not fit.
     """
-    root = Path(root)
-    if not root.exists():
-        raise DataError(f"{root}: no such file or folder ({parameter('data.root')})")
-    scenes = root if root.is_file() else root / "scenes.csv"
-    if scenes.is_file() and (layout == "scenes" or (layout == "auto" and scenes.name == "scenes.csv")):
-        return _cut_scenes(Found(_read_manifest(scenes, True, allow_outside)), size, progress)
-    manifest = root if root.is_file() else root / "pairs.csv"
-    if layout == "manifest" or root.is_file() or (layout == "auto" and manifest.is_file()):
-        return Found(_read_manifest(manifest, must_exist, allow_outside))
-    found = _find_by_names(root, layout, size, progress)
-    if not found.pairs:
-        what = "no pairs" if layout == "auto" else f"no pairs in the layout {layout!r}"
-        raise DataError(
-            f"{root}: {what}; expected s1/ and s2/ (or sar/ and optical/) folders with matching names, a pairs.csv, "
-            "or scenes such as area_S1_VH.tif and area_S2_RGB.tif"
-        )
-    return found
+    if sar or optical:
+        found, are_scenes = _scenes_or_patches(_find_in_two(sar, optical), layout, size)
+    else:
+        root = Path(root or "")
+        if not root.exists():
+            raise DataError(f"{root}: no such file or folder ({parameter('data.root')})")
+        top = layouts.top_of_zip(root) if is_zip(root) else root
+        is_manifest = top.is_file() and not is_zip(top)
+        scenes, manifest = (top if is_manifest else top / name for name in ("scenes.csv", "pairs.csv"))
+        if file_size(scenes) is not None and (layout == "scenes" or (layout == "auto" and scenes.name == "scenes.csv")):
+            return _cut_scenes(Found(_read_manifest(scenes, True, allow_outside)), size, progress)
+        if layout == "manifest" or is_manifest or (layout == "auto" and file_size(manifest) is not None):
+            return Found(_read_manifest(manifest, must_exist, allow_outside))
+        found, are_scenes = _find_below(layouts.list_images(top), layout, size, sar_side)
+    if not are_scenes:
+        return found
+    named = [dataclasses.replace(pair, scene=layouts.scene_name(pair.sar), patch=None) for pair in found.pairs]
+    return _cut_scenes(dataclasses.replace(found, pairs=named), size, progress)
 
 
-def _find_by_names(root: Path, layout: str, size: int, progress: Callable[[Iterable], Iterable]) -> Found:
-    images, said = _images_below(root)
-    matches, unpaired = ([], []) if layout == "scenes" else match_folders(images, root, layout)
-    are_scenes = not matches and not unpaired and layout in ("auto", "scenes")
-    if are_scenes:
-        tiffs = {folder: [path for path in paths if path.suffix.lower() in _TIFF] for folder, paths in images.items()}
-        matches, unpaired = match_names(tiffs, root)
+def _find_below(listing: Listing, layout: str, size: int, sar_side: Side | None) -> tuple[Found, bool]:
+    """The pairs below a folder, and whether they are whole scenes."""
+    unpaired: list[Path] = []
+    for found, are_scenes in _readings(listing, layout, size, sar_side):
+        if found.pairs:
+            return dataclasses.replace(found, said=listing.said + found.said), are_scenes
+        unpaired = unpaired or found.unpaired
+    raise layouts.nothing_found(listing, layout, unpaired)
+
+
+def _readings(listing: Listing, layout: str, size: int, sar_side: Side | None) -> Iterator[tuple[Found, bool]]:
+    """What the images of a folder may be, the surest first; and whether they are whole scenes."""
+    if layout == "aligned":
+        yield _halves(listing, sar_side), False
+        return
+    if layout == "scenes":
+        yield _found(*layouts.match_folders(listing.tiffs(), "auto")), True
+    else:
+        yield _scenes_or_patches(_found(*layouts.match_folders(listing, layout)), layout, size)
+    if layout in ("auto", "scenes"):
+        yield _found(*layouts.match_names(listing.tiffs())), True
+    if layout == "auto":
+        yield _found(*layouts.match_names(listing)), False
+        if looks.are_squares_side_by_side(listing.paths):
+            yield _halves(listing, sar_side), False
+
+
+def _found(matches: list[Match], unpaired: list[Path]) -> Found:
+    """Matches as pairs, with the split that their folders tell; lines say what was guessed."""
+    matches, said = _letters_read(matches)
     pairs = []
     for match in matches:
         pair = pair_from_names(match.sar[0], match.optical, match.terrain)
         pairs.append(dataclasses.replace(pair, split=match.split, more_sar=match.sar[1:]))
-    pairs, line = _with_own_split(pairs)
-    found = Found(pairs, unpaired, said + line)
-    if are_scenes:
-        named = [dataclasses.replace(pair, scene=scene_name(pair.sar)) for pair in pairs]
-        found = _cut_scenes(dataclasses.replace(found, pairs=named), size, progress)
-    return found
+    pairs, more_said = _with_own_split(pairs)
+    return Found(pairs, unpaired, said + more_said)
 
 
-def _images_below(root: Path) -> tuple[dict[Path, list[Path]], list[str]]:
-    """The images of each folder, and a line for people on those whose names nobody can be told."""
-    images, odd = {}, []
-    for folder, names in walk(root):
-        paths = [folder / name for name in names if Path(name).suffix.lower() in SUFFIXES]
-        images[folder] = [path for path in paths if is_utf8(path.relative_to(root))]
-        odd += [readable(str(path)) for path in paths if not is_utf8(path.relative_to(root))]
-    more = f", nor are those of {len(odd) - 1} more" if len(odd) > 1 else ""
-    return images, [f"passed over: {odd[0]}: the name is not UTF-8{more}; rename it"] if odd else []
+def _letters_read(matches: list[Match]) -> tuple[list[Match], list[str]]:
+    """Where A and B tell the sides: A is SAR, unless it is the one in colour."""
+    lettered = [match for match in matches if match.by_letter]
+    if not lettered:
+        return matches, []
+    overrule = f"{parameter('data.sar')} and {parameter('data.optical')} overrule"
+    if not looks.second_is_sar([(match.sar[0], match.optical) for match in lettered]):
+        return matches, [f"A is taken for SAR, B for optical; {overrule}"]
+    swapped = [
+        match._replace(sar=(match.optical,), optical=match.sar[0]) if match.by_letter else match for match in matches
+    ]
+    return swapped, [f"B is taken for SAR, because it is grey, and A for optical; {overrule}"]
+
+
+def _halves(listing: Listing, sar_side: Side | None) -> Found:
+    """Each image as a pair, side by side."""
+    guess = None if sar_side else looks.sar_half(listing.paths)
+    side: Side = sar_side or guess or "left"
+    found = _found(layouts.each_alone(listing), [])
+    why = "because it is grey" if guess else "as in pix2pix"
+    said = f"each image is a pair, side by side, of which the {side} half is taken for SAR, {why}"
+    said = [] if sar_side else [f"{said}; data.sar_side overrules"]
+    return Found([dataclasses.replace(pair, sar_side=side) for pair in found.pairs], [], said + found.said)
+
+
+def _find_in_two(sar: Path | None, optical: Path | None) -> Found:
+    """The pairs of two folders."""
+    if not sar or not optical:
+        raise DataError(f"give both folders, {parameter('data.sar')} and {parameter('data.optical')}")
+    for folder, name in ((sar, "data.sar"), (optical, "data.optical")):
+        if not folder.exists():
+            raise DataError(f"{folder}: no such folder ({parameter(name)})")
+    if sar.resolve() == optical.resolve():
+        raise DataError(f"{sar}: is given for SAR and for optical images; give two folders")
+    there = layouts.list_images(sar), layouts.list_images(optical)
+    matches, unpaired, said = layouts.match_trees(*there)
+    if not matches:
+        raise DataError(
+            f"{sar} and {optical}: hold {len(there[0].paths)} and {len(there[1].paths)} images, of which no two have "
+            "names alike; name the pairs in a pairs.csv with the columns sar and optical"
+        )
+    found = _found(matches, unpaired)
+    return dataclasses.replace(found, said=[*there[0].said, *there[1].said, *said, *found.said])
+
+
+def _scenes_or_patches(found: Found, layout: str, size: int) -> tuple[Found, bool]:
+    """Whether pairs are whole scenes: by their looks if the layout does not say."""
+    sample = evenly(found.pairs, 8) if layout == "auto" else []
+    if not sample or not all(is_large_scene(path, size) for pair in sample for path in (pair.sar, pair.optical)):
+        return found, layout == "scenes"
+    said = f"large GeoTIFFs are cut into windows of {size} pixels; data.layout=folders takes each as one patch"
+    return dataclasses.replace(found, said=[*found.said, said]), True
 
 
 def _with_own_split(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
@@ -177,13 +253,12 @@ def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterabl
 
 
 def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pair]:
-    if not path.is_file():
+    if file_size(path) is None:
         raise DataError(f"{path}: no such manifest")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = reader.fieldnames or []
+        reader = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""))
+        rows = list(reader)
+        columns = reader.fieldnames or []
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file in UTF-8") from error
     if "sar" not in columns or "optical" not in columns:
@@ -203,7 +278,7 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
                     f"{path}: line {line} names {image}, which does not lie below the manifest's folder; if you trust "
                     f"the manifest, allow it by {parameter('data.allow_outside')}"
                 )
-            if must_exist and not image.is_file():
+            if must_exist and file_size(image) is None:
                 raise DataError(f"{path}: line {line} names {image}, which does not exist")
         if sar in seen:
             raise DataError(f"{path}: line {line} names {sar} a second time; remove one")

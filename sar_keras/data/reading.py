@@ -7,6 +7,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from sar_keras.data.pairs import Pair
+from sar_keras.errors import DataError
 from sar_keras.io.bands import Choice
 from sar_keras.io.images import read_optical, read_sar
 
@@ -53,6 +54,14 @@ class PairReader:
             DataError: a file cannot be read, or lacks the bands.
         """
         note = self.choices.setdefault  # which several threads may call
+        if pair.sar_side:
+            both = read_optical(pair.sar, bands=self.optical_bands, note=note)
+            width = both.shape[1] // 2
+            if both.shape[1] % 2:
+                raise DataError(f"{pair.sar}: is {both.shape[1]} pixels wide, and cannot be two images side by side")
+            halves = both[:, :width], both[:, width:]
+            sar, optical = halves if pair.sar_side == "left" else halves[::-1]
+            return sar[..., : self.channels], optical
         window = None
         if pair.window:
             column, row, width, height = pair.window

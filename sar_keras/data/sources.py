@@ -1,5 +1,6 @@
 """The pairs of a run: found where its configuration says, or drawn."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,16 +24,33 @@ def draw_pairs(data: DataConfig, folder: Path, seed: int) -> None:
         synthetic.write_pairs(temporary, data.limit or _DRAWN, seed, data.image_size, progress)
 
 
-def find_source(data: DataConfig, folder: Path, progress: Callable[[Iterable], Iterable] = iter) -> Found:
+def find_source(
+    data: DataConfig, folder: Path, progress: Callable[[Iterable], Iterable] = iter, must_exist: bool = True
+) -> Found:
     """Find the pairs that a configuration names, without splits; procedural ones lie in `folder`/data.
 
     Raises:
         DataError: as `find_pairs`.
     """
-    root, layout = data.root, data.layout
-    if root is None or layout == "synthetic":
-        root, layout = folder / "data", "terrain"
-    return find_pairs(root, layout, size=data.image_size, progress=progress, allow_outside=data.allow_outside)
+    is_drawn = data.layout == "synthetic"
+    return find_pairs(
+        folder / "data" if is_drawn else data.root,
+        "terrain" if is_drawn else data.layout,
+        must_exist,
+        data.image_size,
+        progress,
+        data.allow_outside,
+        data.sar,
+        data.optical,
+        data.sar_side,
+    )
+
+
+def folder_of_source(data: DataConfig, folder: Path) -> Path:
+    """What the names in a split file are relative to."""
+    if data.sar and data.optical:
+        return Path(os.path.commonpath([data.sar, data.optical]))
+    return data.root or folder / "data"
 
 
 def pairs_of_run(data: DataConfig, run: Path, progress: Callable[[Iterable], Iterable] = iter) -> list[Pair]:

@@ -13,7 +13,10 @@ from rasterio.transform import xy
 from sar_keras.errors import DataError
 from sar_keras.io.images import is_gdals, refuse_bomb_blocks, refuse_complex, refuse_name
 from sar_keras.io.nodata import is_measured
+from sar_keras.io.zips import gdal_name
 
+# Images at least so many patches high and wide are scenes, if nothing else tells what they are.
+_LARGE = 3
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
 # Pixels looked at along each side of a window to find that share.
@@ -49,7 +52,7 @@ def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> l
             scenes = []
             for path in paths:
                 refuse_name(path)
-                scenes.append(opened.enter_context(rasterio.open(path, driver="GTiff")))
+                scenes.append(opened.enter_context(rasterio.open(gdal_name(path), driver="GTiff")))
                 refuse_bomb_blocks(path, scenes[-1])
                 refuse_complex(path, scenes[-1].dtypes)
             for path, scene in zip(paths[1:], scenes[1:], strict=True):
@@ -80,6 +83,20 @@ def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> l
     if not windows:
         raise DataError(f"{sar}: no window of {size} x {size} pixels holds data there and in {optical.name}")
     return windows
+
+
+def is_large_scene(path: Path, size: int) -> bool:
+    """Whether a file is a GeoTIFF that shows a place on Earth and is several patches of `size` pixels high and wide."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return False
+    try:
+        with rasterio.open(gdal_name(path), driver="GTiff") as scene:
+            has_place = scene.crs is not None and not scene.transform.is_identity
+            return has_place and min(scene.shape) >= _LARGE * size
+    except Exception as error:
+        if not is_gdals(error):
+            raise
+        return False  # who reads it will say so
 
 
 def _check_grid(sar_scene, optical_scene, sar: Path, optical: Path) -> None:

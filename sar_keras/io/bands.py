@@ -86,6 +86,8 @@ class Bands:
         return tuple(numbers)
 
     def __str__(self) -> str:
+        if not any(self.names):
+            return f"{len(self.numbers)} band(s) without names"
         return ", ".join(f"{n} {name}".strip() for n, name in zip(self.numbers, self.names, strict=True))
 
 

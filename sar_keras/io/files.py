@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from sar_keras.io.zips import archive_of, is_zip, walk_zip
+
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
@@ -30,11 +32,16 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder at and below `root` with the names of its files, in order.
+    """Each folder at and below `root`, which may be a zip or lie in one, with the names of its files, in order.
 
     A folder comes once, however many links lead there. Hidden files and folders, and what macOS and Windows leave
     beside the files of people, are passed over.
     """
+    if is_zip(root) or archive_of(root):
+        for folder, names in walk_zip(root):
+            if all(map(_counts, folder.relative_to(root).parts)):
+                yield folder, list(filter(_counts, names))
+        return
     pending, seen = [root], set()
     while pending:  # links come last, so that what they lead to has its own name if it lies below `root`
         for folder, subfolders, names in os.walk(pending.pop(0)):

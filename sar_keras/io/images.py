@@ -21,6 +21,7 @@ from sar_keras.errors import ConfigError, DataError, OutputError
 from sar_keras.io.bands import Bands, Choice, choose_optical, choose_sar, polarisation, polarisation_of_file
 from sar_keras.io.files import atomic, is_utf8, readable
 from sar_keras.io.nodata import is_measured
+from sar_keras.io.zips import file_size, gdal_name, read_bytes
 
 # Patches have no georeference. Set for the process, since warnings.catch_warnings is not safe in the reading threads.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -132,9 +133,9 @@ def read_bands(path: Path) -> Bands:
     with _decoding(path):
         if _is_tiff(path):
             refuse_name(path)
-            with rasterio.open(path, driver="GTiff") as source:
+            with rasterio.open(gdal_name(path), driver="GTiff") as source:
                 return Bands.of(source)
-        with Image.open(path, formats=_PILLOWS) as image:
+        with Image.open(io.BytesIO(read_bytes(path)), formats=_PILLOWS) as image:
             return Bands.unnamed(image_array(Image.new(image.mode, (1, 1))).shape[-1])
 
 
@@ -145,9 +146,10 @@ def _is_tiff(path: Path) -> bool:
 @contextlib.contextmanager
 def _decoding(path: Path) -> Iterator[None]:
     """Raise DataError for a file that is not there, is empty or cannot be decoded."""
-    if not path.is_file():
+    size = file_size(path)
+    if size is None:
         raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise DataError(f"{path}: the file is empty; copy it again or remove it")
     try:
         yield
@@ -161,7 +163,7 @@ def _decoding(path: Path) -> Iterator[None]:
 
 def _read_with_gdal(path: Path, choose, driver: str, window: Window | None = None, is_sar: bool = False) -> np.ndarray:
     refuse_name(path)
-    with rasterio.open(path, driver=driver) as source:
+    with rasterio.open(gdal_name(path), driver=driver) as source:
         refuse_bomb_blocks(path, source)
         refuse_complex(path, source.dtypes)
         inside = window and window.intersection(Window(0, 0, source.width, source.height))
@@ -204,7 +206,7 @@ def _bands(image: np.ndarray, choose) -> np.ndarray:
 
 
 def _read_whole(path: Path, choose) -> np.ndarray:
-    data = path.read_bytes()
+    data = read_bytes(path)
     depth_and_colour = data[24:26] if data.startswith(b"\x89PNG") else b""
     if depth_and_colour in _PLAIN:
         refuse_bomb(path, *struct.unpack(">II", data[16:24]))

@@ -19,12 +19,12 @@ from sar_keras.config import Config, load_config
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
-from sar_keras.data.sources import draw_pairs, find_source
+from sar_keras.data.sources import draw_pairs, find_source, folder_of_source
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, parameter
 from sar_keras.inference.expected_error import fit_expected_error
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
-from sar_keras.inference.model_file import DEMO, file_of, load_model, model_name, save_model
+from sar_keras.inference.model_file import load_model, model_name, save_model
 from sar_keras.io.files import remove_leftovers, sha256
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.models.base import System, psnr
@@ -84,7 +84,8 @@ def fit(
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         # Not even what a killed run may have left, for it is removed where this one fails.
         raise OutputError(f"{run}: exists already, is no run and is not empty; give another {parameter('run')}")
-    if config.data.root is None and config.data.layout != "synthetic":
+    data = config.data
+    if data.root is None and data.sar is None and data.optical is None and data.layout != "synthetic":
         raise ConfigError(
             f"no data: give the folder of pairs as {parameter('data.root')}, or data.layout=synthetic for a trial"
         )
@@ -121,14 +122,12 @@ def new_run(config: Config | str | Path) -> Path:
 def _resolved(config: Config) -> Config:
     """With an absolute root and the precision that "auto" means here, so that the saved run repeats elsewhere."""
     changes = {"train": config.train.model_copy(update={"precision": resolve_precision(config.train.precision)})}
-    if config.data.root:
-        try:
-            root = config.data.root.expanduser().absolute()
-        except RuntimeError as error:
-            raise ConfigError(f"data.root: {error}") from error
-        changes["data"] = config.data.model_copy(update={"root": root})
-    if config.train.init and file_of(config.train.init) != DEMO:
-        changes["train"] = changes["train"].model_copy(update={"init": str(Path(config.train.init).absolute())})
+    folders = {name: getattr(config.data, name) for name in ("root", "sar", "optical")}
+    try:
+        folders = {name: path and path.expanduser().absolute() for name, path in folders.items()}
+    except RuntimeError as error:
+        raise ConfigError(f"data.root: {error}") from error
+    changes["data"] = config.data.model_copy(update=folders)
     return config.model_copy(update=changes)
 
 
@@ -164,7 +163,7 @@ def _fit(
     if chief:
         run.mkdir(parents=True, exist_ok=True)
         if not resume:
-            write_split(images.pairs, run / "split.csv", config.data.root or run / "data")
+            write_split(images.pairs, run / "split.csv", folder_of_source(config.data, run))
         config.save(run / "config.yaml")  # last: it makes a run of the folder
         forget_events_after(start.step, run / "logs")
     done = sum(phase.epochs_done for phase in phases)

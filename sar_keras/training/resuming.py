@@ -8,7 +8,7 @@ from sar_keras.errors import ConfigError, OutputError
 # Keys that a resumed run may have changed.
 _MAY_CHANGE = (
     "train.epochs", "train.minutes", "refinement.epochs", "train.checkpoint_every", "train.keep", "train.strategy",
-    "data.root", "data.on_error", "data.allow_outside",
+    "data.root", "data.sar", "data.optical", "data.on_error", "data.allow_outside",
 )  # fmt: skip
 
 
