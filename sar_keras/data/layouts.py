@@ -18,9 +18,12 @@ from sar_keras.io.bands import POLARISATIONS, polarisation_of_file
 from sar_keras.io.files import is_utf8, readable, walk
 from sar_keras.io.images import SUFFIXES
 
-# Words that name a side. A number may follow those of the second row: sar1.png, opt1.png.
+# Words that name a side: s1, Sentinel-1, S1GRD; and sar, which a number may follow: sar1.png, opt1.png.
 _WORDS = (
-    {"sar": r"(?<![a-z0-9])s1(?![a-z0-9])", "optical": r"(?<![a-z0-9])s2(?![a-z0-9])"},
+    {
+        "sar": r"(?<![a-z0-9])(?:s|sentinel[-_]?)1(?:grd|rtc|hand)?(?![a-z0-9])",
+        "optical": r"(?<![a-z0-9])(?:s|sentinel[-_]?)2(?:l1c|l2a|rgb|hand)?(?![a-z0-9])",
+    },
     {"sar": r"(?<![a-z])sar(?![a-z])", "optical": r"(?<![a-z])(?:optical|opt|rgb)(?![a-z])"},
 )
 _ANY_WORD = "|".join(word for row in _WORDS for word in row.values())

@@ -1,4 +1,4 @@
-"""What images look like tells which of two is SAR where their names do not: SAR is grey."""
+"""What some images of a data set look like tells which of two is SAR where their names do not: SAR is grey."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,8 +11,6 @@ from sar_keras.io.images import read_optical
 
 # Mean distance of the largest from the smallest of red, green and blue, of the largest value; JPEG leaves some in grey.
 _GREY = 0.025
-# Images that are looked at.
-_SAMPLE = 8
 
 
 def sar_half(paths: Sequence[Path]) -> Literal["left", "right"] | None:
@@ -30,8 +28,8 @@ def are_squares_side_by_side(paths: Sequence[Path]) -> bool:
 
 def second_is_sar(pairs: Sequence[tuple[Path, Path]]) -> bool:
     """Whether, of pairs of images, the second is grey and the first is not."""
-    first, second = ([pair[side] for pair in _sample(pairs)] for side in (0, 1))
-    return _grey_one(zip(_readable(first), _readable(second), strict=False)) == 1
+    first, second = (_readable([pair[side] for pair in pairs]) for side in (0, 1))
+    return _grey_one(zip(first, second, strict=False)) == 1
 
 
 def _grey_one(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> int | None:
@@ -44,13 +42,9 @@ def _grey_one(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> int | None:
 
 
 def _readable(paths: Sequence[Path]) -> Iterator[np.ndarray]:
-    """Some of the images; those that cannot be read are left to who reads them all."""
-    for path in _sample(paths):
+    """The images; those that cannot be read are left to who reads them all."""
+    for path in paths:
         try:
             yield read_optical(path).astype("float32")
         except DataError:
             continue
-
-
-def _sample(items: Sequence) -> list:
-    return [items[index] for index in np.linspace(0, len(items) - 1, min(_SAMPLE, len(items))).round().astype(int)]

@@ -36,6 +36,8 @@ SPLITS = ("train", "validation", "test")
 _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
 
 Side = Literal["left", "right"]
+# Images of a data set that are opened to find out what they are.
+_LOOKED_AT = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _readings(listing: Listing, layout: str, size: int, sar_side: Side | None) -
         yield _found(*layouts.match_names(listing.tiffs())), True
     if layout == "auto":
         yield _found(*layouts.match_names(listing)), False
-        if looks.are_squares_side_by_side(listing.paths):
+        if looks.are_squares_side_by_side(evenly(listing.paths, _LOOKED_AT)):
             yield _halves(listing, sar_side), False
 
 
@@ -175,7 +177,7 @@ def _letters_read(matches: list[Match]) -> tuple[list[Match], list[str]]:
     if not lettered:
         return matches, []
     overrule = f"{parameter('data.sar')} and {parameter('data.optical')} overrule"
-    if not looks.second_is_sar([(match.sar[0], match.optical) for match in lettered]):
+    if not looks.second_is_sar([(match.sar[0], match.optical) for match in evenly(lettered, _LOOKED_AT)]):
         return matches, [f"A is taken for SAR, B for optical; {overrule}"]
     swapped = [
         match._replace(sar=(match.optical,), optical=match.sar[0]) if match.by_letter else match for match in matches
@@ -185,7 +187,7 @@ def _letters_read(matches: list[Match]) -> tuple[list[Match], list[str]]:
 
 def _halves(listing: Listing, sar_side: Side | None) -> Found:
     """Each image as a pair, side by side."""
-    guess = None if sar_side else looks.sar_half(listing.paths)
+    guess = None if sar_side else looks.sar_half(evenly(listing.paths, _LOOKED_AT))
     side: Side = sar_side or guess or "left"
     found = _found(layouts.each_alone(listing), [])
     why = "because it is grey" if guess else "as in pix2pix"
@@ -216,7 +218,7 @@ def _find_in_two(sar: Path | None, optical: Path | None) -> Found:
 
 def _scenes_or_patches(found: Found, layout: str, size: int) -> tuple[Found, bool]:
     """Whether pairs are whole scenes: by their looks if the layout does not say."""
-    sample = evenly(found.pairs, 8) if layout == "auto" else []
+    sample = evenly(found.pairs, _LOOKED_AT) if layout == "auto" else []
     if not sample or not all(is_large_scene(path, size) for pair in sample for path in (pair.sar, pair.optical)):
         return found, layout == "scenes"
     said = f"large GeoTIFFs are cut into windows of {size} pixels; data.layout=folders takes each as one patch"

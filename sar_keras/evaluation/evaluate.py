@@ -1,5 +1,6 @@
 """How good a trained model is, on pairs it has or has not seen, beside trivial baselines."""
 
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -94,6 +95,8 @@ def evaluate(
         raise ModelError(f"{path}: works on {patch_size(generator)} pixels; the paper's SSIM needs 255")
 
     images = _load(chosen, generator, config)
+    for line in images.reader.said if data else []:
+        print(line, file=sys.stderr)
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     if metadata.mean_colour is not None:
         mean_colour = np.float32(metadata.mean_colour)
@@ -193,7 +196,10 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
     if data is None:
         return pairs_of_run(config.data, run, progress)
     allow_outside = bool(config and config.data.allow_outside)
-    pairs = find_pairs(data, size=size, progress=progress, allow_outside=allow_outside).pairs
+    found = find_pairs(data, size=size, progress=progress, allow_outside=allow_outside)
+    pairs = found.pairs
+    for line in found.said:
+        print(line, file=sys.stderr)
     if own_split.is_file():
         read_split(own_split)  # a broken one is no sign of other data
         try:

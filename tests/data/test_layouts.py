@@ -150,7 +150,9 @@ def test_the_two_sides_have_one_key_wherever_their_word_stands(folders, words, w
     assert other.key != sar.key
 
 
-@pytest.mark.parametrize("name", ["sarajevo", "optics", "s12", "s1a", "rgbn", "topo", "gaussar", "AB", "trainC", "ss2"])
+@pytest.mark.parametrize(
+    "name", ["sarajevo", "optics", "s12", "s1a", "rgbn", "topo", "gaussar", "AB", "trainC", "ss2", "S1Handy"]
+)
 def test_words_inside_other_words_name_no_side(name):
     assert read_place((name,)).side is None
 
@@ -191,6 +193,8 @@ PUBLISHED = {
     "QXS-SAROPT": ("sar_256_oc_0.2/{n}.png", "opt_256_oc_0.2/{n}.png"),
     "SEN12MS": ("ROIs1_fall/s1_{n}/ROIs1_fall_s1_{n}_p1.tif", "ROIs1_fall/s2_{n}/ROIs1_fall_s2_{n}_p1.tif"),
     "SEN12MS-CR": ("ROIs1_fall_s1/s1_{n}/ROIs1_fall_s1_{n}_p1.tif", "ROIs1_fall_s2/s2_{n}/ROIs1_fall_s2_{n}_p1.tif"),
+    "Sen1Floods11": ("S1Hand/Ghana_{n}_S1Hand.tif", "S2Hand/Ghana_{n}_S2Hand.tif"),
+    "products": ("Sentinel-1/S1RTC_{n}.tif", "Sentinel-2/S2L2A_{n}.tif"),
     "capitals": ("SAR/{n}.png", "Optical/{n}.png"),
     "parts": ("Train/S1/{n}.png", "Train/S2/{n}.png"),
     "suffixes": ("s1/a-{n}_s1.tif", "s2/a-{n}_s2.png"),
