@@ -195,22 +195,26 @@ def _near(pairs: list[Pair], others: list[Pair]) -> np.ndarray:
     In pixels within one file; between files on the ground, as far as they are georeferenced.
     """
     near = np.zeros(len(pairs), bool)
-    groups: list[dict[Path, list[int]]] = [{}, {}]
-    for group, items in zip(groups, (pairs, others), strict=True):
-        for index, pair in enumerate(items):
-            if pair.window:
-                group.setdefault(pair.sar, []).append(index)
-    for file, indices in groups[0].items():
-        for other_file, other_indices in groups[1].items():
-            a, b = ([items[i] for i in chosen] for items, chosen in ((pairs, indices), (others, other_indices)))
-            if file == other_file:
-                boxes = [_edges([pair.window for pair in side]) for side in (a, b)]
-            elif all(pair.box for pair in (*a, *b)):
-                boxes = [np.array([pair.box for pair in side]) for side in (a, b)]
-            else:
-                continue
-            near[indices] |= _boxes_near(*boxes)
+    ours, theirs = _by_file(pairs), _by_file(others)
+    on_ground = [(file, pair.box) for file, windows in theirs.items() for _, pair in windows if pair.box]
+    files, boxes = np.array([str(file) for file, _ in on_ground]), np.array([box for _, box in on_ground])
+    for file, windows in ours.items():
+        indices, here = [index for index, _ in windows], [pair for _, pair in windows]
+        if file in theirs:
+            near[indices] |= _boxes_near(_edges([p.window for p in here]), _edges([p.window for _, p in theirs[file]]))
+        elsewhere = files != str(file)
+        if elsewhere.any() and all(pair.box for pair in here):
+            near[indices] |= _boxes_near(np.array([pair.box for pair in here]), boxes[elsewhere])
     return near
+
+
+def _by_file(pairs: list[Pair]) -> dict[Path, list[tuple[int, Pair]]]:
+    """The pairs that are windows, with their indices, by the scene that they are of."""
+    grouped: dict[Path, list[tuple[int, Pair]]] = {}
+    for index, pair in enumerate(pairs):
+        if pair.window:
+            grouped.setdefault(pair.sar, []).append((index, pair))
+    return grouped
 
 
 def _edges(windows: list) -> np.ndarray:
