@@ -16,17 +16,13 @@ from rasterio.windows import Window
 from sar_keras.errors import DataError, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.io.files import is_utf8
+from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_AREA, is_measured, zero_areas
 from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
 CACHE = 32 * 2**20
 _LARGEST_CACHE = 512 * 2**20
-# No instrument measures so little, in whatever units: a nodata value that the file does not declare.
-_SENTINEL = -999.0
-# Zero is "no data" in digital numbers and linear power, but a single dark pixel may be zero as well: areas of at least
-# so many pixels a side count.
-_ZERO_AREA = 9
 _SAMPLES, _SAMPLE = 16, 64
 
 # GDAL's complaints become errors of ours; Python would print those that nobody handles.
@@ -105,7 +101,7 @@ class SarScene:
             )
         warn_if_units_differ(units, scale, str(self.path))
         self.units = units
-        self._zero_is_nodata = units in ("amplitude", "linear")
+        self._zero_is_nodata = units in UNITS_WITHOUT_ZERO
         low, high = (float(limit) for limit in limits or scale.limits(units, values))
         self.limits = low, high
         self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
@@ -154,16 +150,13 @@ class SarScene:
                 valid = self.source.read_masks(self.bands, window=window).all(0)
             if self._alpha:
                 valid &= self.source.read(self._alpha, window=window).all(0)
-        if np.issubdtype(values.dtype, np.floating):
-            valid &= (np.isfinite(values) & (values > _SENTINEL)).all(0)
+        stored = values
         if any(scaling != (1.0, 0.0) for scaling in self._scaling):
             factors, offsets = np.array(self._scaling, np.float32).T[..., None, None]
-            values = values * factors + offsets
-        if self._zero_is_nodata and (zero := (values == 0).all(0)).any():
-            # Here, since it would delay the first image of every `colorize`.
-            from scipy.ndimage import maximum_filter, minimum_filter
-
-            valid &= np.logical_not(maximum_filter(minimum_filter(zero, _ZERO_AREA), _ZERO_AREA))
+            values = stored * factors + offsets
+        valid &= is_measured(stored, values).all(0)
+        if self._zero_is_nodata:
+            valid &= ~zero_areas(values)
         return np.moveaxis(values, 0, -1), valid
 
     def read(self, column: int, row: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +167,7 @@ class SarScene:
             where there is data, bool (height, width).
         """
         rows, columns = _mirrored(row, height, self.height), _mirrored(column, width, self.width)
-        ring = _ZERO_AREA - 1 if self._zero_is_nodata else 0  # an area of zeros may reach into the window
+        ring = ZERO_AREA - 1 if self._zero_is_nodata else 0  # an area of zeros may reach into the window
         left, top = max(columns.min() - ring, 0), max(rows.min() - ring, 0)
         right, bottom = min(columns.max() + 1 + ring, self.width), min(rows.max() + 1 + ring, self.height)
         values, valid = self._read(Window(left, top, right - left, bottom - top))
@@ -195,8 +188,12 @@ class SarScene:
                 self.bands[:1], window=window, out_shape=(1, height, width), masked=True, resampling=Resampling.average
             )
         factor, offset = self._scaling[0]
-        values = np.ma.filled(np.ma.masked_invalid(values.astype("float32") * factor + offset), np.nan)
-        return self._scale.to_unit(np.moveaxis(values, 0, -1), self.units, self.limits).numpy()[..., 0]
+        scaled = values.data.astype("float32") * factor + offset
+        missing = np.ma.getmaskarray(values) | ~is_measured(values.data, scaled)
+        if self._zero_is_nodata:
+            missing |= scaled == 0
+        scaled[missing] = np.nan
+        return self._scale.to_unit(np.moveaxis(scaled, 0, -1), self.units, self.limits).numpy()[..., 0]
 
     def cache_for(self, rows: int) -> int:
         """Bytes that GDAL's cache needs so that no block is decoded twice while windows of `rows` rows go across."""

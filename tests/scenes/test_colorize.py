@@ -80,15 +80,54 @@ def test_ways_to_say_nodata_agree(model, tmp_path):
         np.testing.assert_array_equal(colours, results["nodata"], err_msg=name)
 
 
-@pytest.mark.parametrize(("kind", "factor"), [("uint16", 20), ("float32", 1e-4)])
-def test_areas_of_zeros_are_nodata_in_counts_and_power_but_dark_pixels_are_not(model, tmp_path, kind, factor):
-    values = (np.maximum(speckle((200, 200)), 1) * factor).astype(kind)
-    values[:, 110:] = 0
-    values[::7, :100:5] = 0  # single pixels
-    values[20:25, 20:25] = 0  # smaller than an area
-    scenes.colorize_scene(model, write_scene(tmp_path / "a.tif", values), tmp_path / "c.tif", tile=PATCH, overlap=2)
+@pytest.mark.parametrize(
+    ("kind", "stored", "scale"),
+    [
+        ("uint16", lambda grey: grey * 20, 1),
+        ("float32", lambda grey: grey * 1e-4, 1),
+        ("float32", lambda grey: grey / 10 - 24, 1),  # decibel of -24 to 1.5
+        ("float64", lambda grey: grey / 8 - 30, 1),
+        ("int16", lambda grey: grey * 10 - 2400, 0.01),
+    ],
+)
+def test_areas_of_zeros_are_no_data_but_single_ones_and_grey_levels_are(model, tmp_path, kind, stored, scale):
+    grey = np.maximum(speckle((200, 200)), 1).astype(int)
+    values = stored(grey).astype(kind)
+    row, column = np.mgrid[:200, :200]
+    outside = (column - 0.35 * row > 80) | (row < 12)  # beside a footprint that is turned
+    values[outside] = 0
+    values[20::7, :70:5] = 0  # single pixels
+    values[20:28, 20:28] = 0  # smaller than an area
+    source = write_scene(tmp_path / "a.tif", values)
+    with rasterio.open(source, "r+") as file:
+        file.scales = [scale]
+    preview = tmp_path / "p.png"
+    scenes.colorize_scene(model, source, tmp_path / "c.tif", tile=PATCH, overlap=2, preview=preview)
     _, valid = read_scene(tmp_path / "c.tif")
-    assert valid[:, :110].all() and not valid[:, 110:].any()
+    np.testing.assert_array_equal(valid, ~outside)
+    assert (np.asarray(Image.open(preview))[16:, :200][outside] == 0).all()
+    write_scene(tmp_path / "b.tif", np.where(outside, 0, grey).astype("uint8"))
+    scenes.colorize_scene(model, tmp_path / "b.tif", tmp_path / "c.tif", tile=PATCH, overlap=2)
+    assert read_scene(tmp_path / "c.tif")[1].all()
+
+
+@pytest.mark.parametrize("sentinel", [-9999, -32768])
+@pytest.mark.parametrize(("factor", "offset"), [(1, 0), (0.01, 0), (0.0005, -12)])
+def test_sentinels_count_before_the_scale_tag(model, tmp_path, sentinel, factor, offset):
+    decibel = speckle((70, 150)).astype("float32") / 12 - 22
+    hole = np.zeros((70, 150), bool)
+    hole[10:40, 20:130] = True
+    stored = np.rint((decibel - offset) / factor).astype("int16")
+    results = []
+    for fill, nodata in ((sentinel, None), (-30000, -30000)):
+        source = write_scene(tmp_path / "a.tif", np.where(hole, fill, stored).astype("int16"), nodata)
+        with rasterio.open(source, "r+") as file:
+            file.scales, file.offsets = [factor], [offset]
+        scenes.colorize_scene(model, source, tmp_path / "c.tif")
+        colours, valid = read_scene(tmp_path / "c.tif")
+        np.testing.assert_array_equal(valid, ~hole)
+        results.append(colours)
+    np.testing.assert_array_equal(*results)
 
 
 def test_decibel_linear_power_and_scaled_integers_agree(model, tmp_path):
