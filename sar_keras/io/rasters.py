@@ -108,10 +108,16 @@ class SarScene:
         name = _polarisation(self.source, self.path, self.bands[0])
         bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}" + (f" ({name})" if name else "")
         self.decision = (
-            f"{self.path}: {bands}, {'linear power' if units == 'linear' else units} ({kinds.pop()}, "
-            f"{values.min():.4g} to {values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} "
-            "to -1..1"
+            f"{self.path}: {bands}, {self._meaning(kinds)} ({', '.join(kinds)}, {values.min():.4g} to "
+            f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1"
         )
+
+    def _meaning(self, kinds: set[str]) -> str:
+        """The units in words. Sentinel-1's GRD products are digital numbers of 16 bits, placed by control points."""
+        is_raw = kinds == {"uint16"} and self.source.gcps[0] and set(self._scaling) == {(1.0, 0.0)}
+        if self.units == "amplitude" and is_raw:
+            return "raw digital numbers in radar geometry, which are not calibrated to sigma nought"
+        return "linear power" if self.units == "linear" else self.units
 
     def _sample(self) -> np.ndarray:
         """Values (n,) with data, from windows spread over the scene; from all of it where it is small."""

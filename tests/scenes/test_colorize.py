@@ -6,6 +6,7 @@ import pytest
 import rasterio
 from helpers import UTM, one_line, read_scene, speckle, write_scene
 from PIL import Image
+from rasterio.control import GroundControlPoint
 from rio_cogeo import cog_validate
 
 import sar_keras
@@ -150,6 +151,33 @@ def test_decibel_linear_power_and_scaled_integers_agree(model, tmp_path):
     assert np.abs(colours("range", decibel, limits=(-20, -5)) - expected).mean() > 1
     assert "band 1, db (float32" in decided[0] and "-25..0 dB to -1..1" in decided[0]
     assert "linear power" in decided[1] and "-20..-5" in decided[4]
+
+
+POINTS = [GroundControlPoint(row, column, 10 + column / 100, 50 - row / 100) for row in (0, 64) for column in (0, 64)]
+RADAR = {"crs": "EPSG:4326", "gcps": POINTS, "transform": None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "scale", "units", "raw"),
+    [
+        ("uint16", RADAR, 1, "auto", True),
+        ("uint16", RADAR, 1, "amplitude", True),
+        ("uint16", UTM, 1, "auto", False),  # on a map it has been processed
+        ("uint16", RADAR, 0.001, "auto", False),  # as well as with a scale
+        ("uint16", RADAR, 1, "linear", False),
+        ("float32", RADAR, 1, "auto", False),
+        ("uint8", RADAR, 1, "auto", False),
+    ],
+)
+def test_raw_numbers_of_a_grd_product_are_called_so(model, tmp_path, kind, place, scale, units, raw):
+    source = write_scene(
+        tmp_path / "a.tif", (speckle((64, 64)) * (1 if kind == "uint8" else 20.0)).astype(kind), **place
+    )
+    with rasterio.open(source, "r+") as file:
+        file.scales = [scale]
+    lines = []
+    scenes.colorize_scene(model, source, tmp_path / "c.tif", units=units, log=lines.append)
+    assert ("raw digital numbers in radar geometry, which are not calibrated to sigma nought" in lines[0]) == raw
 
 
 def test_bands_are_chosen_by_number_and_polarisation(model, command, model_file, tmp_path):
