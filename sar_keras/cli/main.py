@@ -10,7 +10,7 @@ import click
 import sar_keras
 from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
-from sar_keras.cli.verbs import PATH, SceneOption, Verb
+from sar_keras.cli.verbs import PATH, PATH_OR_NAME, SceneOption, Verb
 from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 from sar_keras.io.files import readable
@@ -86,7 +86,7 @@ def fit(
 
 @main.command()
 @click.argument("model", type=PATH)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PATH)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PATH_OR_NAME)
 @click.option("-o", "--output", required=True, type=PATH, help="File, or folder for several inputs.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
 @click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
@@ -112,7 +112,7 @@ def fit(
 @_scene_option("--preview", type=PATH, metavar="FILE.png", help="Also write a quick-look of one scene.")
 @_scene_option("--resume", is_flag=True, help="Keep finished windows, and go on from them.")
 @_scene_option("--window", nargs=4, type=int, metavar="COL ROW W H", help="Only this part.")
-def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> None:
+def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **options) -> None:
     """Colorize SAR images and georeferenced scenes of any size.
 
     MODEL is a run directory, a .keras file, or `demo`, which comes with the package.
@@ -124,21 +124,21 @@ def colorize(model: Path, inputs: tuple[Path, ...], output: Path, **options) -> 
     """
     from sar_keras.terminal import progress_bar
 
-    for path in inputs:
-        # GDAL has names that are no files: /vsizip/..., NETCDF:file:variable ...
-        if not path.exists() and len(inputs) == 1 and not any(mark in str(path) for mark in ("/vsi", ":")):
-            raise DataError(f"{path}: no such file or folder")
+    if len(inputs) == 1 and isinstance(inputs[0], Path) and not inputs[0].exists():
+        raise DataError(f"{inputs[0]}: no such file or folder")
     # Once, and before TensorFlow loads.
     check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
     load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
     from sar_keras.inference.jobs import colorize_files
-    from sar_keras.scenes.colorize import colorize_scenes, count_pixels, find_scenes
+    from sar_keras.scenes.colorize import colorize_scenes, count_pixels
+    from sar_keras.scenes.inputs import find_scenes, jobs_for
 
     options = {name: value for name, value in options.items() if value is not None and value is not False}
-    jobs = find_scenes(list(inputs), output)
+    scenes = find_scenes(list(inputs), output)
     for_scenes = [name for name in options if name not in ("precision", "engine")]
-    if jobs is None and for_scenes:
+    if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
+    jobs = scenes and jobs_for(scenes, output, options.get("band"), functools.partial(click.echo, err=True))
     loaded = load_model(model)
     if jobs is None:
         written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"), **options)

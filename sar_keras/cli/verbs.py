@@ -1,11 +1,13 @@
 """How verbs and their help look."""
 
+import os
 import sys
 from pathlib import Path
 
 import click
 
 from sar_keras.errors import parameters_called
+from sar_keras.io.files import path_or_name
 
 # Keys of the configuration that have an option or an argument of their own.
 _KEYS = {"data": "data.root", "folder": "data.root"} | {
@@ -13,6 +15,16 @@ _KEYS = {"data": "data.root", "folder": "data.root"} | {
 }
 
 PATH = click.Path(path_type=Path, readable=False)
+
+
+class _PathOrName(click.ParamType):
+    name = "path"
+
+    def convert(self, value, param, context) -> Path | str:
+        return path_or_name(os.fspath(value))
+
+
+PATH_OR_NAME = _PathOrName()  # an input: whatever GDAL has a name for
 
 
 class SceneOption(click.Option):

@@ -71,6 +71,15 @@ def readable(text: str) -> str:
     return _ODD_BYTES.sub(lambda odd: f"\\x{ord(odd[0]) - 0xDC00:x}", text)
 
 
+def path_or_name(text: str) -> Path | str:
+    """A path; or a name that only GDAL knows, such as https://..., /vsizip/... and HDF5:file://layer, as it is.
+
+    Path would make one slash of two.
+    """
+    is_name = re.match(r"/vsi|[A-Za-z][A-Za-z0-9_+.-]+:", text) and not os.path.exists(text)
+    return text if is_name else Path(text)
+
+
 def sha256(path: str | os.PathLike) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -15,28 +16,35 @@ from rasterio.windows import Window
 
 from sar_keras.errors import DataError, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
-from sar_keras.io.files import is_utf8
 from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_AREA, is_measured, zero_areas
 from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
+
+if TYPE_CHECKING:
+    from sar_keras.io.inputs import Input
 
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
 CACHE = 32 * 2**20
 _LARGEST_CACHE = 512 * 2**20
 _SAMPLES, _SAMPLE = 16, 64
+# What GDAL reads over a network; it waits for an answer without end by default.
+_REMOTE = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs")
+os.environ.setdefault("GDAL_HTTP_CONNECTTIMEOUT", "10")
+os.environ.setdefault("GDAL_HTTP_LOW_SPEED_TIME", "60")
+os.environ.setdefault("GDAL_HTTP_LOW_SPEED_LIMIT", "1")
 
 # GDAL's complaints become errors of ours; Python would print those that nobody handles.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
 
 class SarScene:
-    """A SAR raster that GDAL opens, as float32 in [-1, 1].
+    """A SAR raster as float32 in [-1, 1].
 
     Which bands, which units and which values become -1 and 1 is decided once, from samples over the whole scene, so
     that every window of it is scaled alike.
 
     Args:
-        path: Anything that GDAL opens: GeoTIFF, COG, VRT, PNG ...
+        scene: What is read.
         channels: How many bands the model takes.
         scale: How the model's training data was scaled.
         band: Number from 1, or polarisation, of the band to use. None: the first `channels` bands.
@@ -44,7 +52,9 @@ class SarScene:
         limits: Values that become -1 and 1, in `units` (decibel for "linear"). None: as the scale has them.
 
     Attributes:
+        input: What is read.
         height, width: Pixels.
+        files: The local files that it is made of.
         decision: A line for people: band, units, and what becomes -1 and 1.
 
     Raises:
@@ -53,7 +63,7 @@ class SarScene:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        scene: "Input",
         channels: int,
         scale: Scale,
         band: int | str | None = None,
@@ -61,12 +71,14 @@ class SarScene:
         limits: tuple[float, float] | None = None,
     ):
         check_units(units)
-        self.path = path
-        self.source = open_raster(path)
+        self.input = scene
+        self.source = scene.open()
         self.height, self.width = self.source.shape
+        self.files = [Path(path) for path in dict.fromkeys([*map(str, scene.files), *self.source.files])]
+        self.files = [path for path in self.files if os.path.exists(path)]
         try:
-            with reading(path):
-                self.bands = _choose_bands(self.source, path, channels, band)
+            with reading(scene.name):
+                self.bands = _choose_bands(self.source, scene, channels, band)
                 self._decide(scale, units, limits)
         except BaseException:
             self.close()
@@ -83,7 +95,7 @@ class SarScene:
 
     def _decide(self, scale: Scale, units: str, limits: tuple[float, float] | None) -> None:
         kinds = {self.source.dtypes[band - 1] for band in self.bands}
-        images.refuse_complex(self.path, kinds)
+        images.refuse_complex(self.input.name, kinds)
         self._scale = scale
         self._scaling = [(self.source.scales[band - 1], self.source.offsets[band - 1]) for band in self.bands]
         flags = [flag for band in self.bands for flag in self.source.mask_flag_enums[band - 1]]
@@ -96,19 +108,19 @@ class SarScene:
         units = guess_units(values, scale) if units == "auto" else units
         if units == "db" and limits is None and not -100 < np.median(values) < 50:
             raise DataError(
-                f"{self.path}: values about {np.median(values):.4g} are no decibels; say what they are by "
+                f"{self.input.name}: values about {np.median(values):.4g} are no decibels; say what they are by "
                 f"{parameter('units')} and {parameter('limits')}"
             )
-        warn_if_units_differ(units, scale, str(self.path))
+        warn_if_units_differ(units, scale, self.input.name)
         self.units = units
         self._zero_is_nodata = units in UNITS_WITHOUT_ZERO
         low, high = (float(limit) for limit in limits or scale.limits(units, values))
         self.limits = low, high
         self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
-        name = _polarisation(self.source, self.path, self.bands[0])
+        name = _polarisation(self.source, self.input, self.bands[0])
         bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}" + (f" ({name})" if name else "")
         self.decision = (
-            f"{self.path}: {bands}, {self._meaning(kinds)} ({', '.join(kinds)}, {values.min():.4g} to "
+            f"{self.input.name}: {bands}, {self._meaning(kinds)} ({', '.join(kinds)}, {values.min():.4g} to "
             f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1"
         )
 
@@ -139,7 +151,7 @@ class SarScene:
             )
             values = next((found for found in map(self._data, blocks) if found.size), values)
         if values.size == 0:
-            raise DataError(f"{self.path}: holds no data: every pixel is nodata, zero or not a number")
+            raise DataError(f"{self.input.name}: holds no data: every pixel is nodata, zero or not a number")
         return values
 
     def _data(self, window: Window) -> np.ndarray:
@@ -149,7 +161,7 @@ class SarScene:
 
     def _read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Values (h, w, channels) as stored, and where all of them are data (h, w), inside the scene."""
-        with reading(self.path):
+        with reading(self.input.name):
             values = self.source.read(self.bands, window=window)
             valid = np.ones(values.shape[1:], bool)
             if self._has_mask:
@@ -189,7 +201,7 @@ class SarScene:
 
     def thumbnail(self, window: Window, height: int, width: int) -> np.ndarray:
         """The first band of a window at another size, (height, width), float32 in [-1, 1]; -1 without data."""
-        with reading(self.path):
+        with reading(self.input.name):
             values = self.source.read(
                 self.bands[:1], window=window, out_shape=(1, height, width), masked=True, resampling=Resampling.average
             )
@@ -204,7 +216,7 @@ class SarScene:
     def cache_for(self, rows: int) -> int:
         """Bytes that GDAL's cache needs so that no block is decoded twice while windows of `rows` rows go across."""
         blocks = self.source.block_shapes[self.bands[0] - 1]
-        if blocks[1] < self.width:
+        if blocks[1] < self.width and self.source.driver != "VRT":  # whose files may hold whole rows
             return CACHE
         depth = sum(np.dtype(kind).itemsize for kind in self.source.dtypes)
         return int(np.clip(1.25 * (rows + blocks[0]) * self.width * depth, CACHE, _LARGEST_CACHE))
@@ -218,86 +230,93 @@ def _mirrored(start: int, count: int, size: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def reading(path: str | os.PathLike) -> Iterator[None]:
-    """Raise DataError for what GDAL says of a file that it has opened."""
+def reading(name: str | os.PathLike) -> Iterator[None]:
+    """Raise DataError for what GDAL says of a raster that it has opened."""
     try:
-        yield
+        with rasterio.Env():  # else GDAL itself writes to stderr, in threads of ours
+            yield
     except Exception as error:
         if not images.is_gdals(error):
             raise
-        raise DataError(f"{path}: cannot be read to its end, cut off or broken; copy it again") from error
+        raise DataError(f"{name}: cannot be read to its end, cut off or broken; copy it again") from error
 
 
-def open_raster(path: str | os.PathLike) -> rasterio.DatasetReader:
-    """Open whatever GDAL reads.
+def open_raster(opens: Path | str, name: str | None = None) -> rasterio.DatasetReader:
+    """Open a file, or whatever else GDAL has a name for: /vsizip/..., NETCDF:file:variable, the text of a VRT ...
+
+    Args:
+        opens: A file as a path, else a name of GDAL's.
+        name: How messages call it.
 
     Raises:
-        DataError: no such file, or not a raster.
+        DataError: no such file, not a raster, or what GDAL says of a name.
     """
-    images.refuse_name(path)
+    images.refuse_name(opens)
+    name = name or str(opens)
     try:
-        source = rasterio.open(path)
+        # Without looking for other files beside it, which over a network takes seconds.
+        remote = isinstance(opens, str) and any(mark in opens for mark in _REMOTE)
+        with rasterio.Env(**({"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if remote else {})):
+            source = rasterio.open(opens)
     except Exception as error:
         if not images.is_gdals(error):
             raise
-        # The name need not be that of a file: GDAL knows /vsizip/..., NETCDF:file:variable ...
-        if not Path(path).exists():
-            raise DataError(f"{path}: no such file") from error
-        if not os.access(path, os.R_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
-        raise DataError(f"{path}: not a raster that GDAL can read; copy it again or remove it") from error
+        if isinstance(opens, str):
+            raise DataError(f"{name}: GDAL cannot open it: {str(error).splitlines()[0]}") from error
+        if not opens.exists():
+            raise DataError(f"{name}: no such file") from error
+        if not os.access(opens, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name) from error
+        raise DataError(f"{name}: not a raster that GDAL can read; copy it again or remove it") from error
     try:
-        images.refuse_bomb_blocks(path, source)
+        images.refuse_bomb_blocks(name, source)
     except BaseException:
         source.close()
         raise
     return source
 
 
-def is_georeferenced(path: Path) -> bool:
-    """Whether GDAL opens the file and it says where on Earth it lies."""
-    if not is_utf8(path):
-        return False
-    try:
-        with rasterio.open(path) as source:
-            return bool(source.crs or source.gcps[0] or not source.transform.is_identity)
-    except Exception as error:
-        if not images.is_gdals(error):
-            raise
-        return False
+def is_georeferenced(scene: "Input") -> bool:
+    """Whether GDAL opens it and it says where on Earth it lies."""
+    with contextlib.suppress(DataError, PermissionError), scene.open() as source:
+        return bool(source.crs or source.gcps[0] or not source.transform.is_identity)
+    return False
 
 
-def _choose_bands(source: rasterio.DatasetReader, path, channels: int, band: int | str | None) -> list[int]:
+def _choose_bands(source: rasterio.DatasetReader, scene: "Input", channels: int, band: int | str | None) -> list[int]:
     there = [index for index, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha]
     if not there:
         inside = f"; it holds {', '.join(source.subdatasets)}" if source.subdatasets else ""
-        raise DataError(f"{path}: has no bands{inside}")
+        raise DataError(f"{scene.name}: has no bands{inside}")
     if band is None:
         if len(there) < channels:
-            raise DataError(f"{path}: has {len(there)} band(s), the model takes {channels} (model.channels)")
+            raise DataError(f"{scene.name}: has {len(there)} band(s), the model takes {channels} (model.channels)")
         return there[:channels]
     if channels > 1:
         raise DataError(f"the model takes {channels} bands together: leave {parameter('band')} out")
     if str(band).isdigit():
         if int(band) not in there:
-            raise DataError(f"{path}: has no band {band}; it has {len(there)}")
+            raise DataError(f"{scene.name}: has no band {band}; it has {len(there)}")
         return [int(band)]
     wanted = str(band).upper()
-    names = {index: _polarisation(source, path, index) for index in there}
+    names = {index: _polarisation(source, scene, index) for index in there}
     for index, name in names.items():
         if name == wanted:
             return [index]
     known = ", ".join(f"band {index}: {name}" for index, name in names.items() if name)
     raise DataError(
-        f"{path}: has no band named {wanted} ({known or 'its bands have no names'}); give {parameter('band')} a number"
+        f"{scene.name}: has no band named {wanted} ({known or 'its bands have no names'}); give {parameter('band')} a "
+        "number"
     )
 
 
-def _polarisation(source: rasterio.DatasetReader, path, band: int) -> str | None:
+def _polarisation(source: rasterio.DatasetReader, scene: "Input", band: int) -> str | None:
     """What a band's description, or the name of a file with a single band, says."""
-    texts = [source.descriptions[band - 1] or ""] + [Path(path).stem] * (source.count == 1)
-    for text in texts:
-        named = re.findall(rf"(?<![A-Za-z])({'|'.join(POLARISATIONS)})(?![A-Za-z])", text, re.IGNORECASE)
-        if len({name.upper() for name in named}) == 1:
-            return named[0].upper()
-    return None
+    said = polarisation(source.descriptions[band - 1] or "")
+    return said or (scene.polarisation if source.count == 1 else None)
+
+
+def polarisation(name: str) -> str | None:
+    """The polarisation that a name tells, unless it tells of several."""
+    found = re.findall(rf"(?<![A-Za-z])({'|'.join(POLARISATIONS)})(?![A-Za-z])", name.upper())
+    return found[0] if len(set(found)) == 1 else None

@@ -19,13 +19,15 @@ import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.compiled import compiled
 from sar_keras.inference.confidence import check_knows_its_error, uncertainty_function
-from sar_keras.inference.jobs import destinations, do_all, find_below
+from sar_keras.inference.jobs import do_all
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once, model_name
 from sar_keras.inference.openvino import check_engine
 from sar_keras.io import rasters
-from sar_keras.io.files import sha256
+from sar_keras.io.files import path_or_name, sha256
 from sar_keras.io.images import captioned, to_uint8, write_image
+from sar_keras.io.inputs import Input
+from sar_keras.io.products import find_inputs
 from sar_keras.networks.sizes import any_size, patch_size
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
@@ -33,13 +35,12 @@ from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
 # doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
 TILE, OVERLAP = 1024, 128
-SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 _THUMBNAIL = 1024  # pixels of a preview's longer side
 
 
 def colorize_scene(
     model: keras.Model | str | os.PathLike,
-    source: str | os.PathLike,
+    source: str | os.PathLike | Input,
     destination: str | os.PathLike,
     *,
     band: int | str | None = None,
@@ -64,7 +65,8 @@ def colorize_scene(
 
     Args:
         model: A model from `load_model`, or the path of one, which each process loads once.
-        source: Whatever GDAL opens, with or without a georeference.
+        source: Whatever GDAL opens, with or without a georeference: a file, an address, one of its own names such as
+            "/vsizip/...". Or a product of Sentinel-1: a .SAFE folder or its zip, SNAP's .dim, OPERA's or NISAR's HDF5.
         destination: The GeoTIFF to write; replaced where it exists.
         band: Number from 1, or polarisation ("VV", "VH"), of the band to use. None: the first.
         units: "auto", or one of `sar_keras.io.sar.UNITS`.
@@ -103,6 +105,7 @@ def colorize_scene(
     check_engine(engine, precision)
     _warn_of_window_statistics(model)
     scale = metadata_of(model).sar_scale
+    source = source if isinstance(source, Input) else _the_scene(source)
     with rasters.SarScene(source, model.input_shape[-1], scale, band, units, limits) as scene:
         outputs = {"colours": destination}
         if confidence:
@@ -122,7 +125,7 @@ def colorize_scene(
                 partial.open(scene, area, tags, resume, log)
                 colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress)
                 if not partial.seen:
-                    raise DataError(f"{source}: holds no data in this window: every pixel is nodata")
+                    raise DataError(f"{source.name}: holds no data in this window: every pixel is nodata")
                 partial.publish()
         if preview:
             _write_preview(Path(preview), scene, area, outputs)
@@ -130,7 +133,7 @@ def colorize_scene(
 
 
 def colorize_scenes(
-    model: keras.Model, jobs: list[tuple[Path, Path]], log: Callable[[str], object] = lambda line: None, **options
+    model: keras.Model, jobs: list[tuple[Input, Path]], log: Callable[[str], object] = lambda line: None, **options
 ) -> list[Path]:
     """Colorize scenes, each (source, destination), one after the other; options as in `colorize_scene`.
 
@@ -143,42 +146,15 @@ def colorize_scenes(
     return do_all(jobs, functools.partial(colorize_scene, model, log=log, **options), "scenes")
 
 
-def find_scenes(inputs: list[Path], output: Path) -> list[tuple[Path, Path]] | None:
-    """What `sar-keras colorize` makes of its arguments: a list of (source, destination), or None for mere images.
-
-    It is about scenes where the output is a TIFF or an input has a georeference. A folder stands for the rasters in it,
-    PNG and JPEG apart.
+def count_pixels(jobs: list[tuple[Input, Path]], window: tuple[int, int, int, int] | None = None) -> int:
+    """Pixels of all scenes, for a progress bar; of several those that cannot be opened do not count.
 
     Raises:
-        DataError: a folder without rasters.
-        OutputError: several scenes would become one, or the output is not a TIFF.
+        DataError: a single one cannot be opened.
     """
-    found = [(path, Path(path.name)) for path in inputs if not path.is_dir()]
-    for folder in inputs:
-        if folder.is_dir():
-            found += [(path, path.relative_to(folder)) for path in find_below(folder, SUFFIXES, output)]
-    to_tiff = output.suffix.lower() in (".tif", ".tiff") and not output.is_dir()
-    if not to_tiff and not any(rasters.is_georeferenced(path) for path, _ in found):
-        return None
-    if not found:
-        raise DataError(f"{inputs[0]}: holds no scenes ({', '.join(SUFFIXES)})")
-    if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
-        if not to_tiff and output.suffix:
-            raise OutputError(
-                f"{output}: the input is georeferenced: give {parameter('output')} a .tif (a picture: "
-                f"{parameter('preview')})"
-            )
-        return [(inputs[0], output if to_tiff else output / Path(inputs[0].name).with_suffix(".tif"))]
-    if output.suffix and not output.is_dir():
-        raise OutputError(f"{output}: is a file; several scenes need a folder as {parameter('output')}")
-    return destinations(found, output, ".tif")
-
-
-def count_pixels(jobs: list[tuple[Path, Path]], window: tuple[int, int, int, int] | None = None) -> int:
-    """Pixels of all scenes that can be opened, for a progress bar."""
     total = 0
-    for source, _ in jobs:
-        with contextlib.suppress(SarKerasError, OSError), rasters.open_raster(source) as raster:
+    for scene, _ in jobs:
+        with contextlib.suppress(*(SarKerasError, OSError) * (len(jobs) > 1)), scene.open() as raster:
             total += window[2] * window[3] if window else raster.width * raster.height
     return total
 
@@ -198,10 +174,16 @@ def _check_options(tile, overlap, batch, patch, limits, destination, preview) ->
         raise OutputError(f"{parameter('preview')} {preview}: is a picture to look at; use .png or .jpg")
 
 
+def _the_scene(source: str | os.PathLike) -> Input:
+    found = find_inputs(path_or_name(os.fspath(source)) if isinstance(source, str) else Path(source))
+    if len(found) != 1:
+        raise DataError(f"{source}: holds {len(found)} scenes; give one of them")
+    return found[0]
+
+
 def _check_not_an_input(scene: rasters.SarScene, outputs: list[Path]) -> None:
-    inputs = [Path(path) for path in (scene.path, *scene.source.files) if Path(path).exists()]
     for output in outputs:
-        if output.exists() and any(output.samefile(path) for path in inputs):
+        if output.exists() and any(output.samefile(path) for path in scene.files):
             raise OutputError(f"{output}: would replace its own input; write elsewhere")
 
 
@@ -209,7 +191,7 @@ def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> 
     column, row, width, height = window or (0, 0, scene.width, scene.height)
     if min(column, row) < 0 or min(width, height) < 1 or column + width > scene.width or row + height > scene.height:
         raise DataError(
-            f"{parameter('window')} {column} {row} {width} {height}: not inside {scene.path}, which has "
+            f"{parameter('window')} {column} {row} {width} {height}: not inside {scene.input.name}, which has "
             f"{scene.width} x {scene.height} pixels"
         )
     return Window(column, row, width, height)
@@ -230,10 +212,10 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
         "SYNTHETIC": "YES",
         "SAR_KERAS_MODEL": name,
         "SAR_KERAS_MODEL_SHA256": model_hash,
-        "SAR_KERAS_INPUT": f"{Path(scene.path).name}, band {', '.join(map(str, scene.bands))}",
+        "SAR_KERAS_INPUT": f"{scene.input.place.name}, band {', '.join(map(str, scene.bands))}",
         "SAR_KERAS_SCALE": f"{scene.units}, {low:g} to {high:g} became -1 to 1",
     }
-    files = [os.stat(file) for file in scene.source.files if os.path.exists(file)]
+    files = [os.stat(file) for file in scene.files]
     state = [(file.st_size, file.st_mtime_ns) for file in files]
     key = hashlib.sha256(json.dumps([tags, weights_hash, state, options]).encode()).hexdigest()
     return {**tags, "SAR_KERAS_KEY": key}, key
@@ -289,7 +271,7 @@ def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: d
     height, width = (max(1, round(size / shrink)) for size in (area.height, area.width))
     panels = {"SAR": np.repeat(to_uint8(scene.thumbnail(area, height, width))[..., None], 3, -1)}
     for name, output in outputs.items():
-        with rasters.open_raster(output) as raster:
+        with rasters.open_raster(Path(output)) as raster:
             pixels = np.moveaxis(raster.read(out_shape=(raster.count, height, width)), 0, -1)
         if name == "confidence":
             white = max(1.0, np.percentile(pixels, 99))

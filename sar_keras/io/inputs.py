@@ -1,0 +1,135 @@
+"""What people name as a scene: a file, an address, one of GDAL's own names, bands in a file each, or tiles."""
+
+import contextlib
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
+
+import rasterio
+
+from sar_keras.errors import DataError
+from sar_keras.io import virtual
+from sar_keras.io.rasters import POLARISATIONS, open_raster, polarisation
+
+# How GDAL calls what is reached over a network; signed addresses go on after "?".
+# https://gdal.org/en/stable/user/virtual_file_systems.html
+_NETWORKS = {"http://": "/vsicurl/http://", "https://": "/vsicurl/https://", "s3://": "/vsis3/", "gs://": "/vsigs/"}
+_LAYER = re.compile(r'HDF5:"?(?P<file>[^"]+)"?:/(?P<layer>/.+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """A scene that a person has named, or that was found in a folder.
+
+    Attributes:
+        name: What messages call it.
+        place: Where its colours belong below a folder of outputs, but for the suffix.
+        open: Opens it, with all of its bands, as GDAL does.
+        files: The local files that it is made of, as far as they are known before it is opened.
+        folder: The folder that it was found in, or None where a person named it.
+        is_product: Whether it is of several files, or none: never a mere image.
+    """
+
+    name: str
+    place: PurePath
+    open: Callable[[], rasterio.DatasetReader]
+    files: tuple[Path, ...] = ()
+    folder: Path | None = None
+    is_product: bool = True
+
+    @property
+    def polarisation(self) -> str | None:
+        """What its name says of it, if it has a single band."""
+        return polarisation(self.place.stem)
+
+
+def single(name: Path | str, place: PurePath | None = None, folder: Path | None = None) -> Input:
+    """A file, or one of GDAL's names, which may be an address."""
+    if isinstance(name, Path):
+        place = place or PurePath(name.name)
+        return Input(str(name), place, functools.partial(_open_file, name), (name,), folder, is_product=False)
+    last = re.split(r"[/\\:]", name.partition("?")[0])[-1]
+    layer = _LAYER.fullmatch(name)
+    if layer:  # the name of the file as well, since many have layers of one name
+        file = PurePath(layer["file"])
+        last = f"{file.stem}_{last}{file.suffix}"
+    return Input(name, place or PurePath(last), functools.partial(_open_name, name), folder=folder)
+
+
+def bands(
+    name: str, place: PurePath, layers: Mapping[str, Path | str], files: Sequence[Path], folder: Path | None = None
+) -> Input:
+    """Bands that come in a file each: what they are called, and where the first band of each is."""
+    return Input(name, place, functools.partial(_open_bands, name, layers), tuple(files), folder)
+
+
+def mosaic(inputs: Sequence[Input], place: PurePath) -> Input:
+    """Tiles on one grid as one scene; of what overlaps the last one is on top."""
+    files = tuple(file for tile in inputs for file in tile.files)
+    name = f"the mosaic of {inputs[0].name} ... {inputs[-1].name}"
+    return Input(name, place, functools.partial(_open_mosaic, name, inputs), files)
+
+
+def _open_name(name: str) -> rasterio.DatasetReader:
+    layer = _LAYER.fullmatch(name)
+    if layer:
+        # GDAL's driver for netCDF knows where a layer lies, the one for HDF5 does not. Without a georeference they
+        # disagree about which row is the first.
+        with contextlib.suppress(DataError):
+            source = open_raster(f'NETCDF:"{layer["file"]}":{layer["layer"]}', name)
+            if source.crs:
+                return source
+            source.close()
+    for scheme, prefix in _NETWORKS.items():
+        if name.lower().startswith(scheme):
+            return open_raster(prefix + name[len(scheme) :], name)
+    return open_raster(name, name)
+
+
+def _open_file(path: Path) -> rasterio.DatasetReader:
+    source = open_raster(path)
+    layers = {} if source.count else _radar_layers(source.subdatasets)
+    if not layers:
+        return source
+    source.close()
+    return _open_bands(str(path), layers)
+
+
+def _radar_layers(names: Sequence[str]) -> dict[str, str]:
+    """Of the layers of a container those that hold backscatter, by their polarisation.
+
+    They are called VV or, where they are elements of a covariance matrix as those of NISAR, VVVV. Of several groups of
+    layers the first by name counts.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for name in names:
+        group, _, layer = name.rpartition("/")
+        half = layer[: len(layer) // 2] if len(layer) == 4 and layer[:2] == layer[2:] else layer
+        if half in POLARISATIONS:
+            groups.setdefault(group, {})[half] = name
+    first = groups[min(groups)] if groups else {}
+    return {name: first[name] for name in POLARISATIONS if name in first}
+
+
+def _open_bands(name: str, layers: Mapping[str, Path | str]) -> rasterio.DatasetReader:
+    if not layers:
+        raise DataError(
+            f"{name}: holds no image of a polarisation that is an amplitude, an intensity, or sigma, gamma or beta "
+            "nought; give the file of the band to use"
+        )
+    with contextlib.ExitStack() as opened:
+        rasters = [
+            opened.enter_context(open_raster(where) if isinstance(where, Path) else _open_name(where))
+            for where in layers.values()
+        ]
+        document = virtual.stack(name, rasters, list(layers))
+    return open_raster(document, name)
+
+
+def _open_mosaic(name: str, inputs: Sequence[Input]) -> rasterio.DatasetReader:
+    with contextlib.ExitStack() as opened:
+        rasters = [opened.enter_context(tile.open()) for tile in inputs]
+        document = virtual.mosaic(name, rasters, [tile.name for tile in inputs])
+    return open_raster(document, name)

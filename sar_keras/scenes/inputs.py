@@ -1,0 +1,86 @@
+"""Which scenes `sar-keras colorize` makes of its arguments, and where their colours go."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sar_keras.errors import DataError, OutputError, parameter
+from sar_keras.inference.jobs import destinations
+from sar_keras.io.inputs import Input
+from sar_keras.io.products import SUFFIXES, find_inputs
+from sar_keras.io.rasters import POLARISATIONS, is_georeferenced
+
+
+def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:
+    """The scenes that paths and GDAL's names stand for, or None for mere images.
+
+    It is about scenes where the output is a TIFF, or an input has a georeference or is a product. A folder or a zip
+    stands for the rasters and products in it, PNG and JPEG apart; the colours of an earlier run in `output` do not
+    count.
+
+    Raises:
+        DataError: a folder without scenes, or a product that is not whole.
+    """
+    found = [scene for name in given for scene in find_inputs(name) if not _is_in(scene, output)]
+    to_tiff = is_tiff(output)
+    if not to_tiff and not any(scene.is_product or is_georeferenced(scene) for scene in found):
+        return None
+    if not found:
+        raise DataError(f"{given[0]}: holds no scenes ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _is_in(scene: Input, output: Path) -> bool:
+    inside = scene.folder and output.absolute() != scene.folder.absolute()
+    return bool(inside) and any(output.absolute() in file.absolute().parents for file in scene.files)
+
+
+def is_tiff(output: Path) -> bool:
+    return output.suffix.lower() in (".tif", ".tiff") and not output.is_dir()
+
+
+def jobs_for(
+    scenes: list[Input], output: Path, band: int | str | None = None, log: Callable[[str], object] = lambda line: None
+) -> list[tuple[Input, Path]]:
+    """(scene, destination) for each scene to colorize.
+
+    Of what was found in a folder, files of another polarisation than `band` are passed over.
+
+    Raises:
+        DataError: no scene of that polarisation.
+        OutputError: several scenes would become one, or the output is no TIFF.
+    """
+    if str(band).upper() in POLARISATIONS:
+        scenes = _of_polarisation(scenes, str(band).upper(), log)
+    if len(scenes) == 1 and not output.is_dir():
+        if is_tiff(output):
+            return [(scenes[0], output)]
+        if output.suffix:
+            raise OutputError(
+                f"{output}: the input is georeferenced: give {parameter('output')} a .tif (a picture: "
+                f"{parameter('preview')})"
+            )
+    elif output.suffix and not output.is_dir():
+        raise OutputError(f"{output}: is a file; {len(scenes)} scenes need a folder as {parameter('output')}")
+    return destinations([(scene, scene.place) for scene in scenes], output, ".tif")
+
+
+def _of_polarisation(scenes: list[Input], band: str, log: Callable[[str], object]) -> list[Input]:
+    others = [
+        scene
+        for scene in scenes
+        if scene.folder and not scene.is_product and scene.polarisation not in (None, band) and _has_one_band(scene)
+    ]
+    if len(others) == len(scenes):
+        raise DataError(f"{scenes[0].folder}: holds no scene of {band}, but {scenes[0].name}")
+    if others:
+        log(f"{parameter('band')} {band} passes over other polarisations: {', '.join(scene.name for scene in others)}")
+    return [scene for scene in scenes if scene not in others]
+
+
+def _has_one_band(scene: Input) -> bool:
+    """What cannot be opened counts as well: it is not of the wanted polarisation by its name."""
+    try:
+        with scene.open() as source:
+            return source.count == 1
+    except (DataError, PermissionError):
+        return True
