@@ -111,6 +111,7 @@ def fit(
 @_scene_option("--confidence", is_flag=True, help="Also write OUTPUT_confidence.tif.")
 @_scene_option("--preview", type=PATH, metavar="FILE.png", help="Also write a quick-look of one scene.")
 @_scene_option("--resume", is_flag=True, help="Keep finished windows, and go on from them.")
+@_scene_option("--mosaic", is_flag=True, help="Make one scene of INPUTs that lie side by side on one grid.")
 @_scene_option("--window", nargs=4, type=int, metavar="COL ROW W H", help="Only this part.")
 def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **options) -> None:
     """Colorize SAR images and georeferenced scenes of any size.
@@ -138,7 +139,8 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     for_scenes = [name for name in options if name not in ("precision", "engine")]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
-    jobs = scenes and jobs_for(scenes, output, options.get("band"), functools.partial(click.echo, err=True))
+    log = functools.partial(click.echo, err=True)
+    jobs = scenes and jobs_for(scenes, output, options.get("band"), options.pop("mosaic", False), log)
     loaded = load_model(model)
     if jobs is None:
         written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"), **options)

@@ -65,11 +65,12 @@ def bands(
     return Input(name, place, functools.partial(_open_bands, name, layers), tuple(files), folder)
 
 
-def mosaic(inputs: Sequence[Input], place: PurePath) -> Input:
+def mosaic(tiles: Sequence[Input]) -> Input:
     """Tiles on one grid as one scene; of what overlaps the last one is on top."""
-    files = tuple(file for tile in inputs for file in tile.files)
-    name = f"the mosaic of {inputs[0].name} ... {inputs[-1].name}"
-    return Input(name, place, functools.partial(_open_mosaic, name, inputs), files)
+    files = tuple(file for tile in tiles for file in tile.files)
+    name = f"mosaic of {tiles[0].name} to {tiles[-1].name} ({len(tiles)})"
+    place = PurePath(f"{tiles[0].place.stem}_mosaic.tif")
+    return Input(name, place, functools.partial(_open_mosaic, name, tuple(tiles)), files)
 
 
 def _open_name(name: str) -> rasterio.DatasetReader:
@@ -128,8 +129,8 @@ def _open_bands(name: str, layers: Mapping[str, Path | str]) -> rasterio.Dataset
     return open_raster(document, name)
 
 
-def _open_mosaic(name: str, inputs: Sequence[Input]) -> rasterio.DatasetReader:
+def _open_mosaic(name: str, tiles: Sequence[Input]) -> rasterio.DatasetReader:
     with contextlib.ExitStack() as opened:
-        rasters = [opened.enter_context(tile.open()) for tile in inputs]
-        document = virtual.mosaic(name, rasters, [tile.name for tile in inputs])
+        rasters = [opened.enter_context(tile.open()) for tile in tiles]
+        document = virtual.mosaic(name, rasters, [tile.name for tile in tiles])
     return open_raster(document, name)

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from sar_keras.errors import DataError, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_AREA, is_measured, zero_areas
-from sar_keras.io.sar import Scale, check_units, guess_units, warn_if_units_differ
+from sar_keras.io.sar import Scale, check_units, guess_units
 
 if TYPE_CHECKING:
     from sar_keras.io.inputs import Input
@@ -27,6 +27,7 @@ POLARISATIONS = ("VV", "VH", "HH", "HV")
 CACHE = 32 * 2**20
 _LARGEST_CACHE = 512 * 2**20
 _SAMPLES, _SAMPLE = 16, 64
+_SAMPLED = 2**16  # values that are kept of them
 # What GDAL reads over a network; it waits for an answer without end by default.
 _REMOTE = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsiwebhdfs")
 os.environ.setdefault("GDAL_HTTP_CONNECTTIMEOUT", "10")
@@ -55,6 +56,7 @@ class SarScene:
         input: What is read.
         height, width: Pixels.
         files: The local files that it is made of.
+        samples: Values (n,) with data, from places spread over the scene.
         decision: A line for people: band, units, and what becomes -1 and 1.
 
     Raises:
@@ -111,8 +113,8 @@ class SarScene:
                 f"{self.input.name}: values about {np.median(values):.4g} are no decibels; say what they are by "
                 f"{parameter('units')} and {parameter('limits')}"
             )
-        warn_if_units_differ(units, scale, self.input.name)
         self.units = units
+        self.samples = values[:: max(1, values.size // _SAMPLED)]
         self._zero_is_nodata = units in UNITS_WITHOUT_ZERO
         low, high = (float(limit) for limit in limits or scale.limits(units, values))
         self.limits = low, high

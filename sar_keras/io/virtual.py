@@ -4,12 +4,14 @@ GDAL reads them through a VRT, an XML document that names the files: nothing is 
 the memory of its windows. https://gdal.org/en/stable/drivers/raster/vrt.html
 """
 
+import dataclasses
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
 import rasterio.windows
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -26,6 +28,38 @@ _ROUNDING = 0.1  # of a pixel
 Placed = tuple[rasterio.DatasetReader, int, int]
 
 
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster lie, and what they hold."""
+
+    shape: tuple[int, int]
+    crs: CRS | None
+    transform: Affine
+    kinds: tuple  # types, descriptions, scales ... of the bands
+
+    @classmethod
+    def of(cls, raster: rasterio.DatasetReader) -> "Grid":
+        kinds = raster.dtypes, raster.descriptions, raster.colorinterp, raster.scales, raster.offsets
+        return cls(raster.shape, raster.crs, raster.transform, kinds)
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether it lies on a map, and not in the geometry of the radar."""
+        return not self.transform.is_identity
+
+    def offset_from(self, other: "Grid") -> tuple[int, int] | None:
+        """(columns, rows) from the first pixel of another grid to that of this one; None if they do not fit."""
+        steps, other_steps = np.array([[[t.a, t.b], [t.d, t.e]] for t in (self.transform, other.transform)])
+        # Writers round: over the whole raster the steps may add up to a tenth of a pixel.
+        drift = np.abs(steps - other_steps).max() * max(*self.shape, *other.shape)
+        if self.crs != other.crs or drift > _ROUNDING * np.abs(other_steps).max():
+            return None
+        apart = np.subtract((self.transform.c, self.transform.f), (other.transform.c, other.transform.f))
+        offset = np.linalg.solve(other_steps, apart)
+        column, row = np.rint(offset).astype(int).tolist()
+        return (column, row) if np.abs(offset - (column, row)).max() <= _ROUNDING else None
+
+
 def stack(name: str, rasters: Sequence[rasterio.DatasetReader], descriptions: Sequence[str]) -> str:
     """The VRT whose bands are the first ones of some rasters.
 
@@ -34,12 +68,11 @@ def stack(name: str, rasters: Sequence[rasterio.DatasetReader], descriptions: Se
     """
     first = rasters[0]
     for raster, description in zip(rasters[1:], descriptions[1:], strict=True):
-        apart = _apart(raster, first)
-        if raster.shape != first.shape or apart is None or np.any(apart):
+        if raster.shape != first.shape or Grid.of(raster).offset_from(Grid.of(first)) != (0, 0):
             raise DataError(f"{name}: its bands {descriptions[0]} and {description} are not on one grid")
     document = _document(name, first, first.width, first.height, first.transform)
-    bands = [(raster, 1, description) for raster, description in zip(rasters, descriptions, strict=True)]
-    _add_bands(document, [([(raster, 0, 0)], band, description) for raster, band, description in bands])
+    bands = zip(rasters, descriptions, strict=True)
+    _add_bands(document, [([(raster, 0, 0)], 1, description) for raster, description in bands])
     return ElementTree.tostring(document, "unicode")
 
 
@@ -47,53 +80,30 @@ def mosaic(name: str, rasters: Sequence[rasterio.DatasetReader], names: Sequence
     """The VRT of tiles on one grid; of what overlaps the last one is on top. What none covers is masked.
 
     Raises:
-        DataError: they are not on one grid, or differ in their bands.
+        DataError: they are not on one grid of a map, differ in their bands, or are complex.
     """
-    first = rasters[0]
-    offsets = [(0, 0)]
-    for raster, other in zip(rasters[1:], names[1:], strict=True):
-        if _kinds(raster) != _kinds(first):
-            raise DataError(f"{name}: {names[0]} and {other} differ in their bands, and are no mosaic")
-        offset = offset_on_grid(raster, first)
+    first, offsets = Grid.of(rasters[0]), []
+    for raster, other in zip(rasters, names, strict=True):
+        grid = Grid.of(raster)
+        if not grid.is_placed:
+            raise DataError(f"{other}: lies on no map (no georeference, or radar geometry), and is no tile of a mosaic")
+        offset = grid.offset_from(first)
         if offset is None:
             raise DataError(
-                f"{name}: {names[0]} and {other} are not on one grid (coordinate system, pixel size, origin); bring "
-                "them there with gdalwarp"
+                f"{names[0]} and {other} are not on one grid (coordinate system, pixel size, origin), and are no "
+                "mosaic; bring them there with gdalwarp"
             )
+        if grid.kinds != first.kinds:
+            raise DataError(f"{names[0]} and {other} differ in their bands, and are no mosaic")
         offsets.append(offset)
     left, top = np.min(offsets, axis=0).tolist()
-    sizes = [(raster.width, raster.height) for raster in rasters]
-    width, height = (np.max(np.add(offsets, sizes), axis=0) - (left, top)).tolist()
+    ends = np.add(offsets, [(raster.width, raster.height) for raster in rasters])
+    width, height = (ends.max(axis=0) - (left, top)).tolist()
     transform = rasterio.windows.transform(Window(left, top, width, height), first.transform)
-    document = _document(name, first, width, height, transform)
+    document = _document(name, rasters[0], width, height, transform)
     placed = [(raster, column - left, row - top) for raster, (column, row) in zip(rasters, offsets, strict=True)]
-    _add_bands(document, [(placed, band, first.descriptions[band - 1]) for band in first.indexes])
+    _add_bands(document, [(placed, band, rasters[0].descriptions[band - 1]) for band in rasters[0].indexes])
     return ElementTree.tostring(document, "unicode")
-
-
-def offset_on_grid(raster: rasterio.DatasetReader, other: rasterio.DatasetReader) -> tuple[int, int] | None:
-    """How many columns and rows a raster lies from another one of the same grid; None where the grids differ."""
-    if raster.gcps[0] or other.gcps[0] or raster.transform.is_identity or other.transform.is_identity:
-        return None  # nobody knows where they lie
-    apart = _apart(raster, other)
-    return None if apart is None else (int(apart[0]), int(apart[1]))
-
-
-def _apart(raster, other) -> np.ndarray | None:
-    """(columns, rows) from the origin of `other` to that of `raster`, whole pixels, or None."""
-    here, there = raster.transform, other.transform
-    steps, other_steps = np.array([[[t.a, t.b], [t.d, t.e]] for t in (here, there)])
-    # Writers round: over the whole raster the steps may add up to a tenth of a pixel.
-    drift = np.abs(steps - other_steps).max() * max(*raster.shape, *other.shape)
-    if raster.crs != other.crs or drift > _ROUNDING * np.abs(other_steps).max():
-        return None
-    offset = np.linalg.solve(other_steps, [here.c - there.c, here.f - there.f])
-    whole = np.rint(offset)
-    return whole if np.abs(offset - whole).max() <= _ROUNDING else None
-
-
-def _kinds(raster) -> tuple:
-    return raster.dtypes, raster.descriptions, raster.colorinterp, raster.scales, raster.offsets
 
 
 def _document(name: str, like, width: int, height: int, transform: Affine) -> ElementTree.Element:

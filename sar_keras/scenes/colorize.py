@@ -1,7 +1,6 @@
 """Whole scenes of any size to georeferenced colours."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -28,7 +27,9 @@ from sar_keras.io.files import path_or_name, sha256
 from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
 from sar_keras.io.products import find_inputs
+from sar_keras.io.sar import guess_units, warn_if_units_differ
 from sar_keras.networks.sizes import any_size, patch_size
+from sar_keras.scenes.inputs import adjoining
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
 
@@ -113,6 +114,7 @@ def colorize_scene(
         _check_not_an_input(scene, [*outputs.values(), *([Path(preview)] if preview else [])])
         area = _area(scene, window)
         tags, key = _provenance(model, scene, [tile, overlap, precision, engine, confidence, *area.flatten()])
+        warn_if_units_differ(scene.units, scale, source.name)
         log(scene.decision)
         partial = Unfinished(destination, outputs, key)
         if resume and partial.is_finished():
@@ -137,13 +139,49 @@ def colorize_scenes(
 ) -> list[Path]:
     """Colorize scenes, each (source, destination), one after the other; options as in `colorize_scene`.
 
+    Tiles of one product are scaled alike, so that no seam shows.
+
     Raises:
         SomeFailed: some of several scenes could not be colorized; the others are written.
         OutputError: a preview of several scenes.
     """
     if options.get("preview") and len(jobs) > 1:
         raise OutputError(f"{parameter('preview')} shows one scene, here are {len(jobs)}; leave it out")
-    return do_all(jobs, functools.partial(colorize_scene, model, log=log, **options), "scenes")
+    shared = _shared_ranges(model, [scene for scene, _ in jobs], options, log)
+
+    def work(scene: Input, destination: Path) -> None:
+        colorize_scene(model, scene, destination, log=log, **options | shared.get(scene, {}))
+
+    return do_all(jobs, work, "scenes")
+
+
+def _shared_ranges(
+    model: keras.Model, scenes: list[Input], options: dict, log: Callable[[str], object]
+) -> dict[Input, dict]:
+    """The units and the limits of those scenes that are tiles of one product, from samples of all its tiles."""
+    scale, shared = metadata_of(model).sar_scale, {}
+    if len(scenes) == 1 or options.get("limits"):
+        return shared
+    band, units = options.get("band"), options.get("units", "auto")
+    for tiles in adjoining(scenes):
+        samples = []
+        for tile in tiles:
+            # Those that cannot be read fail in their turn.
+            with (
+                contextlib.suppress(SarKerasError, OSError),
+                rasters.SarScene(tile, model.input_shape[-1], scale, band, units) as scene,
+            ):
+                samples.append(scene.samples)
+        if samples:
+            values = np.concatenate(samples)
+            told = guess_units(values, scale) if units == "auto" else units
+            low, high = map(float, scale.limits(told, values))
+            shared |= {tile: {"units": told, "limits": (low, high)} for tile in tiles}
+            log(
+                f"{len(tiles)} adjoining tiles, {tiles[0].name} to {tiles[-1].name}, share one range: {low:.4g}.."
+                f"{high:.4g} ({parameter('limits')} tells another)"
+            )
+    return shared
 
 
 def count_pixels(jobs: list[tuple[Input, Path]], window: tuple[int, int, int, int] | None = None) -> int:

@@ -1,13 +1,20 @@
 """Which scenes `sar-keras colorize` makes of its arguments, and where their colours go."""
 
+import contextlib
+import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.inference.jobs import destinations
+from sar_keras.io import inputs
 from sar_keras.io.inputs import Input
 from sar_keras.io.products import SUFFIXES, find_inputs
 from sar_keras.io.rasters import POLARISATIONS, is_georeferenced
+from sar_keras.io.virtual import Grid
 
 
 def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:
@@ -39,18 +46,30 @@ def is_tiff(output: Path) -> bool:
 
 
 def jobs_for(
-    scenes: list[Input], output: Path, band: int | str | None = None, log: Callable[[str], object] = lambda line: None
+    scenes: list[Input],
+    output: Path,
+    band: int | str | None = None,
+    mosaic: bool = False,
+    log: Callable[[str], object] = lambda line: None,
 ) -> list[tuple[Input, Path]]:
-    """(scene, destination) for each scene to colorize.
+    """(scene, destination) for each scene to colorize; with `mosaic` all of them are one.
 
     Of what was found in a folder, files of another polarisation than `band` are passed over.
 
     Raises:
-        DataError: no scene of that polarisation.
+        DataError: no scene of that polarisation, or several in a mosaic.
         OutputError: several scenes would become one, or the output is no TIFF.
     """
     if str(band).upper() in POLARISATIONS:
         scenes = _of_polarisation(scenes, str(band).upper(), log)
+    if mosaic and len(scenes) > 1:
+        there = {scene.polarisation for scene in scenes if not scene.is_product}
+        if len(there) > 1:
+            raise DataError(
+                f"{scenes[0].name}: the tiles of a mosaic are of one polarisation, here are "
+                f"{', '.join(sorted(map(str, there)))}; choose by {parameter('band')}, or name the tiles"
+            )
+        scenes = [inputs.mosaic(scenes)]
     if len(scenes) == 1 and not output.is_dir():
         if is_tiff(output):
             return [(scenes[0], output)]
@@ -60,7 +79,10 @@ def jobs_for(
                 f"{parameter('preview')})"
             )
     elif output.suffix and not output.is_dir():
-        raise OutputError(f"{output}: is a file; {len(scenes)} scenes need a folder as {parameter('output')}")
+        raise OutputError(
+            f"{output}: is a file; {len(scenes)} scenes need a folder as {parameter('output')}, or "
+            f"{parameter('mosaic')}"
+        )
     return destinations([(scene, scene.place) for scene in scenes], output, ".tif")
 
 
@@ -84,3 +106,37 @@ def _has_one_band(scene: Input) -> bool:
             return source.count == 1
     except (DataError, PermissionError):
         return True
+
+
+def adjoining(scenes: list[Input]) -> list[list[Input]]:
+    """The groups of scenes that are tiles of one product, two or more each.
+
+    They lie side by side on one grid, hold the same kind of bands, and their names tell the same dates. Scenes of which
+    half or more lies on one another are of one place at several times.
+    """
+    grids: dict[Input, Grid] = {}
+    for scene in scenes:
+        with contextlib.suppress(DataError, PermissionError), scene.open() as source:
+            grids[scene] = Grid.of(source)
+    groups = {scene: [scene] for scene in grids}
+    for one, other in itertools.combinations(grids, 2):
+        if groups[one] is not groups[other] and _adjoin(grids[one], grids[other]) and _dates(one) == _dates(other):
+            joined = groups[one] + groups[other]
+            groups |= dict.fromkeys(joined, joined)
+    found = {id(group): group for group in groups.values() if len(group) > 1}
+    return [sorted(group, key=scenes.index) for group in found.values()]
+
+
+def _adjoin(one: Grid, other: Grid) -> bool:
+    if one.kinds != other.kinds or not one.is_placed:
+        return False
+    offset = one.offset_from(other)
+    if offset is None:
+        return False
+    ends = np.minimum(np.add(offset, one.shape[::-1]), other.shape[::-1])
+    shared = ends - np.maximum(offset, 0)  # columns and rows; negative where there is a gap
+    return shared.min() >= 0 and 2 * shared.prod() < min(np.prod(one.shape), np.prod(other.shape))
+
+
+def _dates(scene: Input) -> list[str]:
+    return re.findall(r"(?<!\d)(?:19|20)\d{6}(?!\d)", scene.place.stem)
