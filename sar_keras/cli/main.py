@@ -90,7 +90,7 @@ def fit(
 @click.option("-o", "--output", required=True, type=PATH, help="File, or folder for several inputs.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
 @click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
-@_scene_option("--band", metavar="N|VV|VH", help="The band to use [the first].")
+@_scene_option("--band", metavar="N|VV|VH", help="The band to use, or several: VV,VH [as in training].")
 @_scene_option(
     "--units",
     type=click.Choice(["auto", *UNITS], case_sensitive=False),
@@ -139,18 +139,18 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     for_scenes = [name for name in options if name not in ("precision", "engine")]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
-    log = functools.partial(click.echo, err=True)
-    jobs = scenes and jobs_for(scenes, output, options.get("band"), options.pop("mosaic", False), log)
     loaded = load_model(model)
-    if jobs is None:
+    if scenes is None:
         written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"), **options)
     else:
+        log, channels = functools.partial(click.echo, err=True), loaded.input_shape[-1]
+        jobs = jobs_for(scenes, output, channels, options.get("band"), options.pop("mosaic", False), log)
         pixels = count_pixels(jobs, options.get("window"))
         with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:
             written = colorize_scenes(
                 loaded, jobs, lambda line: bar.write(line, file=sys.stderr), progress=bar.update, **options
             )
-    kind = "images" if jobs is None else "scenes"
+    kind = "images" if scenes is None else "scenes"
     click.echo(readable(str(written[0])) if len(written) == 1 else f"{len(written)} {kind} in {output}")
 
 

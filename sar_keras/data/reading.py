@@ -21,12 +21,14 @@ class PairReader:
         sar_bands: As many numbers, from 1, or names; None: as `sar_keras.io.bands.choose_sar` has it.
         optical_bands: Numbers or names of the red, the green and the blue band; None: as
             `sar_keras.io.bands.choose_optical` has it.
+        trained_on: What the SAR bands are called that a model was trained on, if there is one and it knows.
         choices: What was chosen in the files read so far, each kind once.
     """
 
     channels: int = 1
     sar_bands: Sequence[int | str] | None = None
     optical_bands: Sequence[int | str] | None = None
+    trained_on: Sequence[str] = ()
     choices: dict[Choice, None] = dataclasses.field(default_factory=dict)
 
     @property
@@ -66,5 +68,5 @@ class PairReader:
         if pair.window:
             column, row, width, height = pair.window
             window = Window(column - margin, row - margin, width + 2 * margin, height + 2 * margin)
-        sar = read_sar(pair.sar_files, self.channels, window, self.sar_bands, note)
+        sar = read_sar(pair.sar_files, self.channels, window, self.sar_bands, note, self.trained_on)
         return sar, read_optical(pair.optical, window, self.optical_bands, note)

@@ -21,6 +21,7 @@ from sar_keras.evaluation import metrics
 from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
+from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.networks.sizes import patch_size
 from sar_keras.networks.vgg16 import VGG16Features
@@ -98,6 +99,7 @@ def evaluate(
     for line in images.reader.said if data else []:
         print(line, file=sys.stderr)
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
+    warn_if_bands_differ(images.sar_bands, metadata.sar_bands, "the data")
     if metadata.mean_colour is not None:
         mean_colour = np.float32(metadata.mean_colour)
     elif training and split != "train":  # the file of an earlier version
@@ -219,9 +221,9 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
 
 def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     size, data = patch_size(generator), config.data if config else DataConfig()
-    reader = PairReader(generator.input_shape[-1], data.sar_bands, data.optical_bands)
-    images = loading.load_images(pairs, size, reader, data.resize, progress_bar("reading", "pair", len(pairs)))
     metadata = metadata_of(generator)
+    reader = PairReader(generator.input_shape[-1], data.sar_bands, data.optical_bands, metadata.sar_bands)
+    images = loading.load_images(pairs, size, reader, data.resize, progress_bar("reading", "pair", len(pairs)))
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)
 
 

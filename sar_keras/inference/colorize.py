@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from sar_keras.inference.compiled import compiled
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once
 from sar_keras.inference.openvino import check_engine
+from sar_keras.io.bands import Choice, warn_if_bands_differ
 from sar_keras.io.images import image_array, read_sar
 from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
 from sar_keras.networks.sizes import any_size, patch_size
@@ -49,6 +51,10 @@ def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor
     return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
 
 
+def _are_paths(image) -> bool:
+    return isinstance(image, list | tuple) and all(isinstance(path, str | os.PathLike) for path in image)
+
+
 def colorize(
     model: keras.Model | str | os.PathLike,
     image,
@@ -61,8 +67,8 @@ def colorize(
     Args:
         model: A model from `load_model`, or the path of one, which is loaded once. The colours are those of the weights
             that it has at the call.
-        image: A path to a PNG, JPEG, TIFF, BMP or WebP, a PIL image, or an array (H, W) or (H, W, channels) of uint8,
-            uint16 or float (decibel, linear power, or [-1, 1]).
+        image: A path to a PNG, JPEG, TIFF, BMP or WebP, or a list of paths where each polarisation has a file; a PIL
+            image, or an array (H, W) or (H, W, channels) of uint8, uint16 or float (decibel, linear power, or [-1, 1]).
         units: Units of its values, see `sar_keras.io.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
             and warns where they are not what the model was trained on.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
@@ -82,9 +88,13 @@ def colorize(
         model = load_once(model)
     channels = model.input_shape[-1]
     name = "the image"
-    if isinstance(image, str | os.PathLike):
-        name = str(image)
-        values = read_sar(image, channels)
+    metadata = metadata_of(model)
+    if isinstance(image, str | os.PathLike) or _are_paths(image):
+        files = [Path(image)] if isinstance(image, str | os.PathLike) else [Path(path) for path in image]
+        name = str(files[0])
+        choices: list[Choice] = []
+        values = read_sar(files, channels, trained_on=metadata.sar_bands, note=choices.append)
+        warn_if_bands_differ(choices[0].names, metadata.sar_bands, name)
     else:
         values = image_array(image) if isinstance(image, Image.Image) else np.asarray(image)
         shape = values.shape
@@ -92,7 +102,7 @@ def colorize(
         if values.ndim != 3 or values.shape[-1] < channels or values.size == 0:
             raise DataError(f"{name} has the shape {shape}; the model takes (height, width, {channels})")
         values = values[..., :channels]
-    scale = metadata_of(model).sar_scale
+    scale = metadata.sar_scale
     units = guess_units(values, scale) if units == "auto" else units
     warn_if_units_differ(units, scale, name)
     missing = ~np.isfinite(values)

@@ -7,6 +7,7 @@ import keras
 
 from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed, parameter
 from sar_keras.inference.colorize import colorize
+from sar_keras.io.bands import group_polarisations, without_polarisation
 from sar_keras.io.files import walk
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
 
@@ -21,18 +22,20 @@ def colorize_files(
 ) -> list[Path]:
     """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
 
+    For a model of several bands VV and VH in a file each are one image.
+
     Raises:
         OutputError: the output's suffix cannot be written, or an output would replace its input.
         SomeFailed: some of several inputs could not be colorized; the others are written.
     """
-    jobs = _outputs_for(inputs, output)
-    for source, destination in jobs:
+    jobs = _outputs_for(inputs, output, model.input_shape[-1])
+    for files, destination in jobs:
         check_writable_suffix(destination)
-        if source.resolve() == destination.resolve():
+        if destination.resolve() in [path.resolve() for path in files]:
             raise OutputError(f"{destination}: would replace its own input; give another {parameter('output')}")
 
-    def work(source, destination):
-        write_image(destination, colorize(model, source, precision=precision, engine=engine))
+    def work(files, destination):
+        write_image(destination, colorize(model, files, precision=precision, engine=engine))
 
     return do_all(jobs, work, "images", progress)
 
@@ -86,9 +89,8 @@ def destinations(found: Iterable[tuple[Path, Path]], output: Path, suffix: str) 
     return [(source, destination) for destination, source in jobs.items()]
 
 
-def _outputs_for(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
-    if len(inputs) == 1 and not inputs[0].is_dir() and not output.is_dir():
-        return [(inputs[0], output)]
+def _outputs_for(inputs: list[Path], output: Path, channels: int) -> list[tuple[list[Path], Path]]:
+    """(files of an image, destination); only for a model of several channels an image may have several files."""
     found: list[tuple[Path, Path]] = []
     for source in inputs:
         if not source.is_dir():
@@ -98,7 +100,18 @@ def _outputs_for(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
         if not images:
             raise DataError(f"{source}: holds no images ({', '.join(SUFFIXES)})")
         found += [(path, path.relative_to(source)) for path in images]
+    files = {source: [source] for source, _ in found}
+    if channels > 1:
+        for first, *others in group_polarisations([source for source, _ in found]):
+            if others:
+                files[found[first][0]] = [found[index][0] for index in (first, *others)]
+                found[first] = found[first][0], Path(without_polarisation(found[first][1]))
+                for index in others:
+                    files.pop(found[index][0])
+    found = [(source, place) for source, place in found if source in files]
+    if len(found) == 1 and not any(source.is_dir() for source in inputs) and not output.is_dir():
+        return [(files[found[0][0]], output)]
     jobs = destinations(found, output, ".png")
     if output.is_file():
         raise OutputError(f"{output}: is a file; several inputs need a folder as {parameter('output')}")
-    return jobs
+    return [(files[source], destination) for source, destination in jobs]

@@ -41,6 +41,7 @@ def _to_json(metadata: ModelMetadata) -> dict:
         "optical_scale": metadata.optical_scale and vars(metadata.optical_scale),
         "expected_error": metadata.expected_error and vars(metadata.expected_error),
         "mean_colour": metadata.mean_colour,
+        "sar_bands": metadata.sar_bands,
         "parent": metadata.parent,
     }
 
@@ -58,6 +59,7 @@ def _from_json(tree: dict, path: Path) -> ModelMetadata:
         optical_scale and Scale(**optical_scale),
         expected_error and ExpectedError(**expected_error),
         mean_colour,
+        tuple(map(str, tree.get("sar_bands", ()))),
         parent and str(parent),
         path,
     )

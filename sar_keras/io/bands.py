@@ -2,8 +2,9 @@
 
 import dataclasses
 import re
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import NamedTuple
 
 import rasterio
@@ -136,37 +137,95 @@ def _known_order(bands: Bands) -> tuple[int, ...]:
     return tuple(bands.numbers[n - 1] for n in order)
 
 
+_POLARISATION = re.compile(rf"(?<![A-Za-z])({'|'.join(POLARISATIONS)})(?![A-Za-z])", re.IGNORECASE)
+
+
 def polarisation(name: str) -> str | None:
     """The polarisation that a band's description, or the name of a file with a single band, tells."""
-    found = re.findall(rf"(?<![A-Za-z])({'|'.join(POLARISATIONS)})(?![A-Za-z])", name.upper())
+    found = _POLARISATION.findall(name.upper())
     return found[0] if len(set(found)) == 1 else None
 
 
-def polarisation_of_file(path: Path) -> str | None:
+def polarisation_of_file(path: PurePath) -> str | None:
     """The polarisation that the name of a file tells, or else that of its folder."""
     return polarisation(path.stem) or polarisation(path.parent.name)
 
 
-def choose_sar(path, bands: Bands, channels: int, wanted: Sequence[int | str] | None = None) -> Choice:
-    """The SAR bands that a model takes: where names tell which they are VV before VH, HH, HV; else the first.
+def choose_sar(
+    path,
+    bands: Bands,
+    channels: int,
+    wanted: Sequence[int | str] | None = None,
+    trained_on: Sequence[str] = (),
+    option: str = "data.sar_bands",
+) -> Choice:
+    """The SAR bands that a model takes: those that it was trained on, where the file has bands of these names.
 
-    `wanted`, as many numbers or names, overrules (`data.sar_bands`).
+    Else, where names tell which they are, VV before VH, HH, HV; else the first. `wanted`, as many numbers or names,
+    overrules; messages call it `option`.
 
     Raises:
-        DataError: no such band, or fewer than `channels`.
+        DataError: no such band, or not as many as `channels`.
     """
     told = {number: polarisation(name) for number, name in zip(bands.numbers, bands.names, strict=True)}
     names = {number: told[number] or name for number, name in zip(bands.numbers, bands.names, strict=True)}
     if wanted:
-        numbers = bands.wanted(path, wanted, "data.sar_bands")
+        if len(wanted) != channels:
+            raise DataError(f"{path}: {option} names {len(wanted)} band(s), the model takes {channels}")
+        numbers = bands.wanted(path, wanted, option)
         return Choice(numbers, names=tuple(names[number] for number in numbers))
     if len(bands.numbers) < channels:
         raise DataError(f"{path}: has {len(bands.numbers)} band(s), the model takes {channels} (model.channels)")
     ordered, known = list(bands.numbers), [name for name in told.values() if name]
-    if len(set(known)) == len(known):
+    alike = [[number for number, name in names.items() if name == band] for band in trained_on]
+    if len(alike) == channels and all(len(numbers) == 1 for numbers in alike):
+        ordered = [number for (number,) in alike]
+    elif len(set(known)) == len(known):
         ordered.sort(key=lambda number: (*POLARISATIONS, None).index(told[number]))
     numbers = tuple(ordered[:channels])
-    said = f"SAR band{'s' * (channels > 1)} {', '.join(map(str, numbers))} of {bands}; data.sar_bands overrules"
+    said = f"SAR band{'s' * (channels > 1)} {', '.join(map(str, numbers))} of {bands}; {option} overrules"
     # Red, green and blue are a grey image that is stored so.
     is_all = numbers == bands.numbers or ColorInterp.red in bands.kinds
     return Choice(numbers, None if is_all else said, tuple(names[number] for number in numbers))
+
+
+def warn_if_bands_differ(names: Sequence[str], trained_on: Sequence[str], image: str) -> None:
+    """Warn where an image's bands, as far as they have names, are others than those that the model was trained on."""
+    if any(name and name != band for name, band in zip(names, trained_on, strict=False)):
+        warnings.warn(
+            f"{image} holds {' and '.join(name or '?' for name in names)}, the model was trained on "
+            f"{' and '.join(trained_on)}: colours may be off",
+            stacklevel=3,
+        )
+
+
+def group_polarisations(paths: Sequence[PurePath]) -> list[list[int]]:
+    """Which files are one image, whose polarisations are in a file each: indices of `paths`, VV first.
+
+    Their paths differ in the polarisation alone, and in the numbers that Sentinel-1's products give their images. All
+    other files are alone.
+    """
+    groups: dict[tuple, list[int]] = {}
+    for index, path in enumerate(paths):
+        stem = re.sub(r"(?i)^(s1[a-d]-.*)-00\d", r"\1", path.stem)
+        rest = (_POLARISATION.sub("", part) for part in (path.parent.name, stem))
+        groups.setdefault((path.parent.parent, *rest, path.suffix), []).append(index)
+    found = []
+    for group in groups.values():
+        told = {polarisation_of_file(paths[index]): index for index in group}
+        if None in told or len(told) < len(group):
+            found += [[index] for index in group]
+        else:
+            found.append([told[name] for name in POLARISATIONS if name in told])
+    return sorted(found, key=min)
+
+
+def without_polarisation(path: PurePath) -> PurePath:
+    """What the image of such a group of files is called: S1_VV.tif and S1_VH.tif are S1.tif."""
+    folder, stem = (
+        re.sub(rf"[_.\- ]*{_POLARISATION.pattern}", "", part, flags=re.IGNORECASE).strip("_.- ")
+        if _POLARISATION.search(part)
+        else part
+        for part in (path.parent.name, path.stem)
+    )
+    return path.parent.parent / folder / f"{stem or 'image'}{path.suffix}"

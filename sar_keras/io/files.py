@@ -46,15 +46,16 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     while pending:  # links come last, so that what they lead to has its own name if it lies below `root`
         for folder, subfolders, names in os.walk(pending.pop(0)):
             place = os.path.realpath(folder)
-            subfolders[:] = [] if place in seen else sorted(filter(_counts, subfolders))
+            subfolders[:] = [] if place in seen else sorted(filter(counts, subfolders))
             if place not in seen:
                 seen.add(place)
                 links = [Path(folder, name) for name in subfolders]
                 pending += [path for path in links if path.is_symlink()]
-                yield Path(folder), sorted(filter(_counts, names))
+                yield Path(folder), sorted(filter(counts, names))
 
 
-def _counts(name: str) -> bool:
+def counts(name: str) -> bool:
+    """Whether a file or a folder counts by its name: no hidden one, nor what macOS and Windows leave."""
     return not name.startswith(".") and name.lower() not in ("__macosx", "thumbs.db", "desktop.ini")
 
 

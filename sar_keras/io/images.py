@@ -260,15 +260,16 @@ def read_sar(
     window: Window | None = None,
     bands: Sequence[int | str] | None = None,
     note: Callable[[Choice], object] = lambda choice: None,
+    trained_on: Sequence[str] = (),
 ) -> np.ndarray:
     """Read a SAR image as (H, W, channels), also one whose bands are in a file each; a grey one that is stored as RGB.
 
-    `bands` and which are taken without them: see `sar_keras.io.bands.choose_sar`. `note` is told.
+    `bands` and `trained_on`, and which are taken without them: see `sar_keras.io.bands.choose_sar`. `note` is told.
     """
     files = [Path(path)] if isinstance(path, str | os.PathLike) else path
 
     def choose(there: Bands) -> Sequence[int]:
-        choice = choose_sar(files[0], there, channels, bands)
+        choice = choose_sar(files[0], there, channels, bands, trained_on)
         note(choice)
         return choice.numbers
 

@@ -11,7 +11,8 @@ import rasterio
 
 from sar_keras.errors import DataError
 from sar_keras.io import virtual
-from sar_keras.io.rasters import POLARISATIONS, open_raster, polarisation
+from sar_keras.io.bands import POLARISATIONS, polarisation_of_file, without_polarisation
+from sar_keras.io.rasters import open_raster
 
 # How GDAL calls what is reached over a network; signed addresses go on after "?".
 # https://gdal.org/en/stable/user/virtual_file_systems.html
@@ -29,7 +30,7 @@ class Input:
         open: Opens it, with all of its bands, as GDAL does.
         files: The local files that it is made of, as far as they are known before it is opened.
         folder: The folder that it was found in, or None where a person named it.
-        is_product: Whether it is of several files, or none: never a mere image.
+        is_product: Whether it is of several files.
     """
 
     name: str
@@ -37,19 +38,24 @@ class Input:
     open: Callable[[], rasterio.DatasetReader]
     files: tuple[Path, ...] = ()
     folder: Path | None = None
-    is_product: bool = True
+    is_product: bool = False
+
+    @property
+    def path(self) -> PurePath:
+        """Its name without what follows "?", such as a signature."""
+        return PurePath(self.name.partition("?")[0])
 
     @property
     def polarisation(self) -> str | None:
         """What its name says of it, if it has a single band."""
-        return polarisation(self.place.stem)
+        return None if self.is_product else polarisation_of_file(self.path)
 
 
 def single(name: Path | str, place: PurePath | None = None, folder: Path | None = None) -> Input:
     """A file, or one of GDAL's names, which may be an address."""
     if isinstance(name, Path):
         place = place or PurePath(name.name)
-        return Input(str(name), place, functools.partial(_open_file, name), (name,), folder, is_product=False)
+        return Input(str(name), place, functools.partial(_open_file, name), (name,), folder)
     last = re.split(r"[/\\:]", name.partition("?")[0])[-1]
     layer = _LAYER.fullmatch(name)
     if layer:  # the name of the file as well, since many have layers of one name
@@ -62,7 +68,16 @@ def bands(
     name: str, place: PurePath, layers: Mapping[str, Path | str], files: Sequence[Path], folder: Path | None = None
 ) -> Input:
     """Bands that come in a file each: what they are called, and where the first band of each is."""
-    return Input(name, place, functools.partial(_open_bands, name, layers), tuple(files), folder)
+    return Input(name, place, functools.partial(_open_bands, name, layers), tuple(files), folder, is_product=True)
+
+
+def joined(files: Sequence[Input]) -> Input:
+    """Files that hold a polarisation each as one scene; their own order is that of the bands."""
+    layers = {scene.polarisation: scene for scene in files}
+    name = " and ".join([files[0].name, *(scene.path.name for scene in files[1:])])
+    opening = functools.partial(_open_joined, name, layers)
+    paths = tuple(path for scene in files for path in scene.files)
+    return Input(name, without_polarisation(files[0].place), opening, paths, files[0].folder, is_product=True)
 
 
 def mosaic(tiles: Sequence[Input]) -> Input:
@@ -70,7 +85,7 @@ def mosaic(tiles: Sequence[Input]) -> Input:
     files = tuple(file for tile in tiles for file in tile.files)
     name = f"mosaic of {tiles[0].name} to {tiles[-1].name} ({len(tiles)})"
     place = PurePath(f"{tiles[0].place.stem}_mosaic.tif")
-    return Input(name, place, functools.partial(_open_mosaic, name, tuple(tiles)), files)
+    return Input(name, place, functools.partial(_open_mosaic, name, tuple(tiles)), files, is_product=True)
 
 
 def _open_name(name: str) -> rasterio.DatasetReader:
@@ -120,11 +135,12 @@ def _open_bands(name: str, layers: Mapping[str, Path | str]) -> rasterio.Dataset
             f"{name}: holds no image of a polarisation that is an amplitude, an intensity, or sigma, gamma or beta "
             "nought; give the file of the band to use"
         )
+    return _open_joined(name, {band: single(where) for band, where in layers.items()})
+
+
+def _open_joined(name: str, layers: Mapping[str, Input]) -> rasterio.DatasetReader:
     with contextlib.ExitStack() as opened:
-        rasters = [
-            opened.enter_context(open_raster(where) if isinstance(where, Path) else _open_name(where))
-            for where in layers.values()
-        ]
+        rasters = [opened.enter_context(layer.open()) for layer in layers.values()]
         document = virtual.stack(name, rasters, list(layers))
     return open_raster(document, name)
 

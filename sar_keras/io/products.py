@@ -7,8 +7,9 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from sar_keras.errors import DataError
 from sar_keras.io import inputs
+from sar_keras.io.bands import POLARISATIONS, polarisation
+from sar_keras.io.files import counts, walk
 from sar_keras.io.inputs import Input
-from sar_keras.io.rasters import POLARISATIONS, polarisation
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 # What SNAP calls bands of backscatter, what is calibrated first. Others are angles, heights, or halves of complex ones.
@@ -113,21 +114,16 @@ class _Folder:
 
 
 def _names_in_folder(folder: Path) -> list[PurePosixPath]:
-    names = (PurePosixPath(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file())
-    return [name for name in names if not _is_hidden(name)]
+    return sorted(PurePosixPath(where.relative_to(folder), name) for where, names in walk(folder) for name in names)
 
 
 def _names_in_zip(path: Path) -> list[PurePosixPath]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = (PurePosixPath(entry.filename) for entry in archive.infolist() if not entry.is_dir())
-            return sorted(name for name in names if not _is_hidden(name))
+            # A name may lead out of the zip.
+            return sorted(name for name in names if not name.is_absolute() and all(map(counts, name.parts)))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except zipfile.BadZipFile as error:
         raise DataError(f"{path}: not a zip, or a broken one; copy it again") from error
-
-
-def _is_hidden(name: PurePosixPath) -> bool:
-    """Also what macOS and an unfinished run of ours leave, and names in a zip that lead out of it."""
-    return name.is_absolute() or any(part.startswith(".") or part == "__MACOSX" for part in name.parts)

@@ -1,11 +1,11 @@
 """SAR scenes as GDAL reads them."""
 
 import contextlib
+import dataclasses
 import errno
 import logging
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,13 @@ from rasterio.windows import Window
 
 from sar_keras.errors import DataError, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
+from sar_keras.io.bands import Bands, choose_sar, polarisation
 from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_AREA, is_measured, zero_areas
 from sar_keras.io.sar import Scale, check_units, guess_units
 
 if TYPE_CHECKING:
     from sar_keras.io.inputs import Input
 
-POLARISATIONS = ("VV", "VH", "HH", "HV")
 # Bytes of GDAL's block cache, which is a twentieth of the machine's memory by default.
 CACHE = 32 * 2**20
 _LARGEST_CACHE = 512 * 2**20
@@ -48,12 +48,16 @@ class SarScene:
         scene: What is read.
         channels: How many bands the model takes.
         scale: How the model's training data was scaled.
-        band: Number from 1, or polarisation, of the band to use. None: the first `channels` bands.
+        trained_on: What the bands of its training data are called, as far as that is known.
+        band: Number from 1, polarisation or name of the band to use, or several of them with commas between. None: as
+            `sar_keras.io.bands.choose_sar` has it.
         units: "auto", or one of `sar_keras.io.sar.UNITS`.
         limits: Values that become -1 and 1, in `units` (decibel for "linear"). None: as the scale has them.
 
     Attributes:
         input: What is read.
+        bands: Numbers of the bands, from 1.
+        names: What they are called; empty where that is not known.
         height, width: Pixels.
         files: The local files that it is made of.
         samples: Values (n,) with data, from places spread over the scene.
@@ -68,6 +72,7 @@ class SarScene:
         scene: "Input",
         channels: int,
         scale: Scale,
+        trained_on: Sequence[str] = (),
         band: int | str | None = None,
         units: str = "auto",
         limits: tuple[float, float] | None = None,
@@ -80,7 +85,7 @@ class SarScene:
         self.files = [path for path in self.files if os.path.exists(path)]
         try:
             with reading(scene.name):
-                self.bands = _choose_bands(self.source, scene, channels, band)
+                self._choose(channels, trained_on, band)
                 self._decide(scale, units, limits)
         except BaseException:
             self.close()
@@ -95,6 +100,18 @@ class SarScene:
     def __exit__(self, *_):
         self.close()
 
+    def _choose(self, channels: int, trained_on: Sequence[str], band: int | str | None) -> None:
+        there = Bands.of(self.source)
+        if not there.numbers:
+            inside = f"; it holds {', '.join(self.source.subdatasets)}" if self.source.subdatasets else ""
+            raise DataError(f"{self.input.name}: has no bands{inside}")
+        if len(there.numbers) == 1 and not polarisation(there.names[0]):
+            there = dataclasses.replace(there, names=(self.input.polarisation or there.names[0],))
+        wanted = None if band is None else str(band).split(",")
+        choice = choose_sar(self.input.name, there, channels, wanted, trained_on, parameter("band"))
+        self.bands, self.names = list(choice.numbers), choice.names
+        self._guessed = ["band"] if band is None and len(there.numbers) > 1 else []
+
     def _decide(self, scale: Scale, units: str, limits: tuple[float, float] | None) -> None:
         kinds = {self.source.dtypes[band - 1] for band in self.bands}
         images.refuse_complex(self.input.name, kinds)
@@ -107,6 +124,7 @@ class SarScene:
         self._zero_is_nodata = False
 
         values = self._sample()
+        self._guessed += ["units"] * (units == "auto") + ["limits"] * (limits is None)
         units = guess_units(values, scale) if units == "auto" else units
         if units == "db" and limits is None and not -100 < np.median(values) < 50:
             raise DataError(
@@ -119,11 +137,13 @@ class SarScene:
         low, high = (float(limit) for limit in limits or scale.limits(units, values))
         self.limits = low, high
         self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
-        name = _polarisation(self.source, self.input, self.bands[0])
-        bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}" + (f" ({name})" if name else "")
+        bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}"
+        if any(self.names):
+            bands += f" ({', '.join(name or '?' for name in self.names)})"
+        overruled = f"; overruled by {', '.join(map(parameter, self._guessed))}" if self._guessed else ""
         self.decision = (
             f"{self.input.name}: {bands}, {self._meaning(kinds)} ({', '.join(kinds)}, {values.min():.4g} to "
-            f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1"
+            f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1{overruled}"
         )
 
     def _meaning(self, kinds: set[str]) -> str:
@@ -283,42 +303,3 @@ def is_georeferenced(scene: "Input") -> bool:
     with contextlib.suppress(DataError, PermissionError), scene.open() as source:
         return bool(source.crs or source.gcps[0] or not source.transform.is_identity)
     return False
-
-
-def _choose_bands(source: rasterio.DatasetReader, scene: "Input", channels: int, band: int | str | None) -> list[int]:
-    there = [index for index, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha]
-    if not there:
-        inside = f"; it holds {', '.join(source.subdatasets)}" if source.subdatasets else ""
-        raise DataError(f"{scene.name}: has no bands{inside}")
-    if band is None:
-        if len(there) < channels:
-            raise DataError(f"{scene.name}: has {len(there)} band(s), the model takes {channels} (model.channels)")
-        return there[:channels]
-    if channels > 1:
-        raise DataError(f"the model takes {channels} bands together: leave {parameter('band')} out")
-    if str(band).isdigit():
-        if int(band) not in there:
-            raise DataError(f"{scene.name}: has no band {band}; it has {len(there)}")
-        return [int(band)]
-    wanted = str(band).upper()
-    names = {index: _polarisation(source, scene, index) for index in there}
-    for index, name in names.items():
-        if name == wanted:
-            return [index]
-    known = ", ".join(f"band {index}: {name}" for index, name in names.items() if name)
-    raise DataError(
-        f"{scene.name}: has no band named {wanted} ({known or 'its bands have no names'}); give {parameter('band')} a "
-        "number"
-    )
-
-
-def _polarisation(source: rasterio.DatasetReader, scene: "Input", band: int) -> str | None:
-    """What a band's description, or the name of a file with a single band, says."""
-    said = polarisation(source.descriptions[band - 1] or "")
-    return said or (scene.polarisation if source.count == 1 else None)
-
-
-def polarisation(name: str) -> str | None:
-    """The polarisation that a name tells, unless it tells of several."""
-    found = re.findall(rf"(?<![A-Za-z])({'|'.join(POLARISATIONS)})(?![A-Za-z])", name.upper())
-    return found[0] if len(set(found)) == 1 else None

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -23,13 +23,14 @@ from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once, model_name
 from sar_keras.inference.openvino import check_engine
 from sar_keras.io import rasters
+from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import path_or_name, sha256
 from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
 from sar_keras.io.products import find_inputs
 from sar_keras.io.sar import guess_units, warn_if_units_differ
 from sar_keras.networks.sizes import any_size, patch_size
-from sar_keras.scenes.inputs import adjoining
+from sar_keras.scenes.inputs import adjoining, join_polarisations
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
 
@@ -41,7 +42,7 @@ _THUMBNAIL = 1024  # pixels of a preview's longer side
 
 def colorize_scene(
     model: keras.Model | str | os.PathLike,
-    source: str | os.PathLike | Input,
+    source: str | os.PathLike | Sequence[str | os.PathLike] | Input,
     destination: str | os.PathLike,
     *,
     band: int | str | None = None,
@@ -68,8 +69,10 @@ def colorize_scene(
         model: A model from `load_model`, or the path of one, which each process loads once.
         source: Whatever GDAL opens, with or without a georeference: a file, an address, one of its own names such as
             "/vsizip/...". Or a product of Sentinel-1: a .SAFE folder or its zip, SNAP's .dim, OPERA's or NISAR's HDF5.
+            Or paths of files that hold a polarisation each.
         destination: The GeoTIFF to write; replaced where it exists.
-        band: Number from 1, or polarisation ("VV", "VH"), of the band to use. None: the first.
+        band: Number from 1, polarisation ("VV") or name of the band to use; several with commas between ("VV,VH").
+            None: those that the model was trained on, else VV before VH, HH and HV, else the first.
         units: "auto", or one of `sar_keras.io.sar.UNITS`.
         limits: The values that become -1 and 1, in `units` (in decibel for "linear"). None: as the model was trained.
         tile: Side of the windows that go through the network, in pixels; a multiple of the model's patch. None: 1024
@@ -105,9 +108,10 @@ def colorize_scene(
     _check_options(tile, overlap, batch, patch, limits, destination, preview)
     check_engine(engine, precision)
     _warn_of_window_statistics(model)
-    scale = metadata_of(model).sar_scale
+    metadata = metadata_of(model)
+    scale, trained_on = metadata.sar_scale, metadata.sar_bands
     source = source if isinstance(source, Input) else _the_scene(source)
-    with rasters.SarScene(source, model.input_shape[-1], scale, band, units, limits) as scene:
+    with rasters.SarScene(source, model.input_shape[-1], scale, trained_on, band, units, limits) as scene:
         outputs = {"colours": destination}
         if confidence:
             outputs["confidence"] = destination.with_name(f"{destination.stem}_confidence.tif")
@@ -115,6 +119,7 @@ def colorize_scene(
         area = _area(scene, window)
         tags, key = _provenance(model, scene, [tile, overlap, precision, engine, confidence, *area.flatten()])
         warn_if_units_differ(scene.units, scale, source.name)
+        warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
         partial = Unfinished(destination, outputs, key)
         if resume and partial.is_finished():
@@ -159,7 +164,8 @@ def _shared_ranges(
     model: keras.Model, scenes: list[Input], options: dict, log: Callable[[str], object]
 ) -> dict[Input, dict]:
     """The units and the limits of those scenes that are tiles of one product, from samples of all its tiles."""
-    scale, shared = metadata_of(model).sar_scale, {}
+    metadata, shared = metadata_of(model), {}
+    scale, trained_on = metadata.sar_scale, metadata.sar_bands
     if len(scenes) == 1 or options.get("limits"):
         return shared
     band, units = options.get("band"), options.get("units", "auto")
@@ -169,7 +175,7 @@ def _shared_ranges(
             # Those that cannot be read fail in their turn.
             with (
                 contextlib.suppress(SarKerasError, OSError),
-                rasters.SarScene(tile, model.input_shape[-1], scale, band, units) as scene,
+                rasters.SarScene(tile, model.input_shape[-1], scale, trained_on, band, units) as scene,
             ):
                 samples.append(scene.samples)
         if samples:
@@ -212,8 +218,9 @@ def _check_options(tile, overlap, batch, patch, limits, destination, preview) ->
         raise OutputError(f"{parameter('preview')} {preview}: is a picture to look at; use .png or .jpg")
 
 
-def _the_scene(source: str | os.PathLike) -> Input:
-    found = find_inputs(path_or_name(os.fspath(source)) if isinstance(source, str) else Path(source))
+def _the_scene(source: str | os.PathLike | Sequence[str | os.PathLike]) -> Input:
+    names = [source] if isinstance(source, str | os.PathLike) else source
+    found = join_polarisations([scene for name in names for scene in find_inputs(path_or_name(os.fspath(name)))])
     if len(found) != 1:
         raise DataError(f"{source}: holds {len(found)} scenes; give one of them")
     return found[0]

@@ -11,10 +11,14 @@ import numpy as np
 from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.inference.jobs import destinations
 from sar_keras.io import inputs
+from sar_keras.io.bands import POLARISATIONS, group_polarisations, without_polarisation
 from sar_keras.io.inputs import Input
 from sar_keras.io.products import SUFFIXES, find_inputs
-from sar_keras.io.rasters import POLARISATIONS, is_georeferenced
+from sar_keras.io.rasters import is_georeferenced
 from sar_keras.io.virtual import Grid
+
+# Words in the names of layers that HyP3, OPERA and others give along with radar images.
+_BESIDE = {"dem", "inc", "incidence", "angle", "ls", "layover", "shadow", "mask", "area", "rgb", "looks", "anf"}
 
 
 def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:
@@ -28,8 +32,8 @@ def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:
         DataError: a folder without scenes, or a product that is not whole.
     """
     found = [scene for name in given for scene in find_inputs(name) if not _is_in(scene, output)]
-    to_tiff = is_tiff(output)
-    if not to_tiff and not any(scene.is_product or is_georeferenced(scene) for scene in found):
+    are_images = all(isinstance(name, Path) for name in given) and not any(scene.is_product for scene in found)
+    if are_images and not is_tiff(output) and not any(map(is_georeferenced, found)):
         return None
     if not found:
         raise DataError(f"{given[0]}: holds no scenes ({', '.join(SUFFIXES)})")
@@ -48,20 +52,26 @@ def is_tiff(output: Path) -> bool:
 def jobs_for(
     scenes: list[Input],
     output: Path,
+    channels: int,
     band: int | str | None = None,
     mosaic: bool = False,
     log: Callable[[str], object] = lambda line: None,
 ) -> list[tuple[Input, Path]]:
     """(scene, destination) for each scene to colorize; with `mosaic` all of them are one.
 
-    Of what was found in a folder, files of another polarisation than `band` are passed over.
+    For a model of several bands VV and VH in a file each are one scene. Of what was found in a folder, files of other
+    polarisations than `band` are passed over, and what lies beside radar images in products: heights, angles, masks.
 
     Raises:
         DataError: no scene of that polarisation, or several in a mosaic.
         OutputError: several scenes would become one, or the output is no TIFF.
     """
-    if str(band).upper() in POLARISATIONS:
-        scenes = _of_polarisation(scenes, str(band).upper(), log)
+    scenes = _without_layers_beside(scenes, log)
+    wanted = {name.strip().upper() for name in str(band).split(",")}
+    if wanted <= {*POLARISATIONS}:
+        scenes = _of_polarisations(scenes, wanted, log)
+    if channels > 1:
+        scenes = join_polarisations(scenes)
     if mosaic and len(scenes) > 1:
         there = {scene.polarisation for scene in scenes if not scene.is_product}
         if len(there) > 1:
@@ -86,21 +96,49 @@ def jobs_for(
     return destinations([(scene, scene.place) for scene in scenes], output, ".tif")
 
 
-def _of_polarisation(scenes: list[Input], band: str, log: Callable[[str], object]) -> list[Input]:
+def join_polarisations(scenes: list[Input]) -> list[Input]:
+    """The scenes, those of them joined that are one with a file for each polarisation."""
+    single = [scene for scene in scenes if scene.polarisation and _has_one_band(scene)]
+    joined = {}
+    for group in group_polarisations([scene.path for scene in single]):
+        if len(group) > 1:
+            members = [single[index] for index in group]
+            joined |= dict.fromkeys(members) | {min(members, key=scenes.index): inputs.joined(members)}
+    return [scene for scene in (joined.get(scene, scene) for scene in scenes) if scene]
+
+
+def _of_polarisations(scenes: list[Input], wanted: set[str], log: Callable[[str], object]) -> list[Input]:
     others = [
         scene
         for scene in scenes
-        if scene.folder and not scene.is_product and scene.polarisation not in (None, band) and _has_one_band(scene)
+        if scene.folder and scene.polarisation and scene.polarisation not in wanted and _has_one_band(scene)
     ]
-    if len(others) == len(scenes):
-        raise DataError(f"{scenes[0].folder}: holds no scene of {band}, but {scenes[0].name}")
+    if others and len(others) == len(scenes):
+        raise DataError(f"{scenes[0].folder}: holds no scene of {', '.join(sorted(wanted))}, but {scenes[0].name}")
+    return _passing_over(scenes, others, f"{parameter('band')} passes over other polarisations", log)
+
+
+def _without_layers_beside(scenes: list[Input], log: Callable[[str], object]) -> list[Input]:
+    """Without what lies beside radar images, and has the name of one but for a word such as "dem"."""
+    images = {(scene.path.parent, without_polarisation(scene.path).stem) for scene in scenes if scene.polarisation}
+    beside = []
+    for scene in scenes:
+        if scene.folder and not scene.is_product and not scene.polarisation:
+            words = re.split(r"[_.\- ]", scene.path.stem)
+            names = ((scene.path.parent, scene.path.stem[: len(name)]) for _, name in images)
+            if _BESIDE & {word.lower() for word in words} and any(name in images for name in names):
+                beside.append(scene)
+    return _passing_over(scenes, beside, "passes over what lies beside radar images; to colorize it give its name", log)
+
+
+def _passing_over(scenes: list[Input], others: list[Input], why: str, log: Callable[[str], object]) -> list[Input]:
     if others:
-        log(f"{parameter('band')} {band} passes over other polarisations: {', '.join(scene.name for scene in others)}")
+        log(f"{why}: {', '.join(scene.name for scene in others)}")
     return [scene for scene in scenes if scene not in others]
 
 
 def _has_one_band(scene: Input) -> bool:
-    """What cannot be opened counts as well: it is not of the wanted polarisation by its name."""
+    """What cannot be opened counts as well: its name says so."""
     try:
         with scene.open() as source:
             return source.count == 1

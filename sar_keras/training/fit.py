@@ -8,7 +8,7 @@ import io
 import math
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -25,6 +25,7 @@ from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, pa
 from sar_keras.inference.expected_error import fit_expected_error
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import load_model, model_name, save_model
+from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import remove_leftovers, sha256
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.models.base import System, psnr
@@ -143,11 +144,12 @@ def _fit(
     checkpoints = Checkpoints(run / "checkpoints", train.keep)
     found, start = _last_checkpoint(checkpoints, run, strategy) if resume else (None, Position())
     parent = _parent(config, run, bool(found))
-    images, indices = _load(config, run, resume, strategy)
+    about = metadata_of(parent) if parent else ModelMetadata()
+    images, indices = _load(config, run, resume, strategy, about.sar_bands)
     if parent:
-        about = metadata_of(parent)
         images = images.with_scales(about.sar_scale, about.optical_scale)
         warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
+        warn_if_bands_differ(images.sar_bands, about.sar_bands, "the data")
     steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
     with strategy.scope():
         phases = build_phases(config, policy, steps)
@@ -180,7 +182,12 @@ def _fit(
         phases=phases,
         checkpoints=checkpoints,
         state=state,
-        metadata=ModelMetadata(images.sar_scale, images.optical_scale, parent=_name(parent) if parent else None),
+        metadata=ModelMetadata(
+            images.sar_scale,
+            images.optical_scale,
+            sar_bands=images.sar_bands,
+            parent=_name(parent) if parent else None,
+        ),
         callbacks=callbacks,
         history=history,
         samples=_samples(images, indices),
@@ -255,14 +262,14 @@ def _last_checkpoint(
 
 
 def _load(
-    config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy
+    config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy, trained_on: Sequence[str]
 ) -> tuple[loading.Images, dict[str, list[int]]]:
-    """The images of all splits, and each split's indices of them."""
+    """The images of all splits, and each split's indices of them; `trained_on` are the SAR bands of a parent."""
     pairs = _pairs(config, run, resume, strategy)
     images = loading.load_images(
         pairs,
         config.data.image_size,
-        PairReader(config.model.channels, config.data.sar_bands, config.data.optical_bands),
+        PairReader(config.model.channels, config.data.sar_bands, config.data.optical_bands, trained_on),
         config.data.resize,
         progress=progress_bar("reading", "pair", len(pairs)),
         on_error=config.data.on_error,

@@ -92,7 +92,7 @@ def test_bad_scenes_are_one_line_and_leave_nothing(command, model_file, tmp_path
     ("arguments", "message"),
     [
         (["-o", "c.tif", "--band", "2"], "has no band 2"),
-        (["-o", "c.tif", "--band", "VV"], "has no band named VV"),
+        (["-o", "c.tif", "--band", "VV"], "has no band VV"),
         (["-o", "c.tif", "--tile", "64", "--overlap", "64"], "--overlap 64: must not be more than half"),
         (["-o", "c.tif", "--tile", "100"], "multiple of 64"),
         (["-o", "c.tif", "--overlap", "-1"], "--overlap -1"),

@@ -6,6 +6,7 @@ import pytest
 from sar_keras.errors import DataError
 from sar_keras.inference.jobs import find_below
 from sar_keras.io.files import is_utf8, readable, walk
+from sar_keras.io.inputs import single
 from sar_keras.io.rasters import is_georeferenced, open_raster
 
 
@@ -51,7 +52,7 @@ def test_other_names_are_readable_and_refused_by_gdal_in_one_line(tmp_path):
     path = Path(tmp_path, ODD)
     path.write_bytes(b"x")
     assert not is_utf8(path) and readable(str(path)) == rf"{tmp_path}/\xb2\xe2\xca\xd4.tif"
-    assert not is_georeferenced(path)
+    assert not is_georeferenced(single(path))
     with pytest.raises(DataError, match=r"\\xb2\\xe2\\xca\\xd4\.tif: the name is not UTF-8"):
         open_raster(path)
 

@@ -186,15 +186,15 @@ def test_bands_are_chosen_by_number_and_polarisation(model, command, model_file,
     alone = write_scene(tmp_path / "iw-vh.tif", two)
     expected = {"VV": sar_keras.colorize(model, one), "VH": sar_keras.colorize(model, two)}
     for source, band, name in [
-        (both, None, "VV"), (both, "1", "VV"), (both, 2, "VH"), (both, "vv", "VV"), (both, "VH", "VH"),
+        (both, None, "VV"), (both, "1", "VV"), (both, 2, "VH"), (both, "vv", "VV"), (both, "sigma0_vh", "VH"),
         (alone, "VH", "VH"),
     ]:  # fmt: skip
         scenes.colorize_scene(model, source, tmp_path / "c.tif", band=band)
         assert np.abs(read_scene(tmp_path / "c.tif")[0].astype(int) - expected[name]).max() <= 1
     for source, band, message in [
         (both, "3", "has no band 3"),
-        (both, "HH", "band 2: VH"),
-        (alone, "VV", "band 1: VH"),
+        (both, "HH", "has no band HH (--band); it has 1 Sigma0_VV, 2 Sigma0_VH"),
+        (alone, "VV", "it has 1 VH"),
     ]:
         code, _, err = command("colorize", model_file, source, "-o", tmp_path / "no.tif", "--band", band)
         assert code == 2 and message in one_line(err) and str(source) in err

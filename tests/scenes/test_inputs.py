@@ -55,13 +55,13 @@ def test_a_polarisation_is_chosen_from_a_folder_and_the_others_are_passed_over(c
     code, _, err = command("colorize", model_file, folder, "-o", tmp_path / "out", "--band", "VV")
     assert code == 0
     passed = [line for line in err.splitlines() if "passes over" in line]
-    assert passed == [f"--band VV passes over other polarisations: {folder}/c_VH.tif, {folder}/deep/d-hh.rtc.tif"]
+    assert passed == [f"--band passes over other polarisations: {folder}/c_VH.tif, {folder}/deep/d-hh.rtc.tif"]
     found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.tif")}
     assert found == {"a_VV.tif", "deep/b_vv.tif", "from_VH_onwards.tif"}
     assert f"{two}: band 2 (VV)" in err
     # A file that was named is not passed over, and a number is no polarisation.
     code, _, err = command("colorize", model_file, folder / "c_VH.tif", "-o", tmp_path / "c.tif", "--band", "VV")
-    assert code == 2 and "has no band named VV (band 1: VH)" in one_line(err)
+    assert code == 2 and "has no band VV (--band); it has 1 VH" in one_line(err)
     assert command("colorize", model_file, folder, "-o", tmp_path / "all", "--band", "1")[0] == 0
     assert len([*Path(tmp_path / "all").rglob("*.tif")]) == 5
 
