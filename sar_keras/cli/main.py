@@ -141,7 +141,9 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
     loaded = load_model(model)
     if scenes is None:
-        written = colorize_files(loaded, list(inputs), output, progress_bar("colorizing", "image"), **options)
+        written = colorize_files(
+            loaded, [Path(name) for name in inputs], output, progress_bar("colorizing", "image"), **options
+        )
     else:
         log, channels = functools.partial(click.echo, err=True), loaded.input_shape[-1]
         jobs = jobs_for(scenes, output, channels, options.get("band"), options.pop("mosaic", False), log)

@@ -179,7 +179,7 @@ def read_place(folders: Sequence[str]) -> Place:
                 side, row, at = {"a": "sar", "b": "optical"}[letter["letter"].lower()], _BY_LETTER, number
                 rest[number] = ""
                 split = split or SPLIT_FOLDERS.get((letter["split"] or "").lower())
-    if side is None:
+    if side is None or at is None:
         return Place(None, "", (), False, None, split)
     is_plain = not rest[at]
     others = [name for name, left in zip(folders, rest, strict=True) if left and name.lower() not in SPLIT_FOLDERS]
@@ -234,7 +234,8 @@ def match_folders(listing: Listing, layout: str) -> tuple[list[Match], list[Path
     for key, sides in groups.items():
         place = places[key]
         if all(sides.values()):
-            matched, unmatched = _match(*({path: path.stem for path in sides[side]} for side in ("sar", "optical")))
+            stems = [{path: path.stem for path in sides[side]} for side in ("sar", "optical")]
+            matched, unmatched = _match(stems[0], stems[1])
             terrain, by_letter = None if layout == "folders" else place.terrain, key[0] == _BY_LETTER
             matches += [Match(sar, optical, terrain, place.split, by_letter) for sar, optical in matched]
             alone += unmatched
@@ -248,8 +249,8 @@ def match_names(listing: Listing) -> tuple[list[Match], list[Path]]:
     matches, alone = [], []
     for folder, files in listing.images.items():
         told = {path: _side(path.stem) for path in files}
-        sides = ({path: path.stem for path in files if (told[path] or "?")[0] == side} for side in ("sar", "optical"))
-        matched, unmatched = _match(*sides)
+        stems = [{path: path.stem for path in files if (told[path] or "?")[0] == side} for side in ("sar", "optical")]
+        matched, unmatched = _match(stems[0], stems[1])
         matches += [Match(sar, optical, split=listing.place(folder).split) for sar, optical in matched]
         alone += unmatched
     return matches, sorted(alone)
@@ -278,8 +279,9 @@ def match_trees(sar: Listing, optical: Listing) -> tuple[list[Match], list[Path]
     names = [
         {path: path.relative_to(side.root).with_suffix("").as_posix() for path in side.paths} for side in (sar, optical)
     ]
-    matched, alone = _match(*names, keys=(*_KEYS, *(functools.partial(_of_file, key) for key in _KEYS)))
-    more, alone = _match(*(_varying({path: side[path] for path in alone if path in side}) for side in names))
+    matched, alone = _match(names[0], names[1], keys=(*_KEYS, *(functools.partial(_of_file, key) for key in _KEYS)))
+    left = [_varying({path: side[path] for path in alone if path in side}) for side in names]
+    more, alone = _match(left[0], left[1])
     said = [f"paired by what differs between names: {files[0]} with {partner}" for files, partner in more[:1]]
     matches = []
     for files, partner in matched + more:

@@ -101,7 +101,7 @@ def evaluate(
     warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
     warn_if_bands_differ(images.sar_bands, metadata.sar_bands, "the data")
     if metadata.mean_colour is not None:
-        mean_colour = np.float32(metadata.mean_colour)
+        mean_colour = np.array(metadata.mean_colour, "float32")
     elif training and split != "train":  # the file of an earlier version
         mean_colour = pipeline.mean_colour(_load(training, generator, config))
     else:

@@ -1,7 +1,8 @@
 """Many inputs, one after the other: which they are, where their colours go, and what happens when some fail."""
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import keras
 
@@ -10,6 +11,8 @@ from sar_keras.inference.colorize import colorize
 from sar_keras.io.bands import group_polarisations, without_polarisation
 from sar_keras.io.files import walk
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
+
+Source = TypeVar("Source")
 
 
 def colorize_files(
@@ -41,8 +44,8 @@ def colorize_files(
 
 
 def do_all(
-    jobs: list[tuple[Path, Path]],
-    work: Callable[[Path, Path], object],
+    jobs: Sequence[tuple[Source, Path]],
+    work: Callable[[Source, Path], object],
     kind: str,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> list[Path]:
@@ -74,13 +77,13 @@ def find_below(folder: Path, suffixes: tuple[str, ...], output: Path) -> list[Pa
     return sorted(p for p in found if p.suffix.lower() in suffixes and earlier not in p.absolute().parents)
 
 
-def destinations(found: Iterable[tuple[Path, Path]], output: Path, suffix: str) -> list[tuple[Path, Path]]:
+def destinations(found: Iterable[tuple[Source, PurePath]], output: Path, suffix: str) -> list[tuple[Source, Path]]:
     """(source, destination) for each (source, its place below the folder `output`).
 
     Raises:
         OutputError: two sources would become one file.
     """
-    jobs: dict[Path, Path] = {}
+    jobs: dict[Path, Source] = {}
     for source, below in found:
         destination = (output / below).with_suffix(suffix)
         if destination in jobs:

@@ -18,8 +18,8 @@ class ModelMetadata:
         optical_scale: The same of the optical images that it was trained on, or None where that is not known.
         expected_error: How far its colours may be off, or None where that is not known.
         mean_colour: Mean colour (3,), in [-1, 1], of the optical images that it was trained on, or None.
-        sar_bands: What the bands of its SAR images are called, in their order, such as ("VV", "VH"); empty where that is
-            not known.
+        sar_bands: What the bands of its SAR images are called, in their order, such as ("VV", "VH"); empty where that
+            is not known.
         parent: The model that its training began with, its name and the SHA-256 of its file, or None.
         saved_as: The file that it was loaded from, or None.
     """

@@ -39,8 +39,8 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """
     if is_zip(root) or archive_of(root):
         for folder, names in walk_zip(root):
-            if all(map(_counts, folder.relative_to(root).parts)):
-                yield folder, list(filter(_counts, names))
+            if all(map(counts, folder.relative_to(root).parts)):
+                yield folder, list(filter(counts, names))
         return
     pending, seen = [root], set()
     while pending:  # links come last, so that what they lead to has its own name if it lies below `root`

@@ -196,7 +196,8 @@ def _measured(source, numbers: list[int], stored: np.ndarray) -> tuple[np.ndarra
     factors, offsets = ([values[number - 1] for number in numbers] for values in (source.scales, source.offsets))
     if set(factors) == {1.0} and set(offsets) == {0.0}:
         return stored, is_measured(stored)
-    values = stored * np.float32(factors)[:, None, None] + np.float32(offsets)[:, None, None]
+    factors, offsets = (np.array(each, "float32")[:, None, None] for each in (factors, offsets))
+    values = stored * factors + offsets
     return values, is_measured(stored, values)
 
 

@@ -73,7 +73,7 @@ def bands(
 
 def joined(files: Sequence[Input]) -> Input:
     """Files that hold a polarisation each as one scene; their own order is that of the bands."""
-    layers = {scene.polarisation: scene for scene in files}
+    layers = {str(scene.polarisation): scene for scene in files}
     name = " and ".join([files[0].name, *(scene.path.name for scene in files[1:])])
     opening = functools.partial(_open_joined, name, layers)
     paths = tuple(path for scene in files for path in scene.files)

@@ -76,7 +76,7 @@ class _Folder:
     def _product(self, folder: PurePosixPath, layers: dict[str, PurePosixPath]) -> Input:
         """One that lacks bands fails when it is opened, so that the others of the folder are done."""
         where = {band: self._at(name) for band, name in layers.items()}
-        files = [self.path] if self.is_zip else where.values()
+        files = [self.path] if self.is_zip else [path for path in where.values() if isinstance(path, Path)]
         place = folder if folder.parts else PurePath(self.path.absolute().name)
         return inputs.bands(str(self.path / folder), place, where, tuple(files), self.path)
 
@@ -109,8 +109,8 @@ class _Folder:
         for name in images:
             kind, _, _ = name.stem.lower().partition("_")
             if kind in _BACKSCATTER and polarisation(name.stem):
-                ranks[name] = _BACKSCATTER.index(kind), POLARISATIONS.index(polarisation(name.stem))
-        return {name.stem: name for name in sorted(ranks, key=ranks.get)}
+                ranks[name] = _BACKSCATTER.index(kind), POLARISATIONS.index(str(polarisation(name.stem)))
+        return {name.stem: name for name in sorted(ranks, key=lambda name: ranks[name])}
 
 
 def _names_in_folder(folder: Path) -> list[PurePosixPath]:

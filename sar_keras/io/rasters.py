@@ -278,7 +278,7 @@ def open_raster(opens: Path | str, name: str | None = None) -> rasterio.DatasetR
     try:
         # Without looking for other files beside it, which over a network takes seconds.
         remote = isinstance(opens, str) and any(mark in opens for mark in _REMOTE)
-        with rasterio.Env(**({"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if remote else {})):
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if remote else contextlib.nullcontext():
             source = rasterio.open(opens)
     except Exception as error:
         if not images.is_gdals(error):

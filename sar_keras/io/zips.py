@@ -58,6 +58,7 @@ def walk_zip(folder: Path) -> Iterator[tuple[Path, list[str]]]:
         DataError: not a zip.
     """
     archive = folder if is_zip(folder) else archive_of(folder)
+    assert archive is not None
     folders: dict[Path, list[str]] = {}
     for name in sorted(_opened(archive, archive.stat().st_mtime_ns)[1]):
         path = archive / name
