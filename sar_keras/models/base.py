@@ -1,5 +1,6 @@
 """What every system shares: it is called, validated and saved as one generator from SAR to optical."""
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -61,13 +62,19 @@ class System(ReplicatedSteps):
         """The further arguments that the constructor takes, from the settings `model.*` and `loss.*`."""
         raise NotImplementedError
 
-    def take_terms(self, weights: dict[str, float]) -> None:
+    def take_terms(self, weights: dict[str, float] | None, lacking: Collection[str] = ()) -> None:
         """Set the weights of the objective's terms; one of weight 0 is only reported.
+
+        Args:
+            weights: Name to weight. None: those of the table of terms that are above 0, but for the terms in `lacking`.
+            lacking: Names of terms whose network is not there.
 
         Raises:
             ValueError: a term that the system does not have.
         """
         terms = self.loss_settings.terms()
+        if weights is None:
+            weights = {name: term.weight for name, term in terms.items() if term.weight and name not in lacking}
         for name in weights:
             if name not in terms:
                 raise ValueError(f"weights: no term {name!r}; the terms are {', '.join(terms)}")

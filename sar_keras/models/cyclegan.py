@@ -30,7 +30,7 @@ class CycleGAN(System):
         back: Optical to SAR.
         discriminator: Optical to logits.
         back_discriminator: SAR to logits.
-        weights: Name to weight of the terms. None: the paper's, `{"adversarial": 1, "cycle": 10, "identity": 5}`.
+        weights: Name to weight of the terms. None: the paper's, `{"cycle": 10, "identity": 5, "adversarial": 1}`.
         discriminator_factor: Factor of the discriminators' losses.
         pool: Generated images of the past that each discriminator also judges (Zhu et al., section 4).
         seed: The seed of the draws from the pool.
@@ -59,7 +59,7 @@ class CycleGAN(System):
         self.back = back
         self.discriminator = discriminator
         self.back_discriminator = back_discriminator
-        self.take_terms({"adversarial": 1.0, "cycle": 10.0, "identity": 5.0} if weights is None else weights)
+        self.take_terms(weights)
         self.discriminator_factor = discriminator_factor
         self.averaged = averaged
         self.optical_pool = ImagePool(pool, generator.output_shape[1:], seed)

@@ -43,7 +43,7 @@ class Pix2Pix(System):
             None trains without one.
         features: RGB in [-1, 1] to the features of the perceptual term, such as `VGG16Features()`. None: no such term.
         weights: Name to weight of the terms that count. A term of weight 0 is only reported. None: those of the student
-            report, `{"adversarial": 1, "l1": 100, "perceptual": 0.01}`, as far as there are networks for them.
+            report, `{"l1": 100, "perceptual": 0.01, "adversarial": 1}`, as far as there are networks for them.
         view: "luma", "ab" or "rgb".
         space: Where the l1 term is taken: "rgb", or "ab" for the chroma of Lab alone, divided by 128.
         discriminator_factor: Factor of the discriminator's loss.
@@ -81,10 +81,7 @@ class Pix2Pix(System):
         networks = {"logits": discriminator, "activations": discriminator, "features": features}
         terms = self.loss_settings.terms()
         lacking = {name for name, term in terms.items() if networks.get(term.needs, True) is None}
-        if weights is None:
-            of_the_report = {"adversarial": 1.0, "l1": 100.0, "perceptual": 0.01}
-            weights = {name: weight for name, weight in of_the_report.items() if name not in lacking}
-        for name in lacking & weights.keys():
+        for name in lacking & (weights or {}).keys():
             network = "a discriminator" if terms[name].needs != "features" else "features"
             raise ValueError(f"weights: the term {name} needs {network}")
         self.generator = generator
@@ -94,7 +91,7 @@ class Pix2Pix(System):
         self.space = space
         self.discriminator_factor = discriminator_factor
         self.averaged = averaged
-        self.take_terms(weights)
+        self.take_terms(weights, lacking)
         self.judge = hidden_features(discriminator) if discriminator else None
         self.built = True
 

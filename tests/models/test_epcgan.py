@@ -12,17 +12,23 @@ def gradient_magnitude(rgb):
     return np.hypot(*(ndimage.sobel(grey, axis, mode="mirror") / 8 for axis in (0, 1)))
 
 
-def test_the_gradient_branch_and_the_image_are_both_held_to_the_true_gradients(random):
-    sar, optical = (random.uniform(-1, 1, (2, 16, 16, channels)).astype("float32") for channels in (1, 3))
+def make(**options):
     keras.utils.set_random_seed(0)
     image = keras.Input((16, 16, 1))
     branch = keras.layers.Conv2D(1, 3, padding="same", name="gradient")(image)
-    generator = keras.Model(
-        image, keras.layers.Conv2D(3, 3, padding="same")(keras.layers.Concatenate()([image, branch]))
-    )
-    model = EPCGAN(generator, weights={"gradient": 7.0, "l1": 100.0})
+    colours = keras.layers.Conv2D(3, 3, padding="same")(keras.layers.Concatenate()([image, branch]))
+    return EPCGAN(keras.Model(image, colours), **options)
+
+
+def test_the_gradient_counts_where_no_weights_are_given():
+    assert make().term_weights == {"l1": 100.0, "gradient": 10.0}
+
+
+def test_the_gradient_branch_and_the_image_are_both_held_to_the_true_gradients(random):
+    sar, optical = (random.uniform(-1, 1, (2, 16, 16, channels)).astype("float32") for channels in (1, 3))
+    model = make(weights={"gradient": 7.0, "l1": 100.0})
     model.compile(keras.optimizers.SGD(0.0001))
-    generated, predicted = keras.Model(image, [generator.output, branch])(sar)
+    generated, predicted = model.with_gradient(sar)
     truth = np.stack([gradient_magnitude(image) for image in optical])
     distance = np.abs(np.array(predicted)[..., 0] - truth).mean()
     distance += np.abs(np.stack([gradient_magnitude(image) for image in np.array(generated)]) - truth).mean()
