@@ -36,18 +36,19 @@ class Term:
     label: str
 
 
+# The order is that of the sum, of the progress bar, and of the means in checkpoints: new rows come last.
 TERMS = (
-    Term("adversarial", "generator_cross_entropy", "logits", 1.0, "GAN"),
     Term("l1", "mean_absolute_error", "colours", 100.0, "L1"),
     Term("l2", "mean_squared_error", "images", 0.0, "L2"),
     Term("ssim", "ssim_loss", "images", 0.0, "SSIM"),
     Term("edges", "gradient_distance", "images", 0.0, "edges"),
     Term("perceptual", "perceptual_distance", "features", 0.01, "VGG"),
+    Term("adversarial", "generator_cross_entropy", "logits", 1.0, "GAN"),
     Term("feature_matching", "feature_matching", "activations", 0.0, "FM"),
     Term("gradient", "gradient_branch_distance", "gradient", 10.0, "gradient"),
-    Term("adversarial", "generator_least_squares", "scores", 1.0, "GAN"),
     Term("cycle", "cycle_distance", "round_trip", 10.0, "cycle"),
     Term("identity", "identity_distance", "generators", 5.0, "identity"),
+    Term("adversarial", "generator_least_squares", "scores", 1.0, "GAN"),
 )
 
 
