@@ -119,9 +119,12 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _fits_together(self):
-        largest = SYSTEMS[self.model.system].largest_batch
+        row = SYSTEMS.get(self.model.system)
+        if row is None or not isinstance(self.model, row.settings.model):
+            raise ValueError(f"model.system={self.model.system}: has other sections; make its Config with load_config")
+        largest = row.largest_batch
         if largest and self.train.batch_size > largest:
-            raise ValueError(f"train.batch_size: at most {largest} for model.system={self.model.system}")
+            raise ValueError(f"train.batch_size: at most {largest} for model.system={row.name}")
         bands = self.data.sar_bands
         if bands and len(bands) != self.model.channels:
             raise ValueError(
@@ -260,7 +263,7 @@ def keys(section: pydantic.BaseModel, prefix: str = "") -> dict[str, Any]:
 def _system_of(tree: dict, source: str) -> str:
     """The system that a configuration's file is of."""
     system = _section(tree, "model").get("system", "pix2pix")
-    if system not in SYSTEMS:
+    if not isinstance(system, str) or system not in SYSTEMS:
         near = _nearest(str(system), list(SYSTEMS))
         raise ConfigError(f"{source}: model.system: must be one of {', '.join(SYSTEMS)}, got {system!r}{near}")
     return system

@@ -114,6 +114,14 @@ def test_another_system_takes_what_both_have_and_refuses_the_rest():
         load_config("l1", ["model.system=cyclegan"])
     with pytest.raises(ConfigError, match=r"model\.system.*did you mean cyclegan"):
         load_config("l1", ["model.system=cycle"])
+    with pytest.raises(ConfigError, match=r"model\.system: must be one of .*, got \['epcgan'\]"):
+        load_config("l1", ["model.system=[epcgan]"])
+
+
+@pytest.mark.parametrize("system", ["cyclegan", "cycle"])
+def test_a_config_is_one_of_its_system(system):
+    with pytest.raises(ValueError, match="make its Config with load_config"):
+        Config(model={"system": system})
 
 
 def test_limits_of_sizes():
