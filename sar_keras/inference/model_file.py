@@ -79,6 +79,7 @@ def _load_demo() -> keras.Model:
         metadata = json.loads(str(file["metadata"]))
         generator = unet.UNetGenerator(**metadata["architecture"])
         generator.set_weights([file[f"arr_{n}"].astype("float32") for n in range(len(generator.weights))])
+    _keep_metadata_when_saved(generator)
     return attach(generator, _from_json(metadata, DEMO))
 
 

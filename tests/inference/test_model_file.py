@@ -35,6 +35,13 @@ def test_what_a_model_knows_of_itself_survives_saving_and_saving_again(tmp_path)
             assert getattr(about, name) == getattr(METADATA, name)
 
 
+def test_so_does_what_the_demo_knows(tmp_path):
+    demo = sar_keras.load_model("demo")
+    demo.save(tmp_path / "demo.keras")
+    about = sar_keras.metadata_of(sar_keras.load_model(tmp_path / "demo.keras"))
+    assert about.expected_error and about.expected_error == sar_keras.metadata_of(demo).expected_error
+
+
 LOAD = """
 import sys, keras, numpy as np
 import sar_keras.networks
