@@ -292,6 +292,7 @@ def match_trees(sar: Listing, optical: Listing) -> tuple[list[Match], list[Path]
 
 def _varying(names: dict[Path, str]) -> dict[Path, str]:
     """Names without the beginning and the end that all of them have in common; numbers stay whole."""
+    names = {path: _KEYS[-1](name) for path, name in names.items()}
     common = [os.path.commonprefix([name[::step] for name in names.values()]) for step in (1, -1)]  # noqa: RUF071
     first, last = (len(text.rstrip("0123456789")) for text in common)
     return {path: name[first : max(first, len(name) - last)] for path, name in names.items()}

@@ -230,7 +230,10 @@ def _with_own_split(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
     parts = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
     outside = next((pair for pair in pairs if not pair.split), None)
     if len(parts) > 1 and not outside:
-        return pairs, [f"folders split the data into {', '.join(parts)}, which data.split=auto takes; scene overrules"]
+        said = (
+            f"folders split the data into {', '.join(parts)}, which data.split=auto takes; data.split=scene overrules"
+        )
+        return pairs, [said]
     said = f"folders named {', '.join(parts)} are not taken for a split: {outside and outside.sar} lies in none of them"
     return [dataclasses.replace(pair, split=None) for pair in pairs], [said] if len(parts) > 1 else []
 

@@ -1,6 +1,5 @@
 """The pairs of a run: found where its configuration says, or drawn."""
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -47,10 +46,8 @@ def find_source(
 
 
 def folder_of_source(data: DataConfig, folder: Path) -> Path:
-    """What the names in a split file are relative to."""
-    if data.sar and data.optical:
-        return Path(os.path.commonpath([data.sar, data.optical]))
-    return data.root or folder / "data"
+    """What the names of SAR images in a split file are relative to, so that the data may be moved."""
+    return data.sar or data.root or folder / "data"
 
 
 def pairs_of_run(data: DataConfig, run: Path, progress: Callable[[Iterable], Iterable] = iter) -> list[Pair]:

@@ -342,6 +342,7 @@ TREES = {
     "words": ("sar_{n}.png", "{n}-RGB.png"),
     "polarisations": ("{n}_VV.tif", "{n}.tif"),
     "what differs": ("sentinel1_{n}_gamma.tif", "sentinel2_{n}_toa.png"),
+    "what differs between products": ("S1A_{n}_RTC30_VV.tif", "T33_{n}_L2A.tif"),
     "what differs, and words": ("S1A_IW_{n}_VH.tif", "T33UXP_{n}_B432.png"),
 }
 
