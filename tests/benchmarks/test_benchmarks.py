@@ -104,13 +104,13 @@ def test_demo_model(run, tmp_path):
     # It changes the package.
     for part in ("benchmarks", "configs", "sar_keras"):
         shutil.copytree(ROOT / part, tmp_path / part)
-    write_pairs(tmp_path / "pairs", 4)
+    write_pairs(tmp_path / "pairs", 2)
     write_scenes(tmp_path / "scenes", "LA", 256, 1024)
     write_scenes(tmp_path / "scenes", "Riverside", 256, 512, west=600_000)
     demo = tmp_path / "sar_keras/inference" / DEMO.name
     before = demo.read_bytes()
     printed = run("demo_model", "--pairs", "pairs", "--scenes", "scenes", "--minutes", 0.001, root=tmp_path)
-    assert "9 pairs of 6 scenes: 5 train, 2 validation, 2 test" in printed
+    assert "7 pairs of 4 scenes: 3 train, 2 validation, 2 test" in printed
     assert demo.read_bytes() != before and DEMO.read_bytes() == before
     train, test = re.findall(r"^PSNR.*?([\d.]+) \[", printed, re.MULTILINE)
     assert 0 < float(train) < 60 and 0 < float(test) < 60
