@@ -1,21 +1,25 @@
 import keras
 import numpy as np
 import pytest
+from helpers import one_convolution
 
 import sar_keras
-from sar_keras.networks.unet import UNetGenerator
 
 SIDE = 32
 
 
 def generator(seed):
     keras.utils.set_random_seed(seed)
-    return UNetGenerator((SIDE, SIDE, 1), 4)
+    return one_convolution(size=SIDE)
 
 
 @pytest.mark.parametrize(
     ("precision", "engine"),
-    [("float32", "tensorflow"), ("bfloat16", "tensorflow"), ("float32", "openvino")],
+    [
+        ("float32", "tensorflow"),
+        ("bfloat16", "tensorflow"),
+        pytest.param("float32", "openvino", marks=pytest.mark.slow),
+    ],
 )
 def test_the_colours_are_those_of_the_weights_at_the_call(precision, engine, random):
     image = random.integers(0, 256, (SIDE, SIDE), np.uint8)

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers import tiny
 
 import sar_keras
 from sar_keras.errors import ModelError
@@ -54,8 +55,8 @@ def test_it_travels_with_the_models_file(tmp_path, random):
 
 
 @pytest.mark.parametrize("shape", [(2, 64, 64, 1), (1, 64, 192, 1)])
-def test_same_colours_with_uncertainty_as_without(tiny_run, random, shape):
-    model = sar_keras.load_model(tiny_run)
+def test_same_colours_with_uncertainty_as_without(model_file, random, shape):
+    model = sar_keras.load_model(model_file)
     run = with_uncertainty(model)
     sar = random.uniform(-1, 1, shape).astype("float32")
     optical, uncertainty = run(sar)
@@ -66,12 +67,11 @@ def test_same_colours_with_uncertainty_as_without(tiny_run, random, shape):
     np.testing.assert_array_equal(run(sar)[1], uncertainty)  # nothing is drawn by chance
 
 
+@pytest.mark.slow
 def test_a_run_learns_its_errors_from_its_validation_pairs(tiny_run, tmp_path, pairs_folder):
-    from helpers import TINY
-
     assert metadata_of(sar_keras.load_model(tiny_run)).expected_error is not None
-    changes = [*TINY, f"data.root={pairs_folder}", "data.ratios=[0.8,0,0.2]", "train.epochs=1"]
-    run = sar_keras.fit(sar_keras.load_config("l1", changes), tmp_path / "run")
+    changes = [f"data.root={pairs_folder}", "data.ratios=[0.8,0,0.2]", "train.epochs=1"]
+    run = sar_keras.fit(tiny("l1", *changes), tmp_path / "run")
     assert metadata_of(sar_keras.load_model(run)).expected_error is None
     report = sar_keras.evaluate(run)
     assert report["confidence"] is None

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import one_convolution
 from PIL import Image
 
 import sar_keras
@@ -13,8 +14,8 @@ from sar_keras.inference.export import export_saved_model
 
 
 @pytest.fixture(scope="module")
-def model(tiny_run):
-    return sar_keras.load_model(tiny_run)
+def model(model_file):
+    return sar_keras.load_model(model_file)
 
 
 @pytest.fixture(scope="module")
@@ -64,28 +65,16 @@ def test_colorize_png_takes_jpeg(model, exported, random):
     assert np.abs(actual.astype(int) - expected).mean() < 2
 
 
-def test_loads_without_keras_and_without_this_package(exported, tmp_path, model):
-    np.save(tmp_path / "sar.npy", np.zeros((1, 64, 64, 1), "float32"))
-    code = f"""
-import sys
-sys.modules["keras"] = sys.modules["sar_keras"] = None  # makes their import fail
-import numpy as np
-import tensorflow as tf
-run = tf.saved_model.load({str(exported)!r}).signatures["serving_default"]
-np.save({str(tmp_path / "optical.npy")!r}, run(sar=tf.constant(np.load({str(tmp_path / "sar.npy")!r})))["optical"])
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr[-2000:]
-    expected = model.predict(np.zeros((1, 64, 64, 1), "float32"), verbose=0)
-    np.testing.assert_allclose(np.load(tmp_path / "optical.npy"), expected, atol=1 / 255)
-
-
-def test_runs_under_saved_model_cli(exported, tmp_path, model):
+def test_runs_under_saved_model_cli_without_keras_and_without_this_package(exported, tmp_path, model):
     np.save(tmp_path / "sar.npy", np.zeros((2, 64, 64, 1), "float32"))
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir", exported]
-    command += ["--tag_set", "serve", "--signature_def", "serving_default"]
-    command += ["--inputs", f"sar={tmp_path / 'sar.npy'}", "--outdir", tmp_path]
-    result = subprocess.run(command, capture_output=True, text=True)
+    code = """
+import runpy, sys
+sys.modules["keras"] = sys.modules["sar_keras"] = None  # makes their import fail
+runpy.run_module("tensorflow.python.tools.saved_model_cli", run_name="__main__")
+"""
+    command = [sys.executable, "-c", code, "run", "--dir", exported, "--tag_set", "serve"]
+    command += ["--signature_def", "serving_default", "--inputs", "sar=sar.npy", "--outdir", "."]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
     expected = model.predict(np.zeros((2, 64, 64, 1), "float32"), verbose=0)
     np.testing.assert_allclose(np.load(tmp_path / "optical.npy"), expected, atol=1 / 255)
@@ -114,10 +103,9 @@ def test_takes_the_tensors_of_a_predict_request_and_ships_warm_up_requests(expor
     assert sorted(served) == ["colorize_png", "serving_default"]
 
 
-def test_versions_count_up_and_are_not_overwritten(model, exported):
-    assert exported.name == "1"
-    assert export_saved_model(model, exported.parent, 7).name == "7"
-    assert export_saved_model(model, exported.parent).name == "8"
+def test_versions_count_up_and_are_not_overwritten(tmp_path):
+    model, folder = one_convolution(), tmp_path / "saved"
+    assert [export_saved_model(model, folder, version).name for version in (None, 7, None)] == ["1", "7", "8"]
     with pytest.raises(OutputError, match="another version"):
-        export_saved_model(model, exported.parent, 7)
-    assert sorted(path.name for path in exported.parent.iterdir()) == ["1", "7", "8"]
+        export_saved_model(model, folder, 7)
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "7", "8"]

@@ -3,9 +3,11 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
+import keras
 import pytest
-from helpers import one_line
+from helpers import one_convolution, one_line
 
 import sar_keras
 from sar_keras.errors import ModelError
@@ -84,3 +86,52 @@ def test_a_mean_colour_that_is_none_is_refused(colour, tmp_path):
         archive.writestr("sar_keras.json", json.dumps({"mean_colour": colour}))
     with pytest.raises(ModelError, match="not a model that can be loaded"):
         sar_keras.load_model(path)
+
+
+def test_a_model_saved_by_plain_keras_counts_as_eight_bit(tmp_path):
+    one_convolution().save(tmp_path / "plain.keras")
+    with pytest.warns(UserWarning, match="taken for 8-bit"):
+        assert sar_keras.metadata_of(sar_keras.load_model(tmp_path / "plain.keras")).sar_scale == Scale()
+
+
+def test_what_is_not_a_model(model_file, tmp_path):
+    for missing in (tmp_path / "none", tmp_path / "none.keras", tmp_path):
+        with pytest.raises(ModelError):
+            sar_keras.load_model(missing)
+    (tmp_path / "text.keras").write_text("hello")
+    with pytest.raises(ModelError, match=r"not a \.keras file"):
+        sar_keras.load_model(tmp_path / "text.keras")
+    whole = model_file.read_bytes()
+    (tmp_path / "torn.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError):
+        sar_keras.load_model(tmp_path / "torn.keras")
+    unfinished = tmp_path / "run"
+    unfinished.mkdir()
+    sar_keras.load_config("quick").save(unfinished / "config.yaml")
+    with pytest.raises(ModelError, match="--resume"):
+        sar_keras.load_model(unfinished)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers"),
+    [
+        ((8,), [keras.layers.Dense(2)]),
+        ((64, 64, 1), [keras.layers.Conv2D(3, 2, 2)]),  # halves the image
+        ((64, 64, 1), [keras.layers.Flatten(), keras.layers.Dense(3)]),
+    ],
+)
+def test_models_that_are_no_generators(shape, layers, tmp_path):
+    keras.Sequential([keras.Input(shape), *layers]).save(tmp_path / "other.keras")
+    with pytest.raises(ModelError, match="not a generator"):
+        sar_keras.load_model(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.15.1"])
+def test_a_file_of_the_other_keras_says_whose_it_is(version):
+    path = Path(__file__).with_name(f"keras_{version[0]}.keras")
+    if keras.__version__[0] == version[0]:
+        with pytest.warns(UserWarning, match="how its SAR input was scaled"):
+            assert sar_keras.load_model(path).output_shape == (None, 32, 32, 3)
+    else:
+        with pytest.raises(ModelError, match=f"saved by Keras {version}.*sar-keras export"):
+            sar_keras.load_model(path)
