@@ -1,3 +1,6 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 from helpers import names, one_line, read_scene, speckle, write_scene
@@ -115,3 +118,50 @@ def test_bad_requests_are_one_line_and_leave_nothing(command, model_file, tmp_pa
     code, out, err = command("colorize", model_file, "a.tif", *arguments)
     assert code == 2 and out == "" and message in err.splitlines()[-1] and "Traceback" not in err
     assert names(tmp_path) == ["a.tif"] and (tmp_path / "a.tif").read_bytes() == before
+
+
+def test_several_images_of_which_some_fail(command, model_file, tmp_path, save_png):
+    good = save_png(tmp_path / "in/good.png", np.zeros((30, 50), np.uint8))
+    bad = tmp_path / "in/bad.png"
+    bad.write_bytes(good.read_bytes()[:40])
+    code, _, err = command("colorize", model_file, tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1 and str(bad) in err and "1 of 2 images failed" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    code, _, err = command("colorize", model_file, bad, "-o", tmp_path / "colour.png")
+    assert code == 2 and str(bad) in one_line(err) and not (tmp_path / "colour.png").exists()
+    code, _, err = command("colorize", model_file, good, tmp_path / "none.png", "-o", tmp_path / "out2")
+    assert code == 1 and "none.png: no such file" in err
+
+
+def test_outputs_that_cannot_be(command, model_file, tmp_path, save_png):
+    image = save_png(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    before = image.read_bytes()
+    code, _, err = command("colorize", model_file, image, "-o", image)
+    assert code == 2 and "replace its own input" in one_line(err) and image.read_bytes() == before
+    code, _, err = command("colorize", model_file, image, "-o", tmp_path / "a.bmp")
+    assert code == 2 and ".png" in one_line(err)
+    code, _, err = command("colorize", model_file, image, image, "-o", tmp_path / "b.png")
+    assert code == 2
+    save_png(tmp_path / "s1/x.png", np.zeros((8, 8), np.uint8))
+    code, _, err = command("colorize", model_file, image, tmp_path / "s1", "-o", image)
+    assert code == 2 and "is a file" in one_line(err)
+
+
+def test_sigterm_ends_a_job_of_several_files(command, monkeypatch, tmp_path, model_file, save_png):
+    from sar_keras.inference import jobs
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        save_png(folder / f"{name}.png", np.zeros((64, 64), np.uint8) + 9)
+    colorize = jobs.colorize
+
+    def colorize_and_be_told_to_stop(*arguments, **_):
+        colours = colorize(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return colours
+
+    monkeypatch.setattr(jobs, "colorize", colorize_and_be_told_to_stop)
+    code, _, err = command("colorize", model_file, folder, "-o", tmp_path / "out")
+    assert code == 143 and one_line(err) == "sar-keras: stopped"
+    assert not list((tmp_path / "out").glob("*"))
