@@ -6,8 +6,8 @@ RUN is a run directory with a validation and a test split. What must be learnt i
 validation split; everything is measured on the test split. Printed are Spearman's rank correlation with the absolute
 error (of the pixels of an image, averaged over images; of all pixels; of the images' means) and the area between the
 sparsification curve and that of the real error, in relation to the mean error (a perfect ranking has 0). The package
-uses the first line (`sar_keras/inference/confidence.py`); the last but one tells how far the error can be told pixel by pixel.
-"""
+uses the first line (`sar_keras/inference/confidence.py`); the last but one tells how far the error can be told pixel by
+pixel. """
 
 import itertools
 from pathlib import Path
