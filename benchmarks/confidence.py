@@ -7,7 +7,8 @@ validation split; everything is measured on the test split. Printed are Spearman
 error (of the pixels of an image, averaged over images; of all pixels; of the images' means) and the area between the
 sparsification curve and that of the real error, in relation to the mean error (a perfect ranking has 0). The package
 uses the first line (`sar_keras/inference/confidence.py`); the last but one tells how far the error can be told pixel by
-pixel. """
+pixel.
+"""
 
 import itertools
 from pathlib import Path
