@@ -230,10 +230,8 @@ def _with_own_split(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
     parts = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
     outside = next((pair for pair in pairs if not pair.split), None)
     if len(parts) > 1 and not outside:
-        said = (
-            f"folders split the data into {', '.join(parts)}, which data.split=auto takes; data.split=scene overrules"
-        )
-        return pairs, [said]
+        said = f"folders split the data into {', '.join(parts)}, which data.split=auto takes"
+        return pairs, [f"{said}; data.split=scene overrules"]
     said = f"folders named {', '.join(parts)} are not taken for a split: {outside and outside.sar} lies in none of them"
     return [dataclasses.replace(pair, split=None) for pair in pairs], [said] if len(parts) > 1 else []
 

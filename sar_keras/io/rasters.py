@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from sar_keras.errors import DataError, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.io.bands import Bands, choose_sar, polarisation
-from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_AREA, is_measured, zero_areas
+from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_REACH, is_measured, zero_areas
 from sar_keras.io.sar import Scale, check_units, guess_units
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class SarScene:
             where there is data, bool (height, width).
         """
         rows, columns = _mirrored(row, height, self.height), _mirrored(column, width, self.width)
-        ring = ZERO_AREA - 1 if self._zero_is_nodata else 0  # an area of zeros may reach into the window
+        ring = ZERO_REACH if self._zero_is_nodata else 0  # an area of zeros may reach into the window
         left, top = max(columns.min() - ring, 0), max(rows.min() - ring, 0)
         right, bottom = min(columns.max() + 1 + ring, self.width), min(rows.max() + 1 + ring, self.height)
         values, valid = self._read(Window(left, top, right - left, bottom - top))
