@@ -158,20 +158,8 @@ def _fit(
             _begin_with(phases[0].model, parent)
     if found:
         checkpoints.restore(state, found)
-    if len(phases) > 1 and phases[1].steps and not phases[0].finished:
-        raise ConfigError(
-            "the run's refinement has begun: train.epochs and train.minutes must stay; refinement.epochs may be raised"
-        )
-    if chief:
-        run.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            write_split(images.pairs, run / "split.csv", folder_of_source(config.data, run))
-        config.save(run / "config.yaml")  # last: it makes a run of the folder
-        forget_events_after(start.step, run / "logs")
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
-
-    _print_opening(config, run, images, indices, strategy, policy, phases[0].model, steps)
     under_way = Run(
         config=config,
         folder=run,
@@ -193,6 +181,18 @@ def _fit(
         samples=_samples(images, indices),
         validation=_validation(images, indices["validation"], train.batch_size, strategy),
     )
+    if len(phases) > 1 and phases[1].steps and not under_way.is_over(phases[0]):
+        raise ConfigError(
+            "the run's refinement has begun: train.epochs and train.minutes must stay; refinement.epochs may be raised"
+        )
+    if chief:
+        run.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            write_split(images.pairs, run / "split.csv", folder_of_source(config.data, run))
+        config.save(run / "config.yaml")  # last: it makes a run of the folder
+        forget_events_after(start.step, run / "logs")
+
+    _print_opening(config, run, images, indices, strategy, policy, phases[0].model, steps)
     if all(phase.finished for phase in phases):
         _print_nothing_to_do(phases)
     for phase in phases:

@@ -58,7 +58,7 @@ def train_phase(run: Run, phase: Phase) -> keras.Model:
     """
     last = phase is run.phases[-1]
     generator = build.build_saved_generator(run.config) if last else build.build_generator(run.config)
-    if phase.finished or run.stopped_early(phase):
+    if run.is_over(phase):
         generator.set_weights(phase.model.final_generator.get_weights())
         return generator
     if phase.earlier:

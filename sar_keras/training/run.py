@@ -114,9 +114,12 @@ class Run:
     samples: dict[str, tuple[tf.Tensor, tf.Tensor]]
     validation: tf.distribute.DistributedDataset | None
 
+    def is_over(self, phase: Phase) -> bool:
+        return phase.finished or self.stopped_early(phase)
+
     def stopped_early(self, phase: Phase) -> bool:
         """Whether the last `train.early_stopping` epochs of a phase brought no better validation figure."""
-        train = self.config.train
-        of_phase = [row for row in self.history if row["epoch"] > phase.epochs_before]
+        train, first = self.config.train, phase.epochs_before
+        of_phase = [row for row in self.history if first < row["epoch"] <= first + phase.epochs_done]
         best = best_epoch(of_phase, train.best)
         return bool(train.early_stopping and best) and of_phase[-1]["epoch"] - best >= train.early_stopping

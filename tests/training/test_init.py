@@ -82,3 +82,15 @@ def test_a_run_without_progress_stops_early_and_has_a_last_checkpoint(tmp_path):
     # Going on changes nothing.
     sar_keras.fit(config, run, resume=True)
     assert len(read_rows(run / "history.csv")) == 3
+
+
+@pytest.mark.slow
+def test_a_refinement_goes_on_behind_a_generator_that_stopped_early(tmp_path):
+    changes = [*UNTOUCHED, "model.normalization=none", "model.dropout=0", "loss.perceptual=0", "train.epochs=9"]
+    changes += ["train.early_stopping=1", "train.checkpoint_every=1 epoch", "refinement.epochs=2"]
+    config = tiny("quick", *changes)
+    with pytest.raises(ZeroDivisionError):
+        sar_keras.fit(config, tmp_path / "run", callbacks=[Notes(fails_in_epoch=3)])
+    run = sar_keras.fit(config, tmp_path / "run", resume=True)
+    # Two epochs of the generator, of which the second is no better, and two of the refinement.
+    assert [bool(row["mse"]) for row in read_rows(run / "history.csv")] == [False, False, True, True]
