@@ -30,7 +30,7 @@ def colorize(*options):
             "window",
             "--window",
         ),
-        (lambda: colorize_scene(band="VV"), colorize("--band", "VV"), "; give {} a number", "band", "--band"),
+        (lambda: colorize_scene(band="VV"), colorize("--band", "VV"), "has no band VV ({})", "band", "--band"),
         (
             lambda: colorize_scene(preview="a.bmp"),
             colorize("--preview", "a.bmp"),

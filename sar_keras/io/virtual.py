@@ -13,6 +13,7 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 from sar_keras.errors import DataError
 from sar_keras.io import images
@@ -97,7 +98,7 @@ def mosaic(name: str, rasters: Sequence[rasterio.DatasetReader], names: Sequence
     left, top = np.min(offsets, axis=0).tolist()
     ends = np.add(offsets, [(raster.width, raster.height) for raster in rasters])
     width, height = (ends.max(axis=0) - (left, top)).tolist()
-    transform = first.transform * Affine.translation(left, top)
+    transform = rasters[0].window_transform(Window(left, top, width, height))
     document = _document(name, rasters[0], width, height, transform)
     placed = [(raster, column - left, row - top) for raster, (column, row) in zip(rasters, offsets, strict=True)]
     _add_bands(document, [(placed, band, rasters[0].descriptions[band - 1]) for band in rasters[0].indexes])

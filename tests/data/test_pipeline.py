@@ -109,7 +109,7 @@ def test_the_parts_of_all_devices_are_the_batch(machines, devices, images):
         steps = [[part for batch in batches for part in batch[step * devices :][:devices]] for step in range(2)]
         return [[np.concatenate(side) for side in zip(*step, strict=True)] for step in steps]
 
-    arguments = list(range(20)), 12, 3, True, 1
+    arguments = list(range(20)), 12, 3, AUGMENTED, 1
     assert equal(parts(training_dataset, *arguments), take(training_dataset(images, *arguments), 2))
     (sar, _, weight), (more, _, more_weight) = parts(validation_dataset, list(range(20)), 12)
     (whole,) = take(evaluation_dataset(images, list(range(20)), 20), 1)
