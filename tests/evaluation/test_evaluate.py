@@ -122,12 +122,11 @@ def test_other_data_is_split_by_scene(command, tiny_run, tmp_path):
 
     write_pairs(tmp_path / "other", 36, seed=9, image_size=64)
     model = shutil.copy(tiny_run / "generator.keras", tmp_path)
-    arguments = ["--data", tmp_path / "other", "--split", "train"]
-    code, out, err = command("evaluate", model, *arguments)
-    assert code == 0 and "30 train images" in out and "rank correlation" in out and not err
+    code, out, err = command("evaluate", model, "--data", tmp_path / "other")
+    assert code == 0 and "3 test images of 1 scenes" in out and "rank correlation" in out and not err
     # Beside the run's split, names that both have count as the same images.
     with pytest.warns(UserWarning, match="24 of 36 pairs"):
-        assert sar_keras.evaluate(tiny_run, tmp_path / "other", "train")["n"] == 20
+        assert sar_keras.evaluate(tiny_run, tmp_path / "other", "validation")["n"] == 2
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (run / "split.csv").write_text("sar,optical\na.png,b.png\n")
     with pytest.raises(DataError, match="needs the columns sar and split"):
