@@ -7,7 +7,7 @@ pytest.importorskip("tensorflow_addons")
 
 import keras
 import tensorflow as tf
-from helpers import TINY
+from helpers import tiny
 
 import sar_keras
 from sar_keras.inference.export import export_saved_model
@@ -27,10 +27,10 @@ def test_our_instance_normalisation_equals_theirs(random):
 
 
 def test_registered_objects_can_be_named_in_a_configuration(tmp_path, pairs_folder, random):
-    changes = [*TINY, f"data.root={pairs_folder}", "model.normalization=Addons>InstanceNormalization"]
+    changes = [f"data.root={pairs_folder}", "model.normalization=Addons>InstanceNormalization"]
     changes += ["optimizer.generator={class_name: Addons>LAMB, config: {learning_rate: 0.01}}"]
-    whole = sar_keras.fit(sar_keras.load_config("l1", changes), tmp_path / "whole")
-    parts = sar_keras.fit(sar_keras.load_config("l1", [*changes, "train.epochs=1"]), tmp_path / "parts")
+    whole = sar_keras.fit(tiny("l1", *changes), tmp_path / "whole")
+    parts = sar_keras.fit(tiny("l1", *changes, "train.epochs=1"), tmp_path / "parts")
     before = sar_keras.load_model(parts)
     sar_keras.fit(sar_keras.load_config(parts / "config.yaml", ["train.epochs=2"]), parts, resume=True)
     model, resumed = (sar_keras.load_model(run) for run in (whole, parts))

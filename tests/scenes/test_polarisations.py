@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from helpers import TINY, names, read_scene, speckle, write_scene, write_tiff
+from helpers import names, read_scene, speckle, tiny, write_scene, write_tiff
 from PIL import Image
 
 import sar_keras
@@ -232,8 +232,8 @@ def test_what_a_run_was_trained_on_is_kept_and_used(tmp_path):
         write_tiff(tmp_path / "data/s1" / name.format("s1"), sar, crs=None, names=["VH", "VV"])
         optical = random.integers(0, 255, (3, 64, 64)).astype("uint8")
         write_tiff(tmp_path / "data/s2" / name.format("s2"), optical, crs=None)
-    settings = [*TINY, f"data.root={tmp_path / 'data'}", "data.layout=auto", "data.limit=null", "model.channels=2"]
-    model = sar_keras.load_model(sar_keras.fit(sar_keras.load_config("quick", settings), tmp_path / "run"))
+    settings = [f"data.root={tmp_path / 'data'}", "data.layout=auto", "data.limit=null", "model.channels=2"]
+    model = sar_keras.load_model(sar_keras.fit(tiny("quick", *settings), tmp_path / "run"))
     metadata = metadata_of(model)
     assert metadata.sar_bands == ("VV", "VH") and metadata.sar_scale.units == "db"
     found = []

@@ -243,9 +243,9 @@ def test_no_seams_and_a_model_that_makes_some_is_caught(tmp_path, trained):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A generator that has learnt something: its colours follow the ground."""
-    from helpers import TINY
+    from helpers import tiny
 
     more = ["train.epochs=6", "train.steps_per_epoch=40", "data.limit=60", "model.filters=8"]
     run = tmp_path_factory.mktemp("runs") / "trained"
-    sar_keras.fit(sar_keras.load_config("quick", [*TINY, *more]), run)
+    sar_keras.fit(tiny("quick", *more), run)
     return sar_keras.load_model(run)
