@@ -13,6 +13,7 @@ from sar_keras.errors import DataError
 from sar_keras.io import virtual
 from sar_keras.io.bands import POLARISATIONS, polarisation_of_file, without_polarisation
 from sar_keras.io.rasters import open_raster
+from sar_keras.io.zips import archive_of
 
 # How GDAL calls what is reached over a network; signed addresses go on after "?".
 # https://gdal.org/en/stable/user/virtual_file_systems.html
@@ -55,7 +56,7 @@ def single(name: Path | str, place: PurePath | None = None, folder: Path | None 
     """A file, or one of GDAL's names, which may be an address."""
     if isinstance(name, Path):
         place = place or PurePath(name.name)
-        return Input(str(name), place, functools.partial(_open_file, name), (name,), folder)
+        return Input(str(name), place, functools.partial(_open_file, name), (archive_of(name) or name,), folder)
     last = re.split(r"[/\\:]", name.partition("?")[0])[-1]
     layer = _LAYER.fullmatch(name)
     if layer:  # the name of the file as well, since many have layers of one name
@@ -64,11 +65,10 @@ def single(name: Path | str, place: PurePath | None = None, folder: Path | None 
     return Input(name, place or PurePath(last), functools.partial(_open_name, name), folder=folder)
 
 
-def bands(
-    name: str, place: PurePath, layers: Mapping[str, Path | str], files: Sequence[Path], folder: Path | None = None
-) -> Input:
-    """Bands that come in a file each: what they are called, and where the first band of each is."""
-    return Input(name, place, functools.partial(_open_bands, name, layers), tuple(files), folder, is_product=True)
+def bands(name: str, place: PurePath, layers: Mapping[str, Path], folder: Path | None = None) -> Input:
+    """Bands that come in a file each: what they are called, and the file of each."""
+    files = tuple(dict.fromkeys(archive_of(path) or path for path in layers.values()))
+    return Input(name, place, functools.partial(_open_bands, name, layers), files, folder, is_product=True)
 
 
 def joined(files: Sequence[Input]) -> Input:

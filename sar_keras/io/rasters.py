@@ -19,6 +19,7 @@ from sar_keras.io import images  # also silences rasterio's warning of rasters w
 from sar_keras.io.bands import Bands, choose_sar, polarisation
 from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_REACH, is_measured, zero_areas
 from sar_keras.io.sar import Scale, check_units, guess_units
+from sar_keras.io.zips import archive_of, file_size, gdal_name
 
 if TYPE_CHECKING:
     from sar_keras.io.inputs import Input
@@ -267,7 +268,7 @@ def open_raster(opens: Path | str, name: str | None = None) -> rasterio.DatasetR
     """Open a file, or whatever else GDAL has a name for: /vsizip/..., NETCDF:file:variable, the text of a VRT ...
 
     Args:
-        opens: A file as a path, else a name of GDAL's.
+        opens: A file, also one in a zip, as a path; else a name of GDAL's.
         name: How messages call it.
 
     Raises:
@@ -279,15 +280,15 @@ def open_raster(opens: Path | str, name: str | None = None) -> rasterio.DatasetR
         # Without looking for other files beside it, which over a network takes seconds.
         remote = isinstance(opens, str) and any(mark in opens for mark in _REMOTE)
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if remote else contextlib.nullcontext():
-            source = rasterio.open(opens)
+            source = rasterio.open(gdal_name(opens) if isinstance(opens, Path) else opens)
     except Exception as error:
         if not images.is_gdals(error):
             raise
         if isinstance(opens, str):
             raise DataError(f"{name}: GDAL cannot open it: {str(error).splitlines()[0]}") from error
-        if not opens.exists():
+        if file_size(opens) is None and not opens.exists():
             raise DataError(f"{name}: no such file") from error
-        if not os.access(opens, os.R_OK):
+        if not os.access(archive_of(opens) or opens, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name) from error
         raise DataError(f"{name}: not a raster that GDAL can read; copy it again or remove it") from error
     try:

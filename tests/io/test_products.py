@@ -72,7 +72,7 @@ def test_a_sentinel_1_product_is_one_scene_from_its_folder_its_manifest_and_its_
     folder = safe(tmp_path / GRD, polarisations, end=end)
     archive = zipped(folder, tmp_path / "product.zip")
     ordered = sorted(polarisations, key=["VV", "VH", "HH", "HV"].index)
-    for given in (folder, folder / "manifest.safe", archive, tmp_path):
+    for given in (folder, folder / "manifest.safe", archive, archive / GRD, archive / GRD / "manifest.safe", tmp_path):
         scenes = read(given)
         assert len(scenes) == (2 if given == tmp_path else 1)
         for descriptions, values in scenes.values():

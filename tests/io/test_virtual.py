@@ -129,7 +129,7 @@ def test_bands_in_a_file_each_are_one_raster(tmp_path, random):
     }
     with rasterio.open(layers["VH"], "r+") as file:
         file.scales, file.offsets = [0.1], [-3]
-    scene = inputs.bands("both", layers["VV"], layers, layers.values())
+    scene = inputs.bands("both", layers["VV"], layers)
     with scene.open() as source:
         np.testing.assert_array_equal(source.read(), values)
         assert source.descriptions == ("VV", "VH") and source.nodatavals == (-1, -1)
