@@ -7,14 +7,22 @@ from pathlib import Path
 import click
 
 from sar_keras.errors import parameters_called
-from sar_keras.io.files import path_or_name
+from sar_keras.io.files import local_path, path_or_name
 
 # Keys of the configuration that have an option or an argument of their own.
 _KEYS = {"data": "data.root", "folder": "data.root"} | {
     name: f"data.{name}" for name in ("sar", "optical", "allow_outside")
 }
 
-PATH = click.Path(path_type=Path, readable=False)
+
+class _LocalPath(click.ParamType):
+    name = "path"
+
+    def convert(self, value, param, context) -> Path:
+        return local_path(value)
+
+
+PATH = _LocalPath()
 
 
 class _PathOrName(click.ParamType):

@@ -22,7 +22,7 @@ from sar_keras.evaluation.evaluate import TITLES, evaluate
 from sar_keras.evaluation.machine import processor
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
-from sar_keras.io.files import atomic
+from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.training.fit import fit
 from sar_keras.training.history import read_history
@@ -69,7 +69,7 @@ def benchmark(
     Raises:
         ConfigError, DataError, OutputError: what was asked for cannot be done.
     """
-    output = Path(output)
+    output = local_path(output)
     if os.environ.get("TF_CONFIG"):
         raise ConfigError("benchmark runs on one machine: unset TF_CONFIG")
     if (minutes is None) == (steps is None):

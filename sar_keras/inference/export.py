@@ -9,7 +9,7 @@ from sar_keras import compat
 from sar_keras.errors import OutputError, parameter
 from sar_keras.inference.colorize import image_function
 from sar_keras.inference.metadata import metadata_of
-from sar_keras.io.files import atomic
+from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import max_pixels
 from sar_keras.io.sar import Scale
 from sar_keras.networks.sizes import patch_size
@@ -34,7 +34,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     Raises:
         OutputError: the version exists.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     if version is None:
         there = [int(path.name) for path in folder.glob("*") if path.name.isdigit()] if folder.is_dir() else []
         version = max(there, default=0) + 1

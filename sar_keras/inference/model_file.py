@@ -14,7 +14,7 @@ from sar_keras.compat import import_addons
 from sar_keras.errors import ModelError, SarKerasError
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
-from sar_keras.io.files import atomic
+from sar_keras.io.files import atomic, local_path
 from sar_keras.io.sar import Scale
 from sar_keras.networks import unet  # importing the package makes its layers known to Keras
 
@@ -29,7 +29,7 @@ DEMO = Path(__file__).with_name("demo_model.npz")
 
 def save_model(generator: keras.Model, path: str | os.PathLike, metadata: ModelMetadata) -> None:
     """Save a float32 generator as `.keras`, with its metadata inside the file."""
-    with atomic(path) as temporary:
+    with atomic(local_path(path)) as temporary:
         keras.Model.save(generator, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(_METADATA, json.dumps(_to_json(metadata)))
@@ -178,8 +178,9 @@ def file_of(model: str | os.PathLike) -> Path:
 
     Raises:
         ModelError: there is none.
+        OutputError: it is an address.
     """
-    path = Path(model)
+    path = local_path(model)
     if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
         return DEMO
     if path.is_dir():

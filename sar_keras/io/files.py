@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from sar_keras.errors import OutputError
 from sar_keras.io.zips import archive_of, is_zip, walk_zip
 
 
@@ -79,6 +80,23 @@ def path_or_name(text: str) -> Path | str:
     """
     is_name = re.match(r"/vsi|[A-Za-z][A-Za-z0-9_+.-]+:", text) and not os.path.exists(text)
     return text if is_name else Path(text)
+
+
+# What Path makes of an address has one slash.
+_ADDRESS = re.compile(r"/vsi|[A-Za-z][A-Za-z0-9+.-]*://|(gs|s3|https?|ftp|az|abfss?|wasbs?|adl|hdfs|oss|swift):/")
+
+
+def local_path(path: str | os.PathLike) -> Path:
+    """
+    Raises:
+        OutputError: it is an address such as gs://bucket/run, of which Path would make a folder here.
+    """
+    if _ADDRESS.match(os.fspath(path)):
+        raise OutputError(
+            f"{os.fspath(path)}: is an address, where only local files and folders can be: mount the bucket (gcsfuse, "
+            "mount-s3, rclone mount) and give the path below the mount"
+        )
+    return Path(path)
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -24,7 +24,7 @@ from sar_keras.inference.model_file import load_once, model_name
 from sar_keras.inference.openvino import check_engine
 from sar_keras.io import rasters
 from sar_keras.io.bands import warn_if_bands_differ
-from sar_keras.io.files import path_or_name, sha256
+from sar_keras.io.files import local_path, path_or_name, sha256
 from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
 from sar_keras.io.products import find_inputs
@@ -101,7 +101,8 @@ def colorize_scene(
     """
     if not isinstance(model, keras.Model):
         model = load_once(model)
-    destination = Path(destination)
+    destination = local_path(destination)
+    preview = local_path(preview) if preview else None
     patch = patch_size(model)
     tile = max(TILE // patch, 1) * patch if tile is None else tile
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap

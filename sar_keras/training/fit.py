@@ -26,7 +26,7 @@ from sar_keras.inference.expected_error import fit_expected_error
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import load_model, model_name, save_model
 from sar_keras.io.bands import warn_if_bands_differ
-from sar_keras.io.files import remove_leftovers, sha256
+from sar_keras.io.files import local_path, remove_leftovers, sha256
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.models.base import System, psnr
 from sar_keras.terminal import progress_bar
@@ -75,7 +75,7 @@ def fit(
         WorkerLost: another of several machines died; the last checkpoint stays.
         Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C, in training after a checkpoint at the step.
     """
-    run = Path(run) if run else new_run(config)
+    run = local_path(run) if run else new_run(config)
     if not isinstance(config, Config):
         config = load_config(config)
     if resume:
