@@ -230,6 +230,8 @@ def _on_the_cpu(memory: tuple[np.ndarray, np.ndarray], count: int) -> tuple[tf.T
 
 
 def _physical_memory() -> int:
+    if not hasattr(os, "sysconf"):  # Windows does not tell; most machines that train have as much
+        return 8 * 2**30
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

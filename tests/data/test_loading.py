@@ -197,3 +197,15 @@ def test_sentinels_are_no_data_also_below_a_scale_tag(tmp_path, random, sentinel
     np.testing.assert_allclose(
         [images.sar_scale.low, images.sar_scale.high], np.percentile(expected, [1, 99]), atol=0.2
     )
+
+
+def test_without_sysconf_as_on_windows_images_are_kept_and_read(hundred, monkeypatch):
+    expected = load_images(hundred, size=32)
+    monkeypatch.delattr("os.sysconf")
+    images = load_images(hundred, size=32)
+    assert images.memory and expected.memory
+    for (sar, optical), (other_sar, other_optical) in zip(
+        take(evaluation_dataset(images, [3, 50], 2), 1), take(evaluation_dataset(expected, [3, 50], 2), 1), strict=True
+    ):
+        np.testing.assert_array_equal(sar, other_sar)
+        np.testing.assert_array_equal(optical, other_optical)
