@@ -77,6 +77,11 @@ def parameters_called(names: dict[str, str]) -> Iterator[None]:
         _called = before
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error is a full disk's or a used-up quota's, whichever library met it."""
     text = str(error)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from sar_keras.compat import import_addons
-from sar_keras.errors import ModelError, SarKerasError
+from sar_keras.errors import ModelError, SarKerasError, first_line
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
 from sar_keras.io.files import atomic, local_path
@@ -125,7 +125,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
                 f"{path}: was saved by Keras {saved_by}, which Keras {keras.__version__} does not read; "
                 "load it there, or serve what sar-keras export makes of it there"
             ) from error
-        raise ModelError(f"{path}: not a model that can be loaded: {_first_line(error)}") from error
+        raise ModelError(f"{path}: not a model that can be loaded: {first_line(error)}") from error
     _keep_metadata_when_saved(generator)
     if not metadata:
         warnings.warn(f"{path} does not say how its SAR input was scaled: taken for 8-bit", stacklevel=2)
@@ -167,10 +167,6 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
 
 def _is_count(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def file_of(model: str | os.PathLike) -> Path:

@@ -14,9 +14,10 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.windows import Window
 
-from sar_keras.errors import DataError, parameter
+from sar_keras.errors import DataError, first_line, parameter
 from sar_keras.io import images  # also silences rasterio's warning of rasters without a georeference
 from sar_keras.io.bands import Bands, choose_sar, polarisation
+from sar_keras.io.files import path_or_name
 from sar_keras.io.nodata import UNITS_WITHOUT_ZERO, ZERO_REACH, is_measured, zero_areas
 from sar_keras.io.sar import Scale, check_units, guess_units
 from sar_keras.io.zips import archive_of, file_size, gdal_name
@@ -261,6 +262,8 @@ def reading(name: str | os.PathLike) -> Iterator[None]:
     except Exception as error:
         if not images.is_gdals(error):
             raise
+        if isinstance(path_or_name(os.fspath(name)), str):
+            raise DataError(f"{name}: cannot be read to its end: {first_line(error)}") from error
         raise DataError(f"{name}: cannot be read to its end, cut off or broken; copy it again") from error
 
 
@@ -285,7 +288,7 @@ def open_raster(opens: Path | str, name: str | None = None) -> rasterio.DatasetR
         if not images.is_gdals(error):
             raise
         if isinstance(opens, str):
-            raise DataError(f"{name}: GDAL cannot open it: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{name}: GDAL cannot open it: {first_line(error)}") from error
         if file_size(opens) is None and not opens.exists():
             raise DataError(f"{name}: no such file") from error
         if not os.access(archive_of(opens) or opens, os.R_OK):

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from sar_keras.errors import DataError
 from sar_keras.io.files import path_or_name
 from sar_keras.io.products import find_inputs
+from sar_keras.io.rasters import reading
 
 GRD = "S1A_IW_GRDH_1SDV_20180716T103822_20180716T103847_022815_027941_4E2F.SAFE"
 POINTS = [GroundControlPoint(row, column, 10 + column / 99, 50 - row / 99) for row in (0, 40) for column in (0, 50)]
@@ -256,6 +257,19 @@ def test_addresses_are_read_from_where_they_are(tmp_path, address):
         with scene.open() as source:
             np.testing.assert_array_equal(source.read(1), image("VV"))
             assert source.crs == UTM["crs"]
+
+
+def test_a_connection_that_breaks_off_is_one_line(tmp_path, address, monkeypatch):
+    write_scene(tmp_path / "a.tif", np.ones((600, 600), "float32"))
+    (scene,) = find_inputs(path_or_name(f"{address}/a.tif"))
+    with scene.open() as source:
+        monkeypatch.setattr(_Ranges, "do_GET", lambda handler: handler.connection.close())
+        with (
+            pytest.raises(DataError, match=rf"{address}/a.tif: cannot be read to its end: ") as caught,
+            reading(scene.name),
+        ):
+            source.read()
+    assert "\n" not in str(caught.value)
 
 
 def test_what_cannot_be_reached_is_one_line(tmp_path, address):
