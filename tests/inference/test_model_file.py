@@ -53,6 +53,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_plain_keras_loads_the_lab_and_the_epc_generator(tmp_path):
     paths = [tmp_path / "lab.keras", tmp_path / "epc.keras"]
     UNetGenerator((32, 32, 1), 2, output="ab").save(paths[0])

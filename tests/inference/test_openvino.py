@@ -66,6 +66,7 @@ def test_every_convolution_is_in_bfloat16():
     assert len(kinds) == 12 and set(kinds) == {"bf16"}
 
 
+@pytest.mark.slow
 def test_the_command(command, model_file, save_png, random, scene, tmp_path, monkeypatch):
     openvino, compiled = pytest.importorskip("openvino"), []
     convert = openvino.convert_model

@@ -289,6 +289,7 @@ def test_normalisation_by_window_is_warned_of(tmp_path):
         scenes.colorize_scene(generator, write_scene(tmp_path / "a.tif", speckle((64, 64))), tmp_path / "c.tif")
 
 
+@pytest.mark.slow
 def test_scenes_map_over_a_dask_cluster(model_file, model, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     sources = [write_scene(tmp_path / f"{seed}.tif", speckle((100, 90), seed)) for seed in range(3)]

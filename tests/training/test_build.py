@@ -58,6 +58,7 @@ def test_a_system_of_unpaired_images_trains_and_is_used_as_one_model(pairs_folde
     assert (row["epoch"], row["step"]) == ("1", "2.0") and float(row["minutes"]) > 0
 
 
+@pytest.mark.slow
 def test_an_autoencoder_refines_what_the_generator_gives(pairs_folder, tmp_path, random):
     changes = [*SMALL, "refinement.epochs=1", "refinement.filters=4", "loss.adversarial=0", f"data.root={pairs_folder}"]
     run = sar_keras.fit(tiny("pix2pix_dae", *changes), tmp_path / "r")

@@ -96,6 +96,7 @@ def test_an_optimizer_that_keras_does_not_know(tmp_path):
         sar_keras.fit(sar_keras.load_config("quick", ["optimizer.generator.class_name=Adum"]), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_scenes_in_decibel_and_sixteen_bits_train_in_bfloat16_and_are_evaluated_on_their_own_scale(
     command, tmp_path, random
 ):

@@ -5,6 +5,7 @@ import sys
 from typing import Literal
 
 import numpy as np
+import pytest
 import yaml
 from helpers import read_rows, tiny_settings
 
@@ -66,6 +67,7 @@ assert terms.labels()["total_variation"] == "TV"
 """
 
 
+@pytest.mark.slow
 def test_a_new_term_is_a_function_and_a_row():
     result = subprocess.run([sys.executable, "-c", NEW_TERM], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
