@@ -219,7 +219,9 @@ def _find_in_two(sar: Path | None, optical: Path | None) -> Found:
 def _scenes_or_patches(found: Found, layout: str, size: int) -> tuple[Found, bool]:
     """Whether pairs are whole scenes: by their looks if the layout does not say."""
     sample = evenly(found.pairs, _LOOKED_AT) if layout == "auto" else []
-    if not sample or not all(is_large_scene(path, size) for pair in sample for path in (pair.sar, pair.optical)):
+    are_patches = any(pair.patch is not None for pair in sample)
+    files = [path for pair in sample for path in (pair.sar, pair.optical)]
+    if not files or are_patches or not all(is_large_scene(path, size) for path in files):
         return found, layout == "scenes"
     said = f"large GeoTIFFs are cut into windows of {size} pixels; data.layout=folders takes each as one patch"
     return dataclasses.replace(found, said=[*found.said, said]), True

@@ -15,8 +15,9 @@ from sar_keras.io.images import is_gdals, refuse_bomb_blocks, refuse_complex, re
 from sar_keras.io.nodata import is_measured
 from sar_keras.io.zips import gdal_name
 
-# Images at least so many patches high and wide are scenes, if nothing else tells what they are.
-_LARGE = 3
+# Images at least so many patches and pixels high and wide are scenes, if nothing else tells what they are. Patches are
+# published in up to 512 pixels.
+_LARGE, _LARGE_PIXELS = 3, 768
 # Windows in which more than this share of the pixels holds no data are left out.
 _MOST_MISSING = 0.1
 # Pixels looked at along each side of a window to find that share.
@@ -86,13 +87,13 @@ def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> l
 
 
 def is_large_scene(path: Path, size: int) -> bool:
-    """Whether a file is a GeoTIFF that shows a place on Earth and is several patches of `size` pixels high and wide."""
+    """Whether a file is a GeoTIFF of a place on Earth, and much larger than a patch of `size` pixels."""
     if path.suffix.lower() not in (".tif", ".tiff"):
         return False
     try:
         with rasterio.open(gdal_name(path), driver="GTiff") as scene:
             has_place = scene.crs is not None and not scene.transform.is_identity
-            return has_place and min(scene.shape) >= _LARGE * size
+            return has_place and min(scene.shape) >= max(_LARGE * size, _LARGE_PIXELS)
     except Exception as error:
         if not is_gdals(error):
             raise

@@ -408,8 +408,14 @@ def test_where_nothing_is_found_the_message_says_what_there_is(tmp_path, files, 
         find_pairs(tmp_path, "terrain")
 
 
+@pytest.fixture
+def large_is_96(monkeypatch):
+    """Images of 96 pixels a side are large, which keeps tests small."""
+    monkeypatch.setattr("sar_keras.data.windows._LARGE_PIXELS", 96)
+
+
 @pytest.mark.parametrize("layout", ["{side}/area{n}.tif", "v/{side}_scenes/{n}.tif", "{part}/{side}/{n}.tif"])
-def test_large_georeferenced_images_in_folders_are_scenes(tmp_path, random, layout):
+def test_large_georeferenced_images_in_folders_are_scenes(large_is_96, tmp_path, random, layout):
     for n, part in enumerate(("train", "test")):
         for side, bands in (("s1", 1), ("s2", 3)):
             path = tmp_path / layout.format(side=side, n=n, part=part)
@@ -424,15 +430,22 @@ def test_large_georeferenced_images_in_folders_are_scenes(tmp_path, random, layo
         assert [pair.window for pair in find_pairs(tmp_path, "folders", size=32).pairs] == [None, None]
 
 
-@pytest.mark.parametrize("what", ["small", "no place", "png", "one small"])
-def test_other_images_in_folders_are_patches(tmp_path, random, what):
+@pytest.mark.parametrize("what", ["small", "small for its patches", "no place", "png", "one small", "called patches"])
+def test_other_images_in_folders_are_patches(large_is_96, tmp_path, random, what):
     for n in range(2):
         height = 95 if what == "small" or (what == "one small" and n) else 96
         for side, bands in (("s1", 1), ("s2", 3)):
             image = random.integers(1, 255, (bands, height, 130), np.uint8)
+            name = f"{side}/ROIs1_fall_{side}_7_p{n}.tif" if what == "called patches" else f"{side}/{n}.tif"
             if what == "png":
                 draw(tmp_path / f"{side}/{n}.png", np.moveaxis(image, 0, -1).squeeze())
             else:
-                write_tiff(tmp_path / f"{side}/{n}.tif", image, crs=None if what == "no place" else "EPSG:32631")
-    found = find_pairs(tmp_path, size=32)
+                write_tiff(tmp_path / name, image, crs=None if what == "no place" else "EPSG:32631")
+    found = find_pairs(tmp_path, size=64 if what == "small for its patches" else 32)
     assert [pair.window for pair in found.pairs] == [None, None] and not found.said
+
+
+def test_the_usual_patches_are_none_of_them(tmp_path):
+    for side, size in (("s1", 512), ("s2", 512)):
+        write_tiff(tmp_path / side / "a.tif", np.ones((1, size, size), np.uint8))
+    assert find_pairs(tmp_path, size=64).pairs[0].window is None
