@@ -242,8 +242,9 @@ def _read_yaml(path: Path) -> dict:
 
 def override(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     """Apply overrides such as "train.epochs=2" to a configuration."""
+    tree = config.model_dump(mode="json")
     # Without defaults: another system has other keys.
-    tree = config.model_dump(mode="json", exclude_unset=True)
+    tree |= {name: getattr(config, name).model_dump(mode="json", exclude_unset=True) for name in ("model", "loss")}
     return _validated(
         _with_overrides(tree, overrides), source=parameter("overrides") if overrides else "the configuration"
     )

@@ -52,7 +52,7 @@ def test_override_keeps_its_neighbours_and_reads_exponents():
         ("model.view=lab", "model.view.*'lab'"),
         ("data.image_size=100", "data.image_size"),
         ("train.batch_size", "KEY=VALUE"),
-        ("train.seed.x=1", "train.seed.*integer"),
+        ("train.seed.x=1", "train.seed.x=1: seed is a value"),
         ("loss.l1=.nan", "loss.l1"),
         ("data.split=2020-13-45", "not YAML"),
     ],

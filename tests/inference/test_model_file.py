@@ -29,7 +29,7 @@ def test_what_a_model_knows_of_itself_survives_saving_and_saving_again(tmp_path)
     first, second = tmp_path / "first.keras", tmp_path / "second.keras"
     sar_keras.save_model(UNetGenerator((32, 32, 1), 2), first, METADATA)
     model = sar_keras.load_model(first)
-    model.save(second)
+    model.save(second, overwrite=True)  # as keras.callbacks.ModelCheckpoint does
     for path in (first, second):
         about = sar_keras.metadata_of(sar_keras.load_model(path))
         assert about.saved_as == path
