@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras.config import Config, load_config
+from sar_keras.config import Config, Section, load_config
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
@@ -24,7 +24,7 @@ from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, parameter
 from sar_keras.inference.expected_error import fit_expected_error
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
-from sar_keras.inference.model_file import load_model, model_name, save_model
+from sar_keras.inference.model_file import DEMO, file_of, load_model, model_name, save_model
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, remove_leftovers, sha256
 from sar_keras.io.sar import warn_if_units_differ
@@ -121,8 +121,11 @@ def new_run(config: Config | str | Path) -> Path:
 
 
 def _resolved(config: Config) -> Config:
-    """With an absolute root and the precision that "auto" means here, so that the saved run repeats elsewhere."""
-    changes = {"train": config.train.model_copy(update={"precision": resolve_precision(config.train.precision)})}
+    """With absolute paths and the precision that "auto" means here, so that the saved run repeats elsewhere."""
+    train: dict[str, str] = {"precision": resolve_precision(config.train.precision)}
+    if config.train.init and file_of(config.train.init) != DEMO:
+        train["init"] = str(Path(config.train.init).absolute())
+    changes: dict[str, Section] = {"train": config.train.model_copy(update=train)}
     folders = {name: getattr(config.data, name) for name in ("root", "sar", "optical")}
     try:
         folders = {name: path and path.expanduser().absolute() for name, path in folders.items()}

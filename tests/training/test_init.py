@@ -1,5 +1,7 @@
 """Runs that begin with another model's weights, stop early, or have callbacks of the user's."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ UNTOUCHED = [
 @pytest.fixture(scope="module")
 def child(tiny_run, tmp_path_factory):
     """A run that begins with `tiny_run` and does not learn."""
-    config = tiny("quick", *UNTOUCHED, f"train.init={tiny_run}")
+    config = tiny("quick", *UNTOUCHED, f"train.init={os.path.relpath(tiny_run)}")
     return sar_keras.fit(config, tmp_path_factory.mktemp("child") / "run")
 
 
