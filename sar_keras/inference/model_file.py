@@ -135,11 +135,11 @@ def load_model(model: str | os.PathLike) -> keras.Model:
 def _keep_metadata_when_saved(generator: keras.Model) -> None:
     """Let `generator.save` write the metadata, too."""
 
-    def save(filepath, overwrite=True, **options):
-        if Path(filepath).suffix == ".keras" and overwrite and not options:
+    def save(filepath, overwrite=True, *arguments, **options):
+        if Path(filepath).suffix == ".keras" and overwrite and not arguments and not options:
             save_model(generator, filepath, metadata_of(generator))
         else:
-            keras.Model.save(generator, filepath, overwrite=overwrite, **options)
+            keras.Model.save(generator, filepath, overwrite, *arguments, **options)
 
     generator.save = save
 

@@ -6,6 +6,7 @@ import datetime
 import functools
 import io
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -124,7 +125,7 @@ def _resolved(config: Config) -> Config:
     """With absolute paths and the precision that "auto" means here, so that the saved run repeats elsewhere."""
     train: dict[str, str] = {"precision": resolve_precision(config.train.precision)}
     if config.train.init and file_of(config.train.init) != DEMO:
-        train["init"] = str(Path(config.train.init).absolute())
+        train["init"] = os.path.abspath(config.train.init)
     changes: dict[str, Section] = {"train": config.train.model_copy(update=train)}
     folders = {name: getattr(config.data, name) for name in ("root", "sar", "optical")}
     try:
