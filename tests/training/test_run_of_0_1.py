@@ -34,6 +34,7 @@ def test_keys_without_effect_are_left_out_with_one_warning(run):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default:.*left out, without effect")
 def test_it_still_evaluates_colorizes_exports_benchmarks_and_goes_on(run, tmp_path, command):
     code, out, err = command("evaluate", run, "--json", run / "evaluation.json")
     assert code == 0 and err.count("left out, without effect") == 1 and "PSNR" in out
