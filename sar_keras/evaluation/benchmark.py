@@ -275,7 +275,7 @@ def _figures(result: dict, names: list[str]) -> list[str]:
 
 def _draw_patches(path: Path, runs: list[Path]) -> None:
     """The same test patches, a row each, across systems: SAR | each system | truth."""
-    config = load_config(runs[0] / "config.yaml")
+    config = load_run(runs[0])
     pairs = pairs_of_run(config.data, path.parent)
     chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
     reader = PairReader(config.model.channels, config.data.sar_bands, config.data.optical_bands)

@@ -36,13 +36,15 @@ def test_keys_without_effect_are_left_out_with_one_warning(run):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default:.*left out, without effect")
 def test_it_still_evaluates_colorizes_exports_benchmarks_and_goes_on(run, tmp_path, command):
-    code, out, err = command("evaluate", run, "--json", run / "evaluation.json")
+    code, out, err = command("evaluate", run, "--split", "train", "--json", run / "evaluation.json")
     assert code == 0 and err.count("left out, without effect") == 1 and "PSNR" in out
     rgb = sar_keras.colorize(run, next(run.glob("data/**/s1/*.png")))
     assert rgb.shape == (32, 32, 3) and rgb.dtype == np.uint8
     code, out, _ = command("export", run, "-o", tmp_path / "served")
     assert code == 0 and (tmp_path / "served" / "1" / "saved_model.pb").is_file()
+    # A comparison keeps its procedural pairs beside its runs.
     shutil.copy(run / "split.csv", run.parent)
+    shutil.copytree(run / "data", run.parent / "data")
     # What `benchmark` adds to a report.
     about = dict.fromkeys(("device", "machine", "software", "date"), "?")
     report = json.loads((run / "evaluation.json").read_text()) | about
