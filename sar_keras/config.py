@@ -25,6 +25,24 @@ _PRESETS = next(
 )
 
 
+class HintsConfig(Section):
+    """How often a guided model is trained with each kind of hint, in relation to the others."""
+
+    none: float = Field(default=0.3, ge=0)
+    palette: float = Field(default=0.2, ge=0)
+    coarse: float = Field(default=0.25, ge=0)
+    other_date: float = Field(default=0.25, ge=0)
+
+    @pydantic.model_validator(mode="after")
+    def _some(self):
+        if not any(self.shares().values()):
+            raise ValueError("one of them must be above 0")
+        return self
+
+    def shares(self) -> dict[str, float]:
+        return dict(self)
+
+
 class DataConfig(Section):
     root: Path | None = None
     sar: Path | None = None
@@ -44,6 +62,7 @@ class DataConfig(Section):
     speckle: bool = False
     radiometric_jitter: float = Field(default=0.0, ge=0, le=1)
     to_mean_colour: float = Field(default=0.0, ge=0, le=1)
+    hints: HintsConfig = HintsConfig()
 
     @pydantic.field_validator("sar_bands", mode="before")
     @classmethod

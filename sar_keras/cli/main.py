@@ -131,6 +131,7 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
     load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
     from sar_keras.inference.jobs import colorize_files
+    from sar_keras.networks.sizes import sar_channels
     from sar_keras.scenes.colorize import colorize_scenes, count_pixels
     from sar_keras.scenes.inputs import find_scenes, jobs_for
 
@@ -145,7 +146,7 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
             loaded, [Path(name) for name in inputs], output, progress_bar("colorizing", "image"), **options
         )
     else:
-        log, channels = functools.partial(click.echo, err=True), loaded.input_shape[-1]
+        log, channels = functools.partial(click.echo, err=True), sar_channels(loaded)
         jobs = jobs_for(scenes, output, channels, options.get("band"), options.pop("mosaic", False), log)
         pixels = count_pixels(jobs, options.get("window"))
         with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:

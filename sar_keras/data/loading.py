@@ -74,7 +74,7 @@ class Images:
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as stored; for use inside `Dataset.map`."""
-        sar, optical = tf.numpy_function(self._read, [index], self.dtypes, stateful=False)
+        sar, optical = tf.numpy_function(self.stored, [index], self.dtypes, stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
 
     def to_unit(self, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -87,7 +87,8 @@ class Images:
         """The same images with the scales that a model was trained with; without an optical one they keep theirs."""
         return dataclasses.replace(self, sar_scale=sar_scale, optical_scale=optical_scale or self.optical_scale)
 
-    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pair at `index` as stored, SAR (H, W, channels) and optical (H, W, 3)."""
         if self.memory:
             sar, optical = self.memory
             return sar[index], optical[index]

@@ -7,7 +7,8 @@
 - "sen12": the original SEN1-2, `ROIs1158_spring/{s1_0,s2_0}/ROIs1158_spring_s1_0_p30.png`
   (Schmitt et al., 2018, https://mediatum.ub.tum.de/1436631), and SEN12MS;
 - "aligned": both images side by side in one file, as pix2pix has them;
-- "manifest": a CSV with the columns sar, optical and optionally scene, terrain, split;
+- "manifest": a CSV with the columns sar, optical and optionally scene, terrain, split, and reference, reference_sar,
+  changed, see `Pair`;
 - "scenes": co-registered GeoTIFF scenes of any size, cut into windows: a scenes.csv with the same columns, names alike
   in one folder, such as `area_S1_VH.tif` and `area_S2_RGB.tif`, or folders as above.
 
@@ -47,7 +48,9 @@ class Pair:
     `scene` is unique only together with `season`; neighbouring patches of a scene overlap. Where the images are whole
     scenes, `window` (column, row, width, height) is the part that counts, and `box` the ground that it shows, (west,
     south, east, north) in degrees. `more_sar` are further files of the SAR image, where each polarisation has one.
-    Where both images are one file, side by side, `sar_side` says which half is the SAR image.
+    Where both images are one file, side by side, `sar_side` says which half is the SAR image. `reference` is an optical
+    image of the same ground at another date, `reference_sar` the SAR image of that date, and `changed` a mask, not 0
+    where the ground has changed between them.
     """
 
     sar: Path
@@ -61,6 +64,9 @@ class Pair:
     box: Box | None = None
     more_sar: tuple[Path, ...] = ()
     sar_side: Side | None = None
+    reference: Path | None = None
+    reference_sar: Path | None = None
+    changed: Path | None = None
 
     @property
     def sar_files(self) -> tuple[Path, ...]:
@@ -277,7 +283,12 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
             raise DataError(f"{path}: line {line} lacks the name of a SAR or an optical image")
         split = known_split(row["split"], f"{path}: line {line}") if row.get("split") else None
         sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
-        for image in (sar, optical):
+        beside = {
+            name: Path(os.path.normpath(root / row[name]))
+            for name in ("reference", "reference_sar", "changed")
+            if row.get(name)
+        }
+        for image in (sar, optical, *beside.values()):
             if not allow_outside and not image.is_relative_to(root):
                 raise DataError(
                     f"{path}: line {line} names {image}, which does not lie below the manifest's folder; if you trust "
@@ -290,7 +301,7 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
         seen.add(sar)
         pair = pair_from_names(sar, optical, row.get("terrain") or None)
         scene = {"season": None, "scene": row["scene"]} if row.get("scene") else {}
-        pairs.append(dataclasses.replace(pair, split=split, **scene))
+        pairs.append(dataclasses.replace(pair, split=split, **scene, **beside))
     return pairs
 
 

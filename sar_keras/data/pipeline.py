@@ -5,6 +5,7 @@ resumed in the middle, exactly.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.config import DataConfig
+from sar_keras.data.hints import Beside, draw_hint
 from sar_keras.data.loading import Images
 from sar_keras.data.pairs import evenly
+from sar_keras.data.references import References
 from sar_keras.io.sar import Scale, add_speckle
+from sar_keras.networks.guided import hint_channels
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
 _JITTER = 286 / 256
@@ -34,6 +38,7 @@ def training_dataset(
     first_step: int = 0,
     paired: bool = True,
     context: tf.distribute.InputContext = _ONE_DEVICE,
+    references: References | None = None,
 ) -> tf.data.Dataset:
     """An endless dataset of full batches, beginning at step `first_step` of the run.
 
@@ -45,26 +50,60 @@ def training_dataset(
     [-1, 1], and its contrast changed by up to that share. The mean colour of each optical patch is moved towards that
     of (at most 500 of) all by the share `config.to_mean_colour`. Pixels without data stay as they are.
 
+    With `references` the batches are ({"sar": sar, "hint": hint}, optical), see `sar_keras.data.hints`.
+
     Of several devices each gets an equal part of a batch, in their order: `context`, which
     `tf.distribute.Strategy.distribute_datasets_from_function` gives, says which of them this process feeds, in turn.
     """
     chosen, count = tf.constant(indices, tf.int64), len(indices)
     mean = mean_colour(images, evenly(indices, 500)) if config.to_mean_colour else None
+    colours = tf.constant(colours_of_places(images, indices)) if references else None
+
+    def changed(sar, draw):
+        if config.speckle:
+            sar = _speckled(sar, images.sar_scale, draw)
+        if config.radiometric_jitter:
+            sar = _jittered(sar, config.radiometric_jitter, draw)
+        return sar
 
     def load_pair(position, stream):
         sar, optical = images.read(chosen[_shuffled(position, count, seed, stream)])
         # Another stream than the order's, one number a position.
         draw = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
         sar, optical = _patch(sar, optical, images, draw, config.augment)
-        if config.speckle:
-            sar = _speckled(sar, images.sar_scale, draw)
-        if config.radiometric_jitter:
-            sar = _jittered(sar, config.radiometric_jitter, draw)
         if mean is not None:
             optical = _moved(optical, mean, config.to_mean_colour)
-        return sar, optical
+        return changed(sar, draw), optical
+
+    def load_guided(position):
+        index = chosen[_shuffled(position, count, seed, 0)]
+        draw = tf.stack([tf.constant(seed + 2**31, tf.int64), position])
+        stored = images.read(index)
+        sar, optical = _patch(*stored, images, draw, config.augment)
+        *reference, has_sar, has_reference = references.read(index, *stored)
+        reference_sar, reference = _patch(*reference, images, draw, config.augment)
+        elsewhere_sar, elsewhere = _patch(
+            *images.read(chosen[_shuffled(position, count, seed, 1)]), images, draw, config.augment
+        )
+        beside = Beside(
+            tf.gather(colours, index),
+            reference,
+            changed(reference_sar, draw),
+            has_reference,
+            has_sar,
+            elsewhere,
+            changed(elsewhere_sar, draw),
+        )
+        sar = changed(sar, draw)
+        hint, truth = draw_hint(sar, optical, beside, list(config.hints.shares().values()), draw + 2**35)
+        if mean is not None:
+            has_none = tf.reduce_all(hint == 0)
+            truth = tf.where(has_none, _moved(truth, mean, config.to_mean_colour), truth)
+        return {"sar": sar, "hint": hint}, truth
 
     def load_one(position):
+        if references:
+            return load_guided(position)
         if paired:
             return load_pair(position, stream=0)
         return load_pair(position, stream=0)[0], load_pair(position, stream=1)[1]
@@ -78,20 +117,26 @@ def training_dataset(
 
 
 def validation_dataset(
-    images: Images, indices: list[int], batch_size: int, context: tf.distribute.InputContext = _ONE_DEVICE
+    images: Images,
+    indices: list[int],
+    batch_size: int,
+    context: tf.distribute.InputContext = _ONE_DEVICE,
+    guided: bool = False,
 ) -> tf.data.Dataset:
     """The pairs at `indices`, over and over, as (sar, optical, weight), cropped at their centre, in full batches.
 
     Images that fill up the last batch have weight 0, the others 1, so that every device has as many batches, of one
-    shape. `context` is as for `training_dataset`.
+    shape. `context` is as for `training_dataset`. `guided`, they are for a guided model, without a hint.
     """
     padded = tf.constant([*indices, *[indices[-1]] * (-len(indices) % batch_size)], tf.int64)
     share, global_position = _share(batch_size, context)
 
     def load_one(position):
         position = global_position(position)
-        sar, optical = images.read(padded[position])
-        return *_patch(sar, optical, images), tf.cast(position < len(indices), tf.float32)
+        sar, optical = _patch(*images.read(padded[position]), images)
+        if guided:
+            sar = {"sar": sar, "hint": tf.zeros((images.size, images.size, hint_channels(images.channels)))}
+        return sar, optical, tf.cast(position < len(indices), tf.float32)
 
     dataset = tf.data.Dataset.range(len(padded) // batch_size * share).repeat()
     dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
@@ -137,6 +182,21 @@ def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> t
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
     dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
     return _with_options(dataset.batch(batch_size).prefetch(_AHEAD))
+
+
+def colours_of_places(images: Images, indices: list[int]) -> np.ndarray:
+    """For each pair of `images` the mean colour (3,) in [-1, 1] of its place, (pairs, 3); of those at `indices` alone.
+
+    A pair without a scene is a place of its own.
+    """
+    of_place: dict = defaultdict(list)
+    for index, (_, optical) in zip(indices, evaluation_dataset(images, indices, 1), strict=True):
+        pair = images.pairs[index]
+        of_place[pair.place if pair.scene else index].append((index, tf.reduce_mean(optical, [0, 1, 2]).numpy()))
+    colours = np.zeros((len(images.pairs), 3), "float32")
+    for members in of_place.values():
+        colours[[index for index, _ in members]] = np.mean([colour for _, colour in members], axis=0)
+    return colours
 
 
 def mean_colour(images: Images, indices: list[int] | None = None) -> np.ndarray:

@@ -24,6 +24,7 @@ from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import captioned, to_uint8, write_image
+from sar_keras.networks.guided import inputs_of
 from sar_keras.training.fit import fit
 from sar_keras.training.history import read_history
 from sar_keras.training.machines import describe, dtype_policy_for, strategy_for
@@ -287,7 +288,9 @@ def _draw_patches(path: Path, runs: list[Path]) -> None:
         metadata = metadata_of(generator)
         images = images.with_scales(metadata.sar_scale, metadata.optical_scale)
         sar, _ = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
-        columns[run.name] = np.concatenate([generator(patch[None], training=False) for patch in sar])
+        columns[run.name] = np.concatenate(
+            [generator(inputs_of(generator, patch[None]), training=False) for patch in sar]
+        )
     columns["truth"] = optical
     grid = np.hstack([np.vstack(list(to_uint8(column))) for column in columns.values()])
     write_image(path, captioned(grid, list(columns)))

@@ -23,7 +23,8 @@ from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.sar import warn_if_units_differ
-from sar_keras.networks.sizes import patch_size
+from sar_keras.networks.guided import inputs_of
+from sar_keras.networks.sizes import patch_size, sar_channels
 from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.terminal import progress_bar
 
@@ -117,7 +118,7 @@ def evaluate(
         for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
             truth = _to_fraction(optical)
             candidates = {
-                "model": generator(sar, training=False),
+                "model": generator(inputs_of(generator, sar), training=False),
                 "mean_colour": tf.broadcast_to(mean_colour, tf.shape(optical)),
                 "copy_sar": tf.repeat(sar[..., :1], 3, -1),
             }
@@ -222,7 +223,7 @@ def _pairs(run: Path, config, data, size: int) -> list[Pair]:
 def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     size, data = patch_size(generator), config.data if config else DataConfig()
     metadata = metadata_of(generator)
-    reader = PairReader(generator.input_shape[-1], data.sar_bands, data.optical_bands, metadata.sar_bands)
+    reader = PairReader(sar_channels(generator), data.sar_bands, data.optical_bands, metadata.sar_bands)
     images = loading.load_images(pairs, size, reader, data.resize, progress_bar("reading", "pair", len(pairs)))
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)
 

@@ -17,7 +17,7 @@ from sar_keras.inference.openvino import check_engine
 from sar_keras.io.bands import Choice, warn_if_bands_differ
 from sar_keras.io.images import image_array, read_sar
 from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
-from sar_keras.networks.sizes import any_size, patch_size
+from sar_keras.networks.sizes import any_size, patch_size, sar_channels
 
 
 def image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -31,7 +31,7 @@ def image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     patch = patch_size(generator)
 
     # AutoGraph would take half a second to find nothing to convert.
-    @tf.function(input_signature=[tf.TensorSpec((None, None, generator.input_shape[-1]), tf.float32)], autograph=False)
+    @tf.function(input_signature=[tf.TensorSpec((None, None, sar_channels(generator)), tf.float32)], autograph=False)
     def run(sar):
         height, width = tf.shape(sar)[0], tf.shape(sar)[1]
         padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
@@ -86,7 +86,7 @@ def colorize(
     check_units(units)
     if not isinstance(model, keras.Model):
         model = load_once(model)
-    channels = model.input_shape[-1]
+    channels = sar_channels(model)
     name = "the image"
     metadata = metadata_of(model)
     if isinstance(image, str | os.PathLike) or _are_paths(image):

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sar_keras.networks.guided import inputs_of
+
 # The terms of a quadratic polynomial of red, green and blue: the constant, the three, and their six products.
 _TERMS = [
     (),
@@ -57,7 +59,7 @@ def fit_expected_error(generator: keras.Model, held_out: Iterable) -> ExpectedEr
     """
     colours, errors = [], []
     for sar, optical in held_out:
-        generated = generator(sar, training=False)[:, ::_EVERY, ::_EVERY]
+        generated = generator(inputs_of(generator, sar), training=False)[:, ::_EVERY, ::_EVERY]
         error = tf.reduce_mean(tf.abs(generated - optical[:, ::_EVERY, ::_EVERY]), -1) / 2
         colours.append(generated.numpy().reshape(-1, 3))
         errors.append(error.numpy().ravel())

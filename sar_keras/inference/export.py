@@ -12,7 +12,7 @@ from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import max_pixels
 from sar_keras.io.sar import Scale
-from sar_keras.networks.sizes import patch_size
+from sar_keras.networks.sizes import patch_size, sar_channels
 
 
 def export_saved_model(model: keras.Model, folder: str | Path, version: int | None = None) -> Path:
@@ -42,7 +42,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     if target.exists():
         raise OutputError(f"{target}: exists already; give another {parameter('version')}")
     scale = metadata_of(model).sar_scale
-    channels = model.input_shape[-1]
+    channels = sar_channels(model)
     run = image_function(model)
 
     def serving_default(sar):

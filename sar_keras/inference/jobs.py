@@ -11,6 +11,7 @@ from sar_keras.inference.colorize import colorize
 from sar_keras.io.bands import group_polarisations, without_polarisation
 from sar_keras.io.files import walk
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
+from sar_keras.networks.sizes import sar_channels
 
 Source = TypeVar("Source")
 
@@ -31,7 +32,7 @@ def colorize_files(
         OutputError: the output's suffix cannot be written, or an output would replace its input.
         SomeFailed: some of several inputs could not be colorized; the others are written.
     """
-    jobs = _outputs_for(inputs, output, model.input_shape[-1])
+    jobs = _outputs_for(inputs, output, sar_channels(model))
     for files, destination in jobs:
         check_writable_suffix(destination)
         if destination.resolve() in [path.resolve() for path in files]:

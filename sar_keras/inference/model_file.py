@@ -17,6 +17,8 @@ from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.sar import Scale
 from sar_keras.networks import unet  # importing the package makes its layers known to Keras
+from sar_keras.networks.guided import hint_channels
+from sar_keras.networks.sizes import takes_hint
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
@@ -114,8 +116,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         if isinstance(generator, keras.Sequential):  # lacks some of what functional models have
             generator = keras.Model(generator.inputs, generator.outputs, name=generator.name)
         attach(generator, _from_json(metadata, path))
-        shape = generator.input_shape
-        if len(generator.inputs) != 1 or len(shape) != 4 or generator.output_shape != (*shape[:3], 3):
+        if not _is_generator(generator):
             raise ModelError(f"{path}: not a generator (SAR images in, RGB images of their size out)")
     except (PermissionError, SarKerasError):
         raise
@@ -130,6 +131,16 @@ def load_model(model: str | os.PathLike) -> keras.Model:
     if not metadata:
         warnings.warn(f"{path} does not say how its SAR input was scaled: taken for 8-bit", stacklevel=2)
     return generator
+
+
+def _is_generator(model: keras.Model) -> bool:
+    inputs = model.input if takes_hint(model) else {"sar": model.inputs[0]}
+    sar = inputs.get("sar")
+    if sar is None or len(sar.shape) != 4 or model.output_shape != (*sar.shape[:3], 3):
+        return False
+    if not takes_hint(model):
+        return len(model.inputs) == 1
+    return inputs.keys() == {"sar", "hint"} and inputs["hint"].shape[-1] == hint_channels(sar.shape[-1])
 
 
 def _keep_metadata_when_saved(generator: keras.Model) -> None:

@@ -26,6 +26,7 @@ class System(ReplicatedSteps):
     Attributes:
         description: The generator in a word or two, for people.
         paired: Whether the images of a batch must belong together.
+        guided: Whether the generator takes {"sar": sar, "hint": hint}, see `sar_keras.networks.guided`.
         loss_settings: The settings `loss.*`, which know the terms that the system has.
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
         averaged: A second generator that holds averaged weights, or None. Where there is one it is what calls and
@@ -41,6 +42,7 @@ class System(ReplicatedSteps):
 
     description = ""
     paired = True
+    guided = False
     loss_settings: type[LossSettings]
     averaged: keras.Model | None = None
     discriminator_optimizer: keras.optimizers.Optimizer | None = None
@@ -127,7 +129,7 @@ class System(ReplicatedSteps):
     def test_step(self, data):
         sar, optical, weight = keras.utils.unpack_x_y_sample_weight(data)
         generated = self(sar, training=False)
-        weight = tf.ones(tf.shape(sar)[:1]) if weight is None else weight
+        weight = tf.ones(tf.shape(optical)[:1]) if weight is None else weight
         per_image = {
             "l1": tf.reduce_mean(tf.abs(generated - optical), axis=[1, 2, 3]),
             "psnr": psnr(optical, generated),

@@ -91,6 +91,10 @@ class Pix2PixLoss(LossSettings):
     warm_up: int = Field(default=0, ge=0)
 
 
+class GuidedNetworks(PairedNetworkSettings):
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+
+
 class EPCGANNetworks(PairedNetworkSettings):
     blocks: int = Field(default=9, ge=1)
 
@@ -145,6 +149,7 @@ SYSTEMS = {
     row.name: row
     for row in (
         Row("pix2pix", Settings(Pix2PixNetworks, Pix2PixLoss), "sar_keras.models.pix2pix.Pix2Pix"),
+        Row("guided", Settings(GuidedNetworks, Pix2PixLoss), "sar_keras.models.guided.Guided"),
         Row("epcgan", Settings(EPCGANNetworks, EPCGANLoss), "sar_keras.models.epcgan.EPCGAN"),
         # 50: the size of its image pool
         Row("cyclegan", Settings(CycleGANNetworks, CycleGANLoss), "sar_keras.models.cyclegan.CycleGAN", 50),

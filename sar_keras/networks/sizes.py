@@ -1,4 +1,4 @@
-"""The sizes of images that a generator takes."""
+"""What a generator takes: the sizes of images, SAR bands, and whether a hint."""
 
 import keras
 import tensorflow as tf
@@ -6,7 +6,21 @@ import tensorflow as tf
 
 def patch_size(model: keras.Model) -> int:
     """The side of the images that a generator was made for; 256 for one that takes any size."""
-    return model.input_shape[1] or 256
+    return _shape_of_sar(model)[1] or 256
+
+
+def sar_channels(model: keras.Model) -> int:
+    """The number of SAR bands that a generator takes."""
+    return _shape_of_sar(model)[-1]
+
+
+def takes_hint(model: keras.Model) -> bool:
+    """Whether a generator has a second input, see `sar_keras.networks.guided.GuidedGenerator`."""
+    return isinstance(model.input, dict)
+
+
+def _shape_of_sar(model: keras.Model) -> tuple:
+    return tuple(model.input["sar"].shape) if takes_hint(model) else model.input_shape
 
 
 def any_size(model: keras.Model) -> keras.Model:
@@ -14,10 +28,11 @@ def any_size(model: keras.Model) -> keras.Model:
 
     Which sizes then work is up to the network: a U-Net wants multiples of `2**depth`.
     """
-    channels = model.input_shape[-1]
     return keras.models.clone_model(
         model,
         # Keras versions differ in whether the input of a model is a tensor or a list of one.
-        input_tensors=tf.nest.map_structure(lambda _: keras.Input((None, None, channels), name="sar"), model.input),
+        input_tensors=tf.nest.map_structure(
+            lambda tensor: keras.Input((None, None, tensor.shape[-1]), name=tensor.name.partition(":")[0]), model.input
+        ),
         clone_function=lambda layer: layer,
     )

@@ -54,19 +54,29 @@ def UNetGenerator(
     >>> generator.predict(np.zeros((1, 256, 256, 1), "float32")).shape
     (1, 256, 256, 3)
     """
-    height, width, _ = input_shape
+    sar = keras.Input(input_shape, name="sar")
+    x = unet(sar, 3 if output == "rgb" else 2, filters, depth, normalization, upsampling, dropout, dtype)
+    if output == "ab":
+        x = keras.layers.Activation("tanh", dtype="float32", name="chroma")(x)
+        return keras.Model(sar, LabToRGB(dtype="float32", name="optical")([sar, x]), name=name)
+    optical = keras.layers.Activation("tanh", dtype="float32", name="optical")(x)
+    return keras.Model(sar, optical, name=name)
+
+
+def unet(x, channels: int, filters: int, depth: int | None, normalization: str, upsampling: str, dropout: float, dtype):
+    """Append the U-Net to `x` (N, H, W, c), for the arguments of `UNetGenerator`: (N, H, W, channels), any values."""
+    height, width = x.shape[1:3]
     depth = depth or min(depth_for(height), depth_for(width))
     if height % 2**depth or width % 2**depth:
         raise ValueError(f"height and width must be multiples of {2**depth}, got {height} x {width}")
     widths = [min(filters * 2**level, filters * 8) for level in range(depth)]
 
-    sar = keras.Input(input_shape, name="sar")
-    x, skips = sar, []
-    for level, channels in enumerate(widths):
+    skips = []
+    for level, features in enumerate(widths):
         # The innermost level is a single pixel at 256 x 256: an instance normalisation would erase it.
         bare = level in (0, depth - 1)
         x = keras.layers.Conv2D(
-            channels,
+            features,
             4,
             2,
             "same",
@@ -79,20 +89,15 @@ def UNetGenerator(
         x = keras.layers.LeakyReLU(0.2, dtype=dtype)(x)
         skips.append(x)
 
-    for level, channels in enumerate(reversed(widths[:-1])):
-        x = upsample(x, channels, upsampling, use_bias=normalization == "none", dtype=dtype)
+    for level, features in enumerate(reversed(widths[:-1])):
+        x = upsample(x, features, upsampling, use_bias=normalization == "none", dtype=dtype)
         x = normalize(x, normalization, dtype)
         if level < 3 and dropout:
             x = keras.layers.Dropout(dropout, dtype=dtype)(x)
         x = keras.layers.ReLU(dtype=dtype)(x)
         x = keras.layers.Concatenate(dtype=dtype)([x, skips[depth - 2 - level]])
 
-    x = upsample(x, 3 if output == "rgb" else 2, upsampling, use_bias=True, dtype=dtype)
-    if output == "ab":
-        x = keras.layers.Activation("tanh", dtype="float32", name="chroma")(x)
-        return keras.Model(sar, LabToRGB(dtype="float32", name="optical")([sar, x]), name=name)
-    optical = keras.layers.Activation("tanh", dtype="float32", name="optical")(x)
-    return keras.Model(sar, optical, name=name)
+    return upsample(x, channels, upsampling, use_bias=True, dtype=dtype)
 
 
 @keras.saving.register_keras_serializable(package="sar_keras")

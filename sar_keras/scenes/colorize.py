@@ -29,7 +29,7 @@ from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
 from sar_keras.io.products import find_inputs
 from sar_keras.io.sar import guess_units, warn_if_units_differ
-from sar_keras.networks.sizes import any_size, patch_size
+from sar_keras.networks.sizes import any_size, patch_size, sar_channels
 from sar_keras.scenes.inputs import adjoining, join_polarisations
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
@@ -112,7 +112,7 @@ def colorize_scene(
     metadata = metadata_of(model)
     scale, trained_on = metadata.sar_scale, metadata.sar_bands
     source = source if isinstance(source, Input) else _the_scene(source)
-    with rasters.SarScene(source, model.input_shape[-1], scale, trained_on, band, units, limits) as scene:
+    with rasters.SarScene(source, sar_channels(model), scale, trained_on, band, units, limits) as scene:
         outputs = {"colours": destination}
         if confidence:
             outputs["confidence"] = destination.with_name(f"{destination.stem}_confidence.tif")
@@ -176,7 +176,7 @@ def _shared_ranges(
             # Those that cannot be read fail in their turn.
             with (
                 contextlib.suppress(SarKerasError, OSError),
-                rasters.SarScene(tile, model.input_shape[-1], scale, trained_on, band, units) as scene,
+                rasters.SarScene(tile, sar_channels(model), scale, trained_on, band, units) as scene,
             ):
                 samples.append(scene.samples)
         if samples and not {"db", "linear"} <= {guess_units(values, scale) for values in samples}:
@@ -287,7 +287,7 @@ def scene_network(
         colours = any_size(network)
         uncertain = uncertainty_function(network, expected_error) if expected_error else None
 
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, network.input_shape[-1]), tf.float32)])
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, sar_channels(network)), tf.float32)])
         def run(sar):
             if uncertain:
                 optical, uncertainty = uncertain(sar)

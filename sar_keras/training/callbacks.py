@@ -13,6 +13,7 @@ from tqdm import tqdm
 from sar_keras.io.files import atomic
 from sar_keras.io.images import sample_grid, write_image
 from sar_keras.models.terms import labels
+from sar_keras.networks.guided import inputs_of
 from sar_keras.training.failures import weights_not_finite
 from sar_keras.training.machines import mean_over_workers, training_clock
 
@@ -236,7 +237,7 @@ class SampleGrids(keras.callbacks.Callback):
         self._writer = tf.summary.create_file_writer(str(run / "logs" / "samples"))
 
     def on_train_begin(self, logs=None):
-        self._generate = tf.function(lambda sar: self.generator(sar, training=False))
+        self._generate = tf.function(lambda sar: self.generator(inputs_of(self.generator, sar), training=False))
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == self.epochs or self.model.stop_training

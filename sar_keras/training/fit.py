@@ -20,6 +20,7 @@ from sar_keras.config import Config, Section, load_config
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
+from sar_keras.data.references import load_references
 from sar_keras.data.sources import draw_pairs, find_source, folder_of_source
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, parameter
@@ -30,6 +31,7 @@ from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, remove_leftovers, sha256
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.models.base import System, psnr
+from sar_keras.networks.guided import inputs_of
 from sar_keras.terminal import progress_bar
 from sar_keras.training import build
 from sar_keras.training.callbacks import forget_events_after
@@ -169,6 +171,7 @@ def _fit(
         folder=run,
         strategy=strategy,
         images=images,
+        references=load_references(images) if phases[0].model.guided else None,
         indices=indices,
         steps_per_epoch=steps,
         phases=phases,
@@ -183,7 +186,7 @@ def _fit(
         callbacks=callbacks,
         history=history,
         samples=_samples(images, indices),
-        validation=_validation(images, indices["validation"], train.batch_size, strategy),
+        validation=_validation(images, indices["validation"], train.batch_size, strategy, phases[0].model.guided),
     )
     if len(phases) > 1 and phases[1].steps and not under_way.is_over(phases[0]):
         raise ConfigError(
@@ -298,13 +301,13 @@ def _samples(images: loading.Images, indices: dict[str, list[int]]) -> dict[str,
 
 
 def _validation(
-    images: loading.Images, indices: list[int], batch_size: int, strategy: tf.distribute.Strategy
+    images: loading.Images, indices: list[int], batch_size: int, strategy: tf.distribute.Strategy, guided: bool
 ) -> tf.distribute.DistributedDataset | None:
     """What each device validates on, or None where there is nothing."""
     if not indices:
         return None
     return strategy.distribute_datasets_from_function(
-        functools.partial(pipeline.validation_dataset, images, indices, batch_size)
+        functools.partial(pipeline.validation_dataset, images, indices, batch_size, guided=guided)
     )
 
 
@@ -401,7 +404,7 @@ def _print_nothing_to_do(phases: list[Phase]) -> None:
 def _print_test(generator: keras.Model, test: tf.data.Dataset, mean_colour: np.ndarray) -> None:
     scores, baseline = [], []
     for sar, truth in progress_bar("testing", "batch")(test):
-        scores.append(psnr(truth, generator(sar, training=False)))
+        scores.append(psnr(truth, generator(inputs_of(generator, sar), training=False)))
         baseline.append(psnr(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))
     model_psnr, mean_psnr = (float(tf.reduce_mean(tf.concat(values, 0))) for values in (scores, baseline))
     print(f"\ntest    PSNR {model_psnr:.2f} dB; the mean colour of the training set gives {mean_psnr:.2f} dB")

@@ -103,6 +103,7 @@ def _train_epochs(run: Run, phase: Phase, of_phase: list[keras.callbacks.Callbac
         run.config.data,
         first_step=done * steps + into,
         paired=phase.model.paired,
+        references=run.references,
     )
     try:
         phase.model.fit(

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sar_keras.config import Config
 from sar_keras.data.loading import Images
+from sar_keras.data.references import References
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.models.base import System
 from sar_keras.training.checkpoints import Checkpoints
@@ -87,6 +88,7 @@ class Run:
         folder: The run directory.
         strategy: How it is distributed over devices and machines.
         images: The pairs of all splits.
+        references: The images of another date of a guided system, or None.
         indices: Each split with the indices of its pairs in `images`.
         steps_per_epoch: How many steps an epoch has.
         phases: Its trainings, in their order.
@@ -103,6 +105,7 @@ class Run:
     folder: Path
     strategy: tf.distribute.Strategy
     images: Images
+    references: References | None
     indices: dict[str, list[int]]
     steps_per_epoch: int
     phases: list[Phase]

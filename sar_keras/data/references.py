@@ -1,0 +1,96 @@
+"""Images of another date, beside the pairs that name one: what a guided model may see."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+from rasterio.windows import Window
+
+from sar_keras.data.loading import Images
+from sar_keras.data.pairs import Pair
+from sar_keras.errors import DataError
+from sar_keras.io.images import read_image, read_optical, read_sar
+
+
+@dataclasses.dataclass(frozen=True)
+class References:
+    """The images of another date of those pairs that name one, in memory.
+
+    Attributes:
+        images: The pairs, which also say how stored values become [-1, 1].
+        optical, sar: What was read, by the pair's index, as stored: (H, W, 3) and (H, W, channels).
+        changed: Masks by the pair's index, bool (H, W): where the ground has changed between the dates.
+    """
+
+    images: Images
+    optical: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    sar: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    changed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def read(self, index: tf.Tensor, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """SAR and optical image of another date as stored, and for each whether there is one; for use in `Dataset.map`.
+
+        Where there is none the pair's own stands in its place: `sar` and `optical`, as `Images.read` gives them.
+        """
+
+        def read(index: int, sar: np.ndarray, optical: np.ndarray):
+            found = int(index)
+            has = np.array(found in self.sar), np.array(found in self.optical)
+            return self.sar.get(found, sar), self.optical.get(found, optical), *has
+
+        kinds = [*self.images.dtypes, np.dtype(bool), np.dtype(bool)]
+        of_date = tf.numpy_function(read, [index, sar, optical], kinds, stateful=False)
+        shapes = sar.shape, optical.shape, (), ()
+        return tuple(tf.ensure_shape(tensor, shape) for tensor, shape in zip(of_date, shapes, strict=True))
+
+
+def load_references(images: Images) -> References:
+    """Read the images of another date that pairs name.
+
+    Raises:
+        DataError: a file is missing or broken, or is of another size or dtype than the pair's own image.
+    """
+    found = References(images)
+    named = [index for index, pair in enumerate(images.pairs) if pair.reference]
+    with ThreadPoolExecutor() as pool:
+        for index, (optical, sar, changed) in zip(named, pool.map(lambda n: _read(images, n), named), strict=True):
+            found.optical[index] = optical
+            if sar is not None:
+                found.sar[index] = sar
+            if changed is not None:
+                found.changed[index] = changed
+    return found
+
+
+def _read(images: Images, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    pair, reader = images.pairs[index], images.reader
+    window = _window(pair)
+    own_sar, own_optical = images.stored(index)
+
+    def checked(path, image: np.ndarray, own: np.ndarray) -> np.ndarray:
+        if image.shape != own.shape or image.dtype != own.dtype:
+            raise DataError(
+                f"{path}: is {image.shape[1]}x{image.shape[0]} {image.dtype}, its partner {pair.sar.name} "
+                f"{own.shape[1]}x{own.shape[0]} {own.dtype}; bring both to one size and type"
+            )
+        return image
+
+    assert pair.reference
+    optical = checked(pair.reference, read_optical(pair.reference, window, reader.optical_bands), own_optical)
+    sar = changed = None
+    if pair.reference_sar:
+        sar = read_sar(pair.reference_sar, images.channels, window, reader.sar_bands, trained_on=reader.sar_names)
+        sar = checked(pair.reference_sar, sar, own_sar)
+    if pair.changed:
+        changed = read_image(pair.changed, lambda bands: bands.numbers[:1], window)[..., 0] > 0
+    return optical, sar, changed
+
+
+def _window(pair: Pair) -> Window | None:
+    """The window as `sar_keras.data.loading` reads it."""
+    if not pair.window:
+        return None
+    column, row, width, height = pair.window
+    margin = width // 2
+    return Window(column - margin, row - margin, width + 2 * margin, height + 2 * margin)

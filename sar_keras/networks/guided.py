@@ -1,0 +1,114 @@
+"""A U-Net with a second input, the hint: what is known of the colours beside the SAR image.
+
+A hint (N, H, W, hint_channels) has these planes, float32, all 0 where nothing is known:
+
+- RGB in [-1, 1];
+- one for each of KINDS, 1 where the RGB is of that kind;
+- 1 where there is a SAR image of the other date;
+- that image in [-1, 1], scaled as the model's SAR images are.
+"""
+
+import keras
+import tensorflow as tf
+
+from sar_keras.networks.sizes import sar_channels, takes_hint
+from sar_keras.networks.unet import unet
+
+# "palette": one colour, the mean of the place. "coarse": colours of this date or of always at a lower resolution,
+# enlarged. "other_date": an image of another date.
+KINDS = ("palette", "coarse", "other_date")
+_RGB = 3
+
+
+def hint_channels(channels: int) -> int:
+    """The planes of a hint for SAR images of so many bands."""
+    return _RGB + len(KINDS) + 1 + channels
+
+
+def compose_hint(
+    rgb: tf.Tensor,
+    kind: str,
+    where: tf.Tensor | None = None,
+    reference_sar: tf.Tensor | None = None,
+    where_sar: tf.Tensor | None = None,
+    channels: int = 1,
+) -> tf.Tensor:
+    """A hint (..., H, W, hint_channels), float32.
+
+    Args:
+        rgb: (..., H, W, 3) in [-1, 1].
+        kind: One of KINDS.
+        where: (..., H, W, 1), 1 where `rgb` counts, else 0. None: everywhere.
+        reference_sar: (..., H, W, channels) in [-1, 1], the SAR image of the date that `rgb` is of.
+        where_sar: As `where`, for `reference_sar`.
+        channels: SAR bands of the model.
+    """
+    here = tf.ones_like(rgb[..., :1]) if where is None else tf.cast(where, tf.float32)
+    planes = [here if kind == each else tf.zeros_like(here) for each in KINDS]
+    if reference_sar is None:
+        there, reference_sar = tf.zeros_like(here), tf.repeat(tf.zeros_like(here), channels, -1)
+    else:
+        there = tf.ones_like(here) if where_sar is None else tf.cast(where_sar, tf.float32)
+    return tf.concat([rgb * here, *planes, there, reference_sar * there], -1)
+
+
+def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None):
+    """What a generator is called with for SAR images (N, H, W, channels); a guided one has no hint where none is given.
+
+    Of a hint (N, H, W, hint_channels).
+    """
+    if not takes_hint(model):
+        return sar
+    if hint is None:
+        hint = tf.repeat(tf.zeros_like(sar[..., :1]), hint_channels(sar_channels(model)), -1)
+    return {"sar": sar, "hint": hint}
+
+
+def GuidedGenerator(
+    input_shape: tuple[int, int, int] = (256, 256, 1),
+    filters: int = 64,
+    depth: int | None = None,
+    normalization: str = "batch",
+    upsampling: str = "resize",
+    dropout: float = 0.5,
+    dtype=None,
+    name: str = "guided_generator",
+) -> keras.Model:
+    """Build a U-Net of {"sar": (N, H, W, channels), "hint": (N, H, W, hint_channels)} to optical (N, H, W, 3).
+
+    All are float32 in [-1, 1]. Where the hint is of this date, "palette" or "coarse", the colours are those of the hint
+    plus a difference that the network learns: so what the hint says well is not lost. Where it is of another date the
+    network also says, pixel by pixel, how far the colours start from it. Without a hint the difference is the colour.
+
+    Args:
+        input_shape: Height, width and channels of the SAR image.
+        filters, depth, normalization, upsampling, dropout, dtype, name: As for `sar_keras.UNetGenerator`.
+
+    Returns:
+        A functional `keras.Model` of stock layers and `ColoursFromHint`.
+    """
+    sar = keras.Input(input_shape, name="sar")
+    hint = keras.Input((*input_shape[:2], hint_channels(input_shape[-1])), name="hint")
+    x = keras.layers.Concatenate(dtype=dtype)([sar, hint])
+    x = unet(x, 4, filters, depth, normalization, upsampling, dropout, dtype)
+    optical = ColoursFromHint(dtype="float32", name="optical")([hint, x])
+    return keras.Model({"sar": sar, "hint": hint}, optical, name=name)
+
+
+@keras.saving.register_keras_serializable(package="sar_keras")
+class ColoursFromHint(keras.layers.Layer):
+    """[hint (N, H, W, c), difference and trust (N, H, W, 4), any values] to RGB (N, H, W, 3) in [-1, 1].
+
+    The colour is the hint, times the trust where it is of another date, plus the difference. Both are squashed here.
+    """
+
+    def call(self, inputs):
+        hint, x = inputs
+        palette, coarse, other_date = (hint[..., _RGB + n : _RGB + n + 1] for n in range(len(KINDS)))
+        trust = palette + coarse + other_date * tf.sigmoid(x[..., 3:])
+        optical = hint[..., :_RGB] * trust + tf.tanh(x[..., :3])
+        # The gradient passes the clipping, so that a colour outside can be learnt back.
+        return optical + tf.stop_gradient(tf.clip_by_value(optical, -1.0, 1.0) - optical)
+
+    def compute_output_shape(self, input_shapes):
+        return (*input_shapes[0][:-1], 3)
