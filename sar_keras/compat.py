@@ -82,7 +82,7 @@ def apply_scaled(optimizer: keras.optimizers.Optimizer, gradients: list, weights
 
 
 def tensorflow_variables(variables: Iterable) -> list[tf.Variable]:
-    """What is behind Keras' variables, for a checkpoint."""
+    """What is behind Keras' variables, for checkpoints and tapes."""
     return [variable if KERAS_2 else variable.value for variable in variables]
 
 

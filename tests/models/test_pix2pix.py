@@ -137,3 +137,12 @@ def test_the_objective_learns_eight_pairs_by_heart(pairs_folder):
     batches = training_dataset(images, list(range(8)), 8, 0, DataConfig(augment=False))
     model.fit(batches, steps_per_epoch=150, shuffle=False, verbose=0)
     assert model.evaluate(held, return_dict=True, verbose=0)["l1"] < before / 4
+
+
+def test_the_tape_keeps_nothing_of_the_loop_over_images():
+    model = pix2pix(features=VGG16Features(input_shape=(32, 32, 3)))
+    model.term_functions["perceptual"] = image_by_image(model.term_functions["perceptual"])
+    batch = tf.zeros((2, 32, 32, 1)), tf.zeros((2, 32, 32, 3))
+    graph = tf.function(model.train_step).get_concrete_function(batch).graph
+    # A loop that a gradient has gone through is another operation, with lists of what each turn has computed.
+    assert "While" in [operation.type for operation in graph.get_operations()]
