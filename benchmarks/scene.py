@@ -189,7 +189,7 @@ def print_row(way: str, precision: str, found: dict) -> None:
 @click.option("--sizes", default="3072,6144,12288", show_default=True, metavar="N,N,...", help="Sides in pixels.")
 @click.option("--tile", default=1024, show_default=True)
 @click.option("--overlap", default=128, show_default=True)
-@click.option("--precision", default="bfloat16", show_default=True, help="Of the cases by size.")
+@click.option("--precision", default="bfloat16", show_default=True, help="Precision of the cases of --sizes.")
 @click.option("--case", hidden=True)
 def main(
     model: Path | None, scene: Path | None, sizes: str, tile: int, overlap: int, precision: str, case: str | None

@@ -65,8 +65,8 @@ def changes(settings: list[str]) -> list[str]:
 
 
 @main.command()
-@click.option("-n", "--number", default=20, show_default=True, help="How often.")
-@click.option("--epochs", default=12, show_default=True, help="Of each training.")
+@click.option("-n", "--number", default=20, show_default=True, help="How often a training is killed.")
+@click.option("--epochs", default=12, show_default=True, help="Epochs of each training.")
 @click.pass_obj
 def kills(work: Path, number: int, epochs: int) -> None:
     """Kill trainings, some times inside a checkpoint write."""
@@ -74,8 +74,8 @@ def kills(work: Path, number: int, epochs: int) -> None:
 
 
 @main.command()
-@click.option("--minutes", default=30.0, show_default=True, help="How long.")
-@click.option("--epochs", default=12, show_default=True, help="Of each training.")
+@click.option("--minutes", default=30.0, show_default=True, help="Minutes of disturbance.")
+@click.option("--epochs", default=12, show_default=True, help="Epochs of each training.")
 @click.pass_obj
 def faults(work: Path, minutes: float, epochs: int) -> None:
     """Kill trainings, flip bits in checkpoints, break files, fill disks."""
