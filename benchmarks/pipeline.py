@@ -97,7 +97,7 @@ def measure(side: str, where: str, folder: Path, batch: int, seconds: float) -> 
 
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(path_type=Path, exists=True))
-@click.option("--pairs", default=360, show_default=True, help="Procedural ones to draw.")
+@click.option("--pairs", default=360, show_default=True, help="Procedural pairs to draw.")
 @click.option("--batch", default=4, show_default=True)
 @click.option("--runs", default=5, show_default=True)
 @click.option("--seconds", default=3.0, show_default=True, help="Seconds of each measurement.")

@@ -14,7 +14,7 @@ from sar_keras.networks.unet import UNetGenerator
 
 
 def build(upsampling):
-    """With weights that give every pixel a colour of its own."""
+    """A generator with weights that give every pixel a colour of its own."""
     generator, random = UNetGenerator((64, 64, 1), 4, upsampling=upsampling), np.random.default_rng(0)
     for weight in generator.weights:
         one = len(weight.shape) == 1

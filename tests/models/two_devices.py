@@ -28,7 +28,7 @@ def pix2pix():
 
 
 def cyclegan():
-    """With a pool that is full after a step."""
+    """A CycleGAN with a pool that is full after a step."""
     networks = one_convolution(1, 3), one_convolution(3, 1), small_discriminator(3), small_discriminator(1)
     return sar_keras.CycleGAN(*networks, pool=4)
 

@@ -27,7 +27,7 @@ def train(folder, pairs_folder, strategy, presets):
 
 
 def check_agreement(one, other, weights, pools, variances=True):
-    """All that the last checkpoints hold, and the histories, but for rounding."""
+    """Compare all that the last checkpoints hold, and the histories, but for rounding."""
     before, after = saved_state(one), saved_state(other)
     assert before.keys() == after.keys() and len(before) > 50
     for name, value in before.items():
