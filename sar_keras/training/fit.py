@@ -162,6 +162,7 @@ def _fit(
             _begin_with(phases[0].model, parent)
     if found:
         checkpoints.restore(state, found)
+        phases[0].stopped = start.stopped
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
     under_way = Run(
