@@ -74,10 +74,10 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a folder holds.
+    """The pairs that a folder holds.
 
     Attributes:
-        pairs: In the order of their names.
+        pairs: The pairs, in the order of their names.
         unpaired: The images that have no partner.
         said: Lines for people: what was guessed, and what was passed over.
     """
@@ -101,8 +101,8 @@ def find_pairs(
     """Find the pairs under a folder, or in a CSV manifest.
 
     Args:
-        root: A folder, a zip, or a manifest. None: `sar` and `optical` are given.
-        layout: One of LAYOUTS; "auto" looks which it is. A file is a manifest of scenes if its name is scenes.csv.
+        root: A folder, a zip, or a manifest. None where `sar` and `optical` are given.
+        layout: One of LAYOUTS; "auto" finds out which it is. A file is a manifest of scenes if its name is scenes.csv.
         must_exist: Whether the files that a manifest names must exist; those of scenes must.
         size: Side in pixels of the windows into which scenes are cut.
         progress: Wraps the iteration over the scenes, for a progress bar.

@@ -38,9 +38,9 @@ def batch(random):
     ("view", "weights"), [("luma", WEIGHTS), ("ab", {"adversarial": 2}), ("rgb", {"adversarial": 2})]
 )
 def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view, weights):
-    model, twin = make(view, weights=weights), make(view)
+    model, reference = make(view, weights=weights), make(view)
     sar, optical = batch
-    judge = keras.Model(twin.discriminator.input, [layer.output for layer in twin.discriminator.layers[-2:]])
+    judge = keras.Model(reference.discriminator.input, [layer.output for layer in reference.discriminator.layers[-2:]])
 
     def slopes(rgb):
         edges = tf.image.sobel_edges(tf.reduce_sum(rgb * [0.299, 0.587, 0.114], -1, keepdims=True))
@@ -50,7 +50,7 @@ def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view
         return tf.reduce_mean(tf.abs(a - b))
 
     with tf.GradientTape() as tape:
-        generated = twin.generator(sar, training=True)
+        generated = reference.generator(sar, training=True)
         real_hidden, _ = judge(color.view(sar, optical, view))
         hidden, fake = judge(color.view(sar, generated, view))
         terms = {
@@ -58,13 +58,13 @@ def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view
             "l2": tf.reduce_mean((generated - optical) ** 2),
             "ssim": 1 - tf.reduce_mean(tf.image.ssim(generated + 1, optical + 1, 2.0)),
             "edges": distance(slopes(generated), slopes(optical)),
-            "perceptual": distance(twin.features(generated), twin.features(optical)),
+            "perceptual": distance(reference.features(generated), reference.features(optical)),
             "adversarial": cross_entropy(fake, 1.0),
             "feature_matching": distance(hidden, real_hidden),
         }
         total = tf.add_n([weight * terms[name] for name, weight in weights.items()])
-    gradients = tape.gradient(total, twin.generator.trainable_variables)
-    expected = [w - 0.01 * g for w, g in zip(twin.generator.trainable_variables, gradients, strict=True)]
+    gradients = tape.gradient(total, reference.generator.trainable_variables)
+    expected = [w - 0.01 * g for w, g in zip(reference.generator.trainable_variables, gradients, strict=True)]
 
     logs = model.train_on_batch(sar, optical, return_dict=True)
     for name in weights:
@@ -75,14 +75,14 @@ def test_a_step_logs_each_term_and_follows_the_gradient_of_their_sum(batch, view
 
 
 def test_the_discriminator_learns_real_from_generated(batch):
-    model, twin = make(discriminator_factor=0.3), make()
+    model, reference = make(discriminator_factor=0.3), make()
     sar, optical = batch
     with tf.GradientTape() as tape:
-        real = twin.discriminator(color.view(sar, optical, "luma"))
-        fake = twin.discriminator(color.view(sar, twin.generator(sar), "luma"))
+        real = reference.discriminator(color.view(sar, optical, "luma"))
+        fake = reference.discriminator(color.view(sar, reference.generator(sar), "luma"))
         loss = 0.3 * (cross_entropy(real, 1.0) + cross_entropy(fake, 0.0))
-    gradients = tape.gradient(loss, twin.discriminator.trainable_variables)
-    expected = [w - 0.01 * g for w, g in zip(twin.discriminator.trainable_variables, gradients, strict=True)]
+    gradients = tape.gradient(loss, reference.discriminator.trainable_variables)
+    expected = [w - 0.01 * g for w, g in zip(reference.discriminator.trainable_variables, gradients, strict=True)]
     logs = model.train_on_batch(sar, optical, return_dict=True)
     assert float(logs["discriminator_loss"]) == pytest.approx(float(loss), rel=1e-4)
     assert float(logs["d_real"]) == pytest.approx(float(tf.reduce_mean(tf.sigmoid(real))), rel=1e-4)
