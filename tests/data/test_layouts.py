@@ -63,7 +63,7 @@ def test_two_parts_are_a_split(tmp_path, parts):
 
 
 @pytest.mark.parametrize("way", ["test/{side}/{n}.png", "{side}/testing/{n}.png", "agri/test/{side}/{n}.png"])
-def test_test_data_alone_are_test_data(command, tmp_path, way):
+def test_test_data_alone_are_test_data(tmp_path, way):
     touch(tmp_path, *[f"data/{way.format(side=side, n=n)}" for side in ("s1", "s2") for n in range(3)])
     found = find_pairs(tmp_path / "data")
     assert splits(split_pairs(found.pairs)) == {"test": 3} and "all of it is test" in found.said[0]
