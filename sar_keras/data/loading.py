@@ -2,17 +2,19 @@
 
 import contextlib
 import dataclasses
-import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import rasterio
 import tensorflow as tf
 
+from sar_keras.data.memory import memory_limit
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
+from sar_keras.data.windows import MOST_MISSING
 from sar_keras.errors import ConfigError, DataError
 from sar_keras.io.images import FAST_PNG
 from sar_keras.io.nodata import blank_zero_areas
@@ -24,6 +26,11 @@ _SCALE_SAMPLES = 64
 _SCALE_VALUES = 1_000_000
 # Share of the pairs that `on_error="skip"` leaves out before it stops after all.
 _MOST_SKIPPED = 0.01
+# Pairs that are read before they are looked at.
+_AHEAD = 16
+
+
+_Read = tuple[np.ndarray, np.ndarray] | DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +45,8 @@ class Images:
         sar_scale, optical_scale: How stored values become [-1, 1].
         sar_units: Units of the stored SAR values, see `sar_keras.io.sar.UNITS`.
         dtypes: The dtypes of the SAR and the optical images as stored.
-        memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None.
+        memory: (sar, optical) as stored, (n, H, W, channels) and (n, H, W, 3), or None. They are the only copy: no
+            TensorFlow graph holds them.
         on_error: See `load_images`.
         failed: Indices of pairs that could not be read any more after `load_images`.
     """
@@ -51,7 +59,7 @@ class Images:
     optical_scale: Scale
     sar_units: str
     dtypes: tuple[np.dtype, np.dtype]
-    memory: tuple[tf.Tensor, tf.Tensor] | None
+    memory: tuple[np.ndarray, np.ndarray] | None
     on_error: str = "stop"
     failed: set[int] = dataclasses.field(default_factory=set)
 
@@ -67,10 +75,7 @@ class Images:
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as stored; for use inside `Dataset.map`."""
-        if self.memory:
-            sar, optical = self.memory
-            return sar[index], optical[index]
-        sar, optical = tf.numpy_function(self._read_files, [index], self.dtypes, stateful=False)
+        sar, optical = tf.numpy_function(self._read, [index], self.dtypes, stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
 
     def to_unit(self, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -83,7 +88,10 @@ class Images:
         """The same images with the scales that a model was trained with; without an optical one they keep theirs."""
         return dataclasses.replace(self, sar_scale=sar_scale, optical_scale=optical_scale or self.optical_scale)
 
-    def _read_files(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.memory:
+            sar, optical = self.memory
+            return sar[index], optical[index]
         while True:
             try:
                 # `load_images` has found these files whole. For this thread alone: it is not the main one.
@@ -128,7 +136,7 @@ def load_images(
             that can no longer be read later, another of the split takes the place.
 
     Raises:
-        DataError: a file is missing, broken or empty, holds no numbers, or the two images of a pair differ in size; or
+        DataError: a file is missing, broken or empty, holds no data, or the two images of a pair differ in size; or
             more than 1 % of the pairs are to be skipped.
         ConfigError: windows of scenes are to be resized.
     """
@@ -143,7 +151,7 @@ def load_images(
     failures = 0
     reader = reader or PairReader()
 
-    def try_to_read(pair: Pair) -> tuple[np.ndarray, np.ndarray] | DataError:
+    def try_to_read(pair: Pair) -> _Read:
         try:
             return _read(pair, reader)
         except DataError as error:
@@ -152,8 +160,7 @@ def load_images(
     # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
     with (
         ThreadPoolExecutor() as pool,
-        # Closing it cancels what is not read yet. It is a generator, which its type does not say.
-        contextlib.closing(pool.map(try_to_read, pairs)) as results,  # pyright: ignore[reportArgumentType]
+        contextlib.closing(_in_turn(pool, try_to_read, pairs)) as results,
     ):
         for pair, images in zip(pairs, progress(results), strict=True):
             if not isinstance(images, DataError):
@@ -163,7 +170,7 @@ def load_images(
                 _skip(images, failures, len(pairs), on_error)
                 continue
             sar, optical = images
-            if first is None and len(pairs) * (sar.nbytes + optical.nbytes) < _physical_memory() / 4:
+            if first is None and len(pairs) * (sar.nbytes + optical.nbytes) < memory_limit() / 4:
                 memory = (
                     np.empty((len(pairs), *sar.shape), sar.dtype),
                     np.empty((len(pairs), *optical.shape), optical.dtype),
@@ -191,9 +198,24 @@ def load_images(
         fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
         sar_units,
         (sar_samples[0].dtype, optical_values.dtype),
-        _on_the_cpu(memory, len(kept)) if memory else None,
+        (memory[0][: len(kept)], memory[1][: len(kept)]) if memory else None,
         on_error,
     )
+
+
+def _in_turn(pool: ThreadPoolExecutor, read: Callable[[Pair], _Read], pairs: list[Pair]) -> Generator[_Read]:
+    """As `pool.map`, which may have read everything before the first result is taken; closing it ends the reading."""
+    waiting: deque[Future[_Read]] = deque()
+    try:
+        for pair in pairs:
+            waiting.append(pool.submit(read, pair))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _type_error(pair: Pair, images: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> DataError | None:
@@ -219,20 +241,12 @@ def _skip(error: DataError, failures: int, total: int, on_error: str) -> None:
 
 
 def _pool(images: Sequence[np.ndarray]) -> np.ndarray:
-    values = np.concatenate([image.ravel() for image in images])
-    return values[:: max(1, values.size // _SCALE_VALUES)]
-
-
-def _on_the_cpu(memory: tuple[np.ndarray, np.ndarray], count: int) -> tuple[tf.Tensor, tf.Tensor]:
-    with tf.device("CPU:0"):
-        sar, optical = (tf.convert_to_tensor(store[:count]) for store in memory)
-    return sar, optical
-
-
-def _physical_memory() -> int:
-    if not hasattr(os, "sysconf"):  # Windows does not tell; most machines that train have as much
-        return 8 * 2**30
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Every n-th of all values."""
+    step, first, chosen = max(1, sum(image.size for image in images) // _SCALE_VALUES), 0, []
+    for image in images:
+        chosen.append(image.ravel()[first::step])
+        first = (first - image.size) % step
+    return np.concatenate(chosen)
 
 
 def _read(pair: Pair, reader: PairReader) -> tuple[np.ndarray, np.ndarray]:
@@ -242,11 +256,13 @@ def _read(pair: Pair, reader: PairReader) -> tuple[np.ndarray, np.ndarray]:
     """
     sar, optical = reader.read(pair, margin=pair.window[2] // 2 if pair.window else 0)
     if pair.window:
-        return sar, np.nan_to_num(optical, nan=0.0)  # the few pixels of a window that hold no data
+        return sar, optical
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
-    for path, image in ((pair.sar, sar), (pair.optical, optical)):
-        if image.dtype.kind == "f" and not np.isfinite(image).all():
-            raise DataError(f"{path}: holds values that are not numbers, or nodata; fill or remove them")
+    # Where SAR is missing is a guess anyway, but missing colours would be learnt, and scored, as black.
+    for path, image, most in ((pair.sar, sar, 1), (pair.optical, optical, MOST_MISSING)):
+        missing = 1 - np.isfinite(image).all(-1).mean() if image.dtype.kind == "f" else 0
+        if missing > most or missing == 1:
+            raise DataError(f"{path}: {missing:.0%} of it are nodata or no numbers; fill it, or leave the pair out")
     return sar, optical

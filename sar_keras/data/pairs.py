@@ -228,12 +228,17 @@ def _scenes_or_patches(found: Found, layout: str, size: int) -> tuple[Found, boo
 
 
 def _with_own_split(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
-    """Keep the split that folders tell, if it is one: of two parts or more, and of all pairs. A line says so."""
+    """Keep the split that folders tell, if it is one: of all pairs, and of two parts or more, or test data alone.
+
+    A line says so.
+    """
     parts = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
     outside = next((pair for pair in pairs if not pair.split), None)
-    if len(parts) > 1 and not outside:
-        said = f"folders split the data into {', '.join(parts)}, which data.split=auto takes"
-        return pairs, [f"{said}; data.split=scene overrules"]
+    if not outside and (len(parts) > 1 or parts == ["test"]):
+        said = (
+            f"folders split the data into {', '.join(parts)}" if len(parts) > 1 else "by its folder all of it is test"
+        )
+        return pairs, [f"{said}, which data.split=auto takes; data.split=scene overrules"]
     said = f"folders named {', '.join(parts)} are not taken for a split: {outside and outside.sar} lies in none of them"
     return [dataclasses.replace(pair, split=None) for pair in pairs], [said] if len(parts) > 1 else []
 

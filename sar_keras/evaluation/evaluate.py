@@ -129,8 +129,8 @@ def evaluate(
             if expected_error:
                 error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
                 expected = expected_error(candidates["model"]).numpy()[..., 0]
-                # Every second row and column: ranks hardly change, and large splits fit into memory.
-                errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
+                # Every second row and column, copied: ranks hardly change, and large splits fit into memory.
+                errors.extend(zip(error[:, ::2, ::2].copy(), expected[:, ::2, ::2].copy(), strict=True))
 
     per_image = {
         name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}

@@ -34,11 +34,11 @@ class Grid:
     shape: tuple[int, int]
     crs: CRS | None
     transform: Affine
-    kinds: tuple  # types, descriptions, scales ... of the bands
+    kinds: tuple  # types, descriptions, units, scales ... of the bands
 
     @classmethod
     def of(cls, raster: rasterio.DatasetReader) -> "Grid":
-        kinds = raster.dtypes, raster.descriptions, raster.colorinterp, raster.scales, raster.offsets
+        kinds = raster.dtypes, raster.descriptions, raster.units, raster.colorinterp, raster.scales, raster.offsets
         return cls(raster.shape, raster.crs, raster.transform, kinds)
 
     @property
@@ -142,24 +142,40 @@ def _add_bands(document, bands: list[tuple[list[Placed], int, str | None]]) -> N
         _add(element, "Scale", repr(first.scales[band - 1]))
         if first.colorinterp[band - 1] == ColorInterp.alpha:
             _add(element, "ColorInterp", "Alpha")
-        for raster, column, row in placed:
-            source = _add_source(element, raster, str(band), column, row)
-            if declared:
-                _add(source, "NODATA", str(raster.nodatavals[band - 1]))
-            elif set(raster.mask_flag_enums[band - 1]) != {MaskFlags.all_valid}:
-                _add(source, "UseMaskBand", "true")
-            else:
-                # Zeros beside a footprint do not hide the tile below, though no tag calls them nodata.
-                _add(source, "NODATA", "0")
+        unmasked = [set(raster.mask_flag_enums[band - 1]) == {MaskFlags.all_valid} for raster, _, _ in placed]
+        # Not-a-number does not hide the tile below, either, but stays where nothing else is: over the tiles as they are
+        # go the same ones with zeros in its place.
+        twice = any(unmasked) and len(placed) > 1 and np.issubdtype(first.dtypes[band - 1], np.floating)
+        for without_nan in (False, True)[: 1 + twice]:
+            for (raster, column, row), is_unmasked in zip(placed, unmasked, strict=True):
+                if without_nan and is_unmasked:
+                    source = _add_source(element, raster, "1", column, row, _without_nan(raster, band))
+                else:
+                    source = _add_source(element, raster, str(band), column, row)
+                if declared:
+                    _add(source, "NODATA", str(raster.nodatavals[band - 1]))
+                elif is_unmasked:
+                    # Zeros beside a footprint do not hide the tile below, though no tag calls them nodata.
+                    _add(source, "NODATA", "0")
+                else:
+                    _add(source, "UseMaskBand", "true")
     if not declared:
         element = _add(_add(document, "MaskBand"), "VRTRasterBand", dataType="Byte")
         for raster, column, row in bands[0][0]:
             _add(_add_source(element, raster, f"mask,{bands[0][1]}", column, row), "NODATA", "0")
 
 
-def _add_source(element, raster, band: str, column: int, row: int) -> ElementTree.Element:
+def _without_nan(raster, band: int) -> str:
+    """The VRT of a band in which zero stands for not-a-number."""
+    document = ElementTree.Element("VRTDataset", rasterXSize=str(raster.width), rasterYSize=str(raster.height))
+    element = _add(document, "VRTRasterBand", dataType=_TYPES[raster.dtypes[band - 1]], band="1")
+    _add(_add_source(element, raster, str(band), 0, 0), "NODATA", "nan")
+    return ElementTree.tostring(document, "unicode")
+
+
+def _add_source(element, raster, band: str, column: int, row: int, name: str | None = None) -> ElementTree.Element:
     source = _add(element, "ComplexSource")
-    _add(source, "SourceFilename", raster.name, relativeToVRT="0")
+    _add(source, "SourceFilename", name or raster.name, relativeToVRT="0")
     _add(source, "SourceBand", band)
     size = {"xSize": str(raster.width), "ySize": str(raster.height)}
     _add(source, "SrcRect", xOff="0", yOff="0", **size)

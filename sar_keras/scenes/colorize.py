@@ -179,7 +179,7 @@ def _shared_ranges(
                 rasters.SarScene(tile, model.input_shape[-1], scale, trained_on, band, units) as scene,
             ):
                 samples.append(scene.samples)
-        if samples:
+        if samples and not {"db", "linear"} <= {guess_units(values, scale) for values in samples}:
             values = np.concatenate(samples)
             told = guess_units(values, scale) if units == "auto" else units
             low, high = map(float, scale.limits(told, values))

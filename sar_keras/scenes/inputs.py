@@ -19,6 +19,8 @@ from sar_keras.io.virtual import Grid
 
 # Words in the names of layers that HyP3, OPERA and others give along with radar images.
 _BESIDE = {"dem", "inc", "incidence", "angle", "ls", "layover", "shadow", "mask", "area", "rgb", "looks", "anf"}
+# 20200131, 2020-01-31 ...
+_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
 def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:
@@ -149,8 +151,8 @@ def _has_one_band(scene: Input) -> bool:
 def adjoining(scenes: list[Input]) -> list[list[Input]]:
     """The groups of scenes that are tiles of one product, two or more each.
 
-    They lie side by side on one grid, hold the same kind of bands, and their names tell the same dates. Scenes of which
-    half or more lies on one another are of one place at several times.
+    They lie side by side on one grid, hold the same kind of bands, and their names tell the same dates and the same
+    polarisation. Scenes of which half or more lies on one another are of one place at several times.
     """
     grids: dict[Input, Grid] = {}
     for scene in scenes:
@@ -158,7 +160,9 @@ def adjoining(scenes: list[Input]) -> list[list[Input]]:
             grids[scene] = Grid.of(source)
     groups = {scene: [scene] for scene in grids}
     for one, other in itertools.combinations(grids, 2):
-        if groups[one] is not groups[other] and _adjoin(grids[one], grids[other]) and _dates(one) == _dates(other):
+        if groups[one] is groups[other] or one.polarisation != other.polarisation or _dates(one) != _dates(other):
+            continue
+        if _adjoin(grids[one], grids[other]):
             joined = groups[one] + groups[other]
             groups |= dict.fromkeys(joined, joined)
     found = {id(group): group for group in groups.values() if len(group) > 1}
@@ -176,5 +180,5 @@ def _adjoin(one: Grid, other: Grid) -> bool:
     return shared.min() >= 0 and 2 * shared.prod() < min(np.prod(one.shape), np.prod(other.shape))
 
 
-def _dates(scene: Input) -> list[str]:
-    return re.findall(r"(?<!\d)(?:19|20)\d{6}(?!\d)", scene.place.stem)
+def _dates(scene: Input) -> list[tuple[str, ...]]:
+    return _DATE.findall(scene.place.stem)

@@ -285,7 +285,7 @@ def _load(
         for split in ("train", "validation", "test")
     }
     if not indices["train"]:
-        raise DataError("the split leaves no training pairs")
+        raise DataError("the split leaves no training pairs; data.split=scene splits the data anew")
     return images, indices
 
 

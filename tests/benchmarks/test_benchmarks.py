@@ -82,6 +82,13 @@ def test_cold_start(run, tiny_run):
 
 
 @pytest.mark.slow
+def test_memory(run):
+    head, row = markdown_rows(run("memory", "--gigabytes", 0.01, "--side", 256))
+    assert head[-1] == "difference / data" and row[:2] == ["0.01", "38"]
+    assert all(100 < float(peak) < 10_000 for peak in row[2:4])
+
+
+@pytest.mark.slow
 def test_pipeline(run):
     _, *found = markdown_rows(run("pipeline", "--pairs", 4, "--batch", 2, "--runs", 1, "--seconds", 0.3))
     assert [row[:2] for row in found] == [["files", "2"], ["memory", "2"]]

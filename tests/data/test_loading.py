@@ -7,10 +7,11 @@ import pytest
 import rasterio
 from helpers import take, write_tiff
 
+from sar_keras.config import DataConfig
 from sar_keras.data import loading
 from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import Pair
-from sar_keras.data.pipeline import evaluation_dataset
+from sar_keras.data.pipeline import evaluation_dataset, training_dataset
 from sar_keras.data.reading import PairReader
 from sar_keras.errors import ConfigError, DataError
 
@@ -66,13 +67,59 @@ def test_nodata_in_a_window_is_dark_and_does_not_stretch_the_scale(tmp_path, ran
     assert (sar[0, :4] == -1).all() and (optical[0, :4] == -1).all() and sar[0, 4:].mean() > 0
 
 
-def test_values_that_are_no_numbers_are_refused(tmp_path, save_png):
-    values = np.zeros((64, 64), np.float32)
-    values[3, 3] = np.nan
+@pytest.mark.parametrize("way", ["nan", "tag", "sentinel", "logarithm of zero"])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_of_a_patch_is_no_data_is_dark_and_does_not_stretch_the_scale(tmp_path, random, way, in_memory):
+    sar = random.normal(-12, 2, (1, 64, 64)).astype("float32")
+    optical = random.uniform(500, 3000, (3, 64, 64)).astype("float32")
+    ranges = [np.percentile(values, [1, 99]) for values in (sar[:, :, 20:], optical[:, :, 6:])]
+    value = {"nan": np.nan, "tag": -99, "sentinel": -9999, "logarithm of zero": -np.inf}[way]
+    sar[:, :, :20], optical[:, :, :6] = value, np.nan
+    pair = Pair(
+        write_tiff(tmp_path / "s.tif", sar, nodata=-99 if way == "tag" else None),
+        write_tiff(tmp_path / "o.tif", optical, nodata=-1),
+    )
+    images = load_images([pair], size=64)
+    images = images if in_memory else dataclasses.replace(images, memory=None)
+    scales = [(scale.low, scale.high) for scale in (images.sar_scale, images.optical_scale)]
+    np.testing.assert_allclose(scales, ranges, rtol=1e-3)
+    for dataset in (evaluation_dataset(images, [0], 1), training_dataset(images, [0], 1, 0, DataConfig(augment=False))):
+        for values, first in zip(take(dataset, 1)[0], (20, 6), strict=True):
+            assert (values[0, :, :first] == -1).all() and abs(values[0, :, first:].mean()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("columns", "sides"), [(0, ()), (6, ()), (7, ("optical",)), (63, ("optical",)), (64, ("sar", "optical"))]
+)
+def test_a_patch_without_sar_or_with_few_colours_is_refused(tmp_path, save_png, columns, sides):
+    values = np.full((64, 64), 1, np.float32)
+    values[:, :columns] = np.nan
     bad, good = save_png(tmp_path / "b.tif", values), save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
-    for pair in (Pair(good, bad), Pair(bad, good)):
-        with pytest.raises(DataError, match=r"b\.tif.*not numbers"):
-            load_images([pair])
+    for side, pair in (("sar", Pair(bad, good)), ("optical", Pair(good, bad))):
+        if side in sides:
+            with pytest.raises(DataError, match=rf"b\.tif: {columns / 64:.0%} of it are nodata or no numbers"):
+                load_images([pair], 64)
+        else:
+            assert load_images([pair], 64).pairs == [pair]
+
+
+@pytest.mark.filterwarnings("ignore:skipped")
+@pytest.mark.parametrize("skipped", [0, 1])
+def test_what_is_in_memory_is_the_only_copy_and_stays_as_it_is(hundred, monkeypatch, skipped):
+    for pair in hundred:  # floats, which operations might change where they are
+        values = np.full((1, 32, 32), -int(pair.sar.stem), np.float32)
+        values[:, 3:5] = np.nan
+        write_tiff(pair.sar.with_suffix(".tif"), values)
+    pairs = [dataclasses.replace(pair, sar=pair.sar.with_suffix(".tif")) for pair in hundred]
+    if skipped:
+        pairs[7].optical.write_bytes(b"")
+    images = load_images(pairs, size=32, on_error="skip")
+    assert images.memory and len(images.pairs) == len(images.memory[0]) == 100 - skipped
+    before = [store.copy() for store in images.memory]
+    for _ in training_dataset(images, list(range(90)), 9, 0, DataConfig(speckle=True, radiometric_jitter=0.2)).take(20):
+        pass
+    for store, expected in zip(images.memory, before, strict=True):
+        np.testing.assert_array_equal(store, expected)
 
 
 def test_pairs_that_do_not_fit_together(tmp_path, save_png):

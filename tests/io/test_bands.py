@@ -136,7 +136,7 @@ def test_one_rule_for_every_layout(tmp_path, random, kind):
     pairs = find_pairs(tmp_path, size=64).pairs
     for bands, expected in ((None, [3, 2, 1]), ((8, "4", 3), [7, 3, 2])):
         images = load_images(pairs, 64, PairReader(optical_bands=bands))
-        optical_image = images.memory[1][0].numpy()
+        optical_image = images.memory[1][0]
         if scenes:
             optical_image = optical_image[32:96, 32:96]
         np.testing.assert_array_equal(optical_image, np.moveaxis(stored[expected], 0, -1))

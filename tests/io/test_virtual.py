@@ -74,20 +74,40 @@ def test_what_no_tile_covers_or_has_data_of_is_masked(tmp_path, random, way):
     np.testing.assert_array_equal(values[0][expected], whole[expected])
 
 
-@pytest.mark.parametrize("way", ["nodata", "zeros", "mask"])
+@pytest.mark.parametrize("way", ["nodata", "zeros", "mask", "nan"])
 def test_where_the_last_tile_has_no_data_the_one_below_shows(tmp_path, way):
     below, above = np.full((20, 30), 5, "float32"), np.full((20, 30), 7, "float32")
     missing = np.zeros((20, 30), bool)
     missing[:, :12] = True
     if way != "mask":
-        above[missing] = 0
-    options = {"nodata": {"nodata": 0}, "zeros": {}, "mask": {"mask": ~missing}}[way]
+        above[missing] = np.nan if way == "nan" else 0
+    options = {"nodata": {"nodata": 0}, "zeros": {}, "mask": {"mask": ~missing}, "nan": {}}[way]
     tiles = [
         tile(tmp_path / "a.tif", below, nodata=options.get("nodata")),
         tile(tmp_path / "b.tif", above, 8, **options),
     ]
     values, valid = read(inputs.mosaic(tiles))
     assert (values[0, :, :20] == 5).all() and (values[0, :, 20:] == 7).all() and valid.all()
+
+
+@pytest.mark.parametrize("masked", [None, 0, 1, 2])
+@pytest.mark.parametrize("bands", [1, 2])
+def test_what_is_no_number_stays_only_where_no_tile_has_one(tmp_path, random, masked, bands):
+    tiles, expected = [], np.zeros((bands, 40, 60), "float32")
+    for number, column in enumerate((0, 10, 20)):
+        values = random.normal(-12, 3, (bands, 40, 40)).astype("float32")
+        values[:, random.random((40, 40)) < 0.4] = np.nan
+        values[:, random.random((40, 40)) < 0.2] = 0
+        options = {"nodata": np.nan} if number == masked else {}
+        tiles.append(tile(tmp_path / f"{number}.tif", values, column, **options))
+        part, has_number = expected[:, :, column : column + 40], np.isfinite(values)
+        has_number &= (values != 0) | (number == masked)  # of a tile that declares something else zeros are data
+        part[:] = np.where(has_number | (part == 0) & np.isnan(values), values, part)
+    values, _ = read(inputs.mosaic(tiles))
+    covered = np.isfinite(expected) & (expected != 0)
+    assert 0.5 < covered.mean() < 0.95
+    np.testing.assert_array_equal(values[covered], expected[covered])
+    assert (np.isnan(values) | (values == 0))[~covered].all() and np.isnan(values).any()
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,19 @@ def test_single_scenes_in_one_call_keep_their_own_ranges(command, model_file, tm
     assert len({line.split("; ")[1] for line in err.splitlines() if "to -1..1" in line}) == 2
 
 
+@pytest.mark.parametrize("linear", [[0], [1, 2]])
+def test_decibels_beside_linear_power_keep_their_own_ranges(command, model_file, tmp_path, linear):
+    values = (speckle((100, 200)) / 12 - 24).astype("float32")
+    tiles = cut(tmp_path / "in", values, [0, 64, 136, 200])
+    for number in linear:
+        with rasterio.open(tiles[number], "r+") as file:
+            file.write(10 ** (file.read() / 10))
+    code, _, err = command("colorize", model_file, tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0 and "share one range" not in err
+    decided = [line for line in err.splitlines() if "to -1..1" in line]
+    assert [number for number, line in enumerate(decided) if "linear power" in line] == linear
+
+
 def test_a_tile_that_cannot_be_read_does_not_stop_the_others(command, model_file, tmp_path):
     cut(tmp_path / "in", counts(), [0, 64, 136, 200])
     broken = tmp_path / "in/tile-0000000136.tif"
@@ -162,14 +175,27 @@ def test_a_tile_that_cannot_be_read_does_not_stop_the_others(command, model_file
         ([{"crs": None, "transform": None}, {"crs": None, "transform": None}], []),
         ([{"name": "S1_20200101_a"}, {"name": "S1_20200101_b", "column": 40}], [[0, 1]]),
         ([{"name": "S1_20200101_a"}, {"name": "S1_20200113_a", "column": 40}], []),
+        ([{"name": "S1_2020-01-01"}, {"name": "S1_2020-01-13", "column": 40}], []),
+        ([{"name": "2020_01_01"}, {"name": "2020_01_13", "column": 40}], []),
+        ([{"name": "2020-01-01-0000000000"}, {"name": "2020-01-01-0000000040", "column": 40}], [[0, 1]]),
+        (
+            [{"name": "a_VV"}, {"name": "b_VV", "column": 40}, {"name": "a_VH"}, {"name": "b_VH", "column": 40}],
+            [[0, 1], [2, 3]],
+        ),
+        ([{}, {"column": 40, "units": "dB"}], []),
+        ([{}, {"column": 20, "size": 20}], []),  # it touches
     ],
 )
 def test_tiles_are_told_from_scenes_of_other_places_and_times(tmp_path, changes, groups):
     found = []
     for number, change in enumerate(changes):
-        change = {"name": f"t{number}", "column": 0, "row": 0, "kind": "uint16", **change}
+        change = {"name": f"t{number}", "column": 0, "row": 0, "size": 10, "kind": "uint16", "units": "", **change}
         path = tmp_path / f"{change.pop('name')}.tif"
         values = np.full((40, 40), 300).astype(change.pop("kind"))
-        where = place(change.pop("column"), change.pop("row"))
-        found.append(inputs.single(write_scene(path, values, **{"transform": where, **change})))
+        where, units = place(change.pop("column"), change.pop("row"), change.pop("size")), change.pop("units")
+        write_scene(path, values, **{"transform": where, **change})
+        if units:
+            with rasterio.open(path, "r+") as file:
+                file.units = [units]
+        found.append(inputs.single(path))
     assert [[found.index(scene) for scene in group] for group in adjoining(found)] == groups

@@ -59,7 +59,7 @@ def test_a_file_that_breaks_while_it_trains_is_named(tmp_path, pairs_folder, mon
     from sar_keras.data import loading
 
     root = shutil.copytree(pairs_folder, tmp_path / "data")
-    monkeypatch.setattr(loading, "_physical_memory", lambda: 0)
+    monkeypatch.setattr(loading, "memory_limit", lambda: 0)
     load_images = loading.load_images
 
     def load_then_lose_files(*arguments, **keywords):
