@@ -40,7 +40,7 @@ def command(*arguments) -> list[str]:
 
 
 def median_seconds(call: Callable[[], object], times: int) -> float:
-    """Of a call that returns when its result is there; after two of warm-up."""
+    """The median time of a call that returns when its result is there, after two calls of warm-up."""
     for _ in range(2):
         call()
     seconds = []

@@ -97,10 +97,10 @@ def measure(side: str, where: str, folder: Path, batch: int, seconds: float) -> 
 
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(path_type=Path, exists=True))
-@click.option("--pairs", default=360, show_default=True, help="Procedural ones to draw.")
+@click.option("--pairs", default=360, show_default=True, help="Procedural pairs to draw.")
 @click.option("--batch", default=4, show_default=True)
 @click.option("--runs", default=5, show_default=True)
-@click.option("--seconds", default=3.0, show_default=True, help="Of a measurement.")
+@click.option("--seconds", default=3.0, show_default=True, help="Seconds of each measurement.")
 @click.option("--case", nargs=2, hidden=True)
 def main(data: Path | None, pairs: int, batch: int, runs: int, seconds: float, case: tuple[str, str] | None) -> None:
     if case:

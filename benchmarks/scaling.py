@@ -84,7 +84,7 @@ def in_processes(count: int, arguments: list) -> list[str]:
 
 
 def difference(one: Path, other: Path) -> tuple[float, float]:
-    """Of the last checkpoints' weights, in relation to what the last epoch changed; and of the histories.
+    """The largest differences: of the last checkpoints' weights, as a share of the last epoch's change; of histories.
 
     Each optimizer's weights have a relation of their own, since those of a discriminator move less; the larger counts.
     """

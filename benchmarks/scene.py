@@ -65,7 +65,7 @@ def peak() -> float:
 
 
 def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]]) -> float:
-    """Of the network alone, on windows of these (first, size) along rows and columns."""
+    """Seconds that the network alone takes, on windows of these (first, size) along rows and columns."""
 
     from sar_keras.scenes.colorize import scene_network
 
@@ -150,7 +150,7 @@ def measure(case: str, model: Path, scene: Path, precision: str, tile: int, over
 
 
 def mean_error(model: Path, scene: Path, tile: int, overlap: int) -> dict:
-    """Of bfloat16 against float32, in grey levels of 0..255."""
+    """The mean error of bfloat16 against float32, in grey levels of 0..255."""
     import sar_keras
 
     model = sar_keras.load_model(model)
@@ -189,7 +189,7 @@ def print_row(way: str, precision: str, found: dict) -> None:
 @click.option("--sizes", default="3072,6144,12288", show_default=True, metavar="N,N,...", help="Sides in pixels.")
 @click.option("--tile", default=1024, show_default=True)
 @click.option("--overlap", default=128, show_default=True)
-@click.option("--precision", default="bfloat16", show_default=True, help="Of the cases by size.")
+@click.option("--precision", default="bfloat16", show_default=True, help="Precision of the cases of --sizes.")
 @click.option("--case", hidden=True)
 def main(
     model: Path | None, scene: Path | None, sizes: str, tile: int, overlap: int, precision: str, case: str | None

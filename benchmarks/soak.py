@@ -65,8 +65,8 @@ def changes(settings: list[str]) -> list[str]:
 
 
 @main.command()
-@click.option("-n", "--number", default=20, show_default=True, help="How often.")
-@click.option("--epochs", default=12, show_default=True, help="Of each training.")
+@click.option("-n", "--number", default=20, show_default=True, help="How often a training is killed.")
+@click.option("--epochs", default=12, show_default=True, help="Epochs of each training.")
 @click.pass_obj
 def kills(work: Path, number: int, epochs: int) -> None:
     """Kill trainings, some times inside a checkpoint write."""
@@ -74,8 +74,8 @@ def kills(work: Path, number: int, epochs: int) -> None:
 
 
 @main.command()
-@click.option("--minutes", default=30.0, show_default=True, help="How long.")
-@click.option("--epochs", default=12, show_default=True, help="Of each training.")
+@click.option("--minutes", default=30.0, show_default=True, help="Minutes of disturbance.")
+@click.option("--epochs", default=12, show_default=True, help="Epochs of each training.")
 @click.pass_obj
 def faults(work: Path, minutes: float, epochs: int) -> None:
     """Kill trainings, flip bits in checkpoints, break files, fill disks."""
@@ -215,7 +215,7 @@ FAULTS = {
 
 
 def disturb(work: Path, epochs: int, kinds: list[str], number: int = 0, minutes: float = 0) -> None:
-    """Disturb trainings so often, or so long, and compare them with one that was left alone."""
+    """Disturb trainings `number` times, or for `minutes`, and compare them with one that was left alone."""
     data = work / "data"
     run("data", "synth", data, "-n", 24, "--size", SIZE)
     with disk(work / "disk", needed="fill the disk" in kinds) as place:
@@ -316,7 +316,7 @@ def contents(run: Path) -> dict[str, bytes]:
     default="200,1000,2000,4000",
     show_default=True,
     metavar="N,N,...",
-    help="When to look: multiples of the first.",
+    help="Steps after which to look: multiples of the first.",
 )
 @click.pass_obj
 def memory(work: Path, steps: str) -> None:
@@ -480,7 +480,7 @@ def mutated_text(text: str) -> bytes:
 
 
 def mutated_png(content: bytes) -> bytes:
-    """Half of them with checksums that fit, so that what is inside is read."""
+    """A mutated PNG; half of them have checksums that fit, so that what is inside is read."""
     if random.random() < 0.5:
         return mutated(content)
     chunks, at = [], 8
@@ -509,7 +509,7 @@ def mutated_png(content: bytes) -> bytes:
 
 
 def mutated_keras(content: bytes, target: Path) -> None:
-    """Half of them inside the archive, whose checksums then fit."""
+    """A mutated .keras file; half of them are mutated inside the archive, whose checksums then fit."""
     if random.random() < 0.5:
         target.write_bytes(mutated(content))
         return
@@ -578,7 +578,7 @@ def tiff(source: Path) -> bytes:
 
 
 def yaml_commands(folder: Path, work: Path, count: int):
-    """Of presets whose data is missing, so that none begins to train."""
+    """Commands with presets whose data is missing, so that none begins to train."""
     presets = [path.read_text() for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))]
     presets = [text for text in presets if "synthetic" not in text.split("layout:")[-1][:20]]
     for index in range(count):

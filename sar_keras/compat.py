@@ -67,7 +67,7 @@ def build(optimizer: keras.optimizers.Optimizer, weights: list) -> None:
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
-    """By how much the loss is to be multiplied before its gradients are taken."""
+    """The factor by which the loss is to be multiplied before its gradients are taken."""
     one = tf.constant(1.0)
     if KERAS_2:
         return optimizer.get_scaled_loss(one) if isinstance(optimizer, LossScaleOptimizer) else one
@@ -82,7 +82,7 @@ def apply_scaled(optimizer: keras.optimizers.Optimizer, gradients: list, weights
 
 
 def tensorflow_variables(variables: Iterable) -> list[tf.Variable]:
-    """What is behind Keras' variables, for a checkpoint."""
+    """What is behind Keras' variables, for checkpoints and tapes."""
     return [variable if KERAS_2 else variable.value for variable in variables]
 
 

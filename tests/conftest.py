@@ -83,7 +83,7 @@ def tiny_run(once) -> Path:
 def model_file(tmp_path_factory) -> Path:
     """A small generator with weights at random but strong: it answers every change of its input with bright colours."""
     keras.utils.set_random_seed(0)
-    generator = sar_keras.UNetGenerator((64, 64, 1), filters=4)
+    generator = sar_keras.UNetGenerator((64, 64, 1), filters=4, depth=3)
     generator.set_weights([weights * 4 if weights.ndim == 4 else weights for weights in generator.get_weights()])
     path = tmp_path_factory.mktemp("models") / "strong.keras"
     error = ExpectedError([0.2, 0.05, 0.03, -0.08, 0, 0, 0, 0, 0, 0], [-1, -1, -1], [1, 1, 1])

@@ -62,7 +62,7 @@ def small_discriminator(inputs: int, size: int = 16):
 
 
 def check_saving_and_other_sizes(generator, sar: np.ndarray, path: Path) -> None:
-    """Of a network whose height and width are multiples of 8: `sar` is (2, 32, 32, 1)."""
+    """Check a network whose height and width are multiples of 8 on `sar` (2, 32, 32, 1)."""
     import keras
 
     from sar_keras.networks.sizes import any_size

@@ -47,9 +47,9 @@ class Listing:
 
     Attributes:
         root: The folder.
-        images: Those of each folder, by its path.
+        images: The images of each folder, by its path.
         unread: How many files there are of each suffix that is not read.
-        said: A line for people, if there are images whose names nobody can be told.
+        said: Lines for people. There is one if images are passed over because their names are not UTF-8.
     """
 
     root: Path
@@ -136,12 +136,12 @@ class Place(NamedTuple):
     """What the folders above an image tell.
 
     Attributes:
-        side: "sar", "optical" or None.
-        folder: The name of the folder that says so.
-        key: Equal for the two sides of a pair.
-        is_plain: Whether `folder` names its side and no more.
-        terrain: Of plain folders: the nearest other one that names no split.
-        split: "train", "validation", "test" or None.
+        side: "sar" or "optical", or None where no folder names a side.
+        folder: The name of the folder that names the side.
+        key: What the folders of both sides of a pair have in common.
+        is_plain: Whether the name of `folder` is its side's and nothing more.
+        terrain: The nearest folder that names neither side nor split, or None; always None where not `is_plain`.
+        split: The split that a folder names, "train", "validation" or "test", or None.
     """
 
     side: str | None
@@ -155,7 +155,7 @@ class Place(NamedTuple):
 class Match(NamedTuple):
     """Two images that belong together, the SAR image in a file for each polarisation; and what their folders tell.
 
-    `by_letter`: which is SAR is told by A and B alone.
+    `by_letter` is true where nothing but the letters A and B tells which is SAR.
     """
 
     sar: tuple[Path, ...]
@@ -257,7 +257,7 @@ def match_names(listing: Listing) -> tuple[list[Match], list[Path]]:
 
 
 def each_alone(listing: Listing) -> list[Match]:
-    """Each image as both of a pair."""
+    """A match for each image, which is both its SAR and its optical image."""
     return [
         Match((path,), path, split=listing.place(folder).split)
         for folder, files in listing.images.items()

@@ -14,6 +14,7 @@ import tensorflow as tf
 from sar_keras.data.memory import memory_limit
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
+from sar_keras.data.windows import MOST_MISSING
 from sar_keras.errors import ConfigError, DataError
 from sar_keras.io.images import FAST_PNG
 from sar_keras.io.nodata import blank_zero_areas
@@ -255,10 +256,14 @@ def _read(pair: Pair, reader: PairReader) -> tuple[np.ndarray, np.ndarray]:
     That is half the gap between splits.
     """
     sar, optical = reader.read(pair, margin=pair.window[2] // 2 if pair.window else 0)
+    if pair.window:
+        return sar, optical
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
-    for path, image in ((pair.sar, sar), (pair.optical, optical)):
-        if image.dtype.kind == "f" and not np.isfinite(image).any():
-            raise DataError(f"{path}: holds no data: every value is nodata or no number; leave the pair out")
+    # Where SAR is missing is a guess anyway, but missing colours would be learnt, and scored, as black.
+    for path, image, most in ((pair.sar, sar, 1), (pair.optical, optical, MOST_MISSING)):
+        missing = 1 - np.isfinite(image).all(-1).mean() if image.dtype.kind == "f" else 0
+        if missing > most or missing == 1:
+            raise DataError(f"{path}: {missing:.0%} of it are nodata or no numbers; fill it, or leave the pair out")
     return sar, optical

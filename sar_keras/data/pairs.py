@@ -80,10 +80,10 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a folder holds.
+    """The pairs that a folder holds.
 
     Attributes:
-        pairs: In the order of their names.
+        pairs: The pairs, in the order of their names.
         unpaired: The images that have no partner.
         said: Lines for people: what was guessed, and what was passed over.
     """
@@ -107,8 +107,8 @@ def find_pairs(
     """Find the pairs under a folder, or in a CSV manifest.
 
     Args:
-        root: A folder, a zip, or a manifest. None: `sar` and `optical` are given.
-        layout: One of LAYOUTS; "auto" looks which it is. A file is a manifest of scenes if its name is scenes.csv.
+        root: A folder, a zip, or a manifest. None where `sar` and `optical` are given.
+        layout: One of LAYOUTS; "auto" finds out which it is. A file is a manifest of scenes if its name is scenes.csv.
         must_exist: Whether the files that a manifest names must exist; those of scenes must.
         size: Side in pixels of the windows into which scenes are cut.
         progress: Wraps the iteration over the scenes, for a progress bar.
@@ -234,12 +234,17 @@ def _scenes_or_patches(found: Found, layout: str, size: int) -> tuple[Found, boo
 
 
 def _with_own_split(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
-    """Keep the split that folders tell, if it is one: of two parts or more, and of all pairs. A line says so."""
+    """Keep the split that folders tell, if it is one: of all pairs, and of two parts or more, or test data alone.
+
+    A line says so.
+    """
     parts = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
     outside = next((pair for pair in pairs if not pair.split), None)
-    if len(parts) > 1 and not outside:
-        said = f"folders split the data into {', '.join(parts)}, which data.split=auto takes"
-        return pairs, [f"{said}; data.split=scene overrules"]
+    if not outside and (len(parts) > 1 or parts == ["test"]):
+        said = (
+            f"folders split the data into {', '.join(parts)}" if len(parts) > 1 else "by its folder all of it is test"
+        )
+        return pairs, [f"{said}, which data.split=auto takes; data.split=scene overrules"]
     said = f"folders named {', '.join(parts)} are not taken for a split: {outside and outside.sar} lies in none of them"
     return [dataclasses.replace(pair, split=None) for pair in pairs], [said] if len(parts) > 1 else []
 

@@ -245,13 +245,13 @@ def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _jittered(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
-    """As another place, season or incidence angle would shift the backscatter, so that its level tells less."""
+    """Shift the backscatter as another place, season or incidence angle would, so that its level tells less."""
     level, contrast = tf.unstack(tf.random.stateless_uniform([2], seed + 2**34, -most, most))
     return tf.where(_has_data(sar), tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0), sar)
 
 
 def _moved(optical: tf.Tensor, mean: np.ndarray, share: float) -> tf.Tensor:
-    """As if all places had more of one colour: radar seldom tells which they have, and guesses are held back."""
+    """Move colours towards the mean, which holds guesses back: radar seldom tells which colour a place has."""
     valid = _has_data(optical)
     count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
     mean_of_patch = tf.reduce_sum(tf.where(valid, optical, 0.0), [0, 1]) / count

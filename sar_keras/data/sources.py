@@ -33,20 +33,20 @@ def find_source(
     """
     is_drawn = data.layout == "synthetic"
     return find_pairs(
-        folder / "data" if is_drawn else data.root,
-        "terrain" if is_drawn else data.layout,
-        must_exist,
-        data.image_size,
-        progress,
-        data.allow_outside,
-        data.sar,
-        data.optical,
-        data.sar_side,
+        root=folder / "data" if is_drawn else data.root,
+        layout="terrain" if is_drawn else data.layout,
+        must_exist=must_exist,
+        size=data.image_size,
+        progress=progress,
+        allow_outside=data.allow_outside,
+        sar=data.sar,
+        optical=data.optical,
+        sar_side=data.sar_side,
     )
 
 
 def folder_of_source(data: DataConfig, folder: Path) -> Path:
-    """What the names of SAR images in a split file are relative to, so that the data may be moved."""
+    """The folder that the names in a split file are relative to, so that the data may be moved."""
     return data.sar or data.root or folder / "data"
 
 

@@ -18,8 +18,8 @@ from sar_keras.io.zips import gdal_name
 # Images at least so many patches and pixels high and wide are scenes, if nothing else tells what they are. Patches are
 # published in up to 512 pixels.
 _LARGE, _LARGE_PIXELS = 3, 768
-# Windows in which more than this share of the pixels holds no data are left out.
-_MOST_MISSING = 0.1
+# Windows in which more than this share of the pixels holds no data are left out; so are, by an error, optical patches.
+MOST_MISSING = 0.1
 # Pixels looked at along each side of a window to find that share.
 _SAMPLES = 16
 # Megabytes of a scene that GDAL keeps; by itself it takes a twentieth of the memory there is.
@@ -79,7 +79,7 @@ def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> l
         ((column * size, row * size, size, size), boxes[row * columns + column] if boxes else None)
         for row in range(rows)
         for column in range(columns)
-        if share[row, column] <= _MOST_MISSING
+        if share[row, column] <= MOST_MISSING
     ]
     if not windows:
         raise DataError(f"{sar}: no window of {size} x {size} pixels holds data there and in {optical.name}")

@@ -4,6 +4,8 @@ import contextlib
 import datetime
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -38,8 +40,8 @@ _EPOCHS_OF_STEPS = 12
 _NO_LIMIT = 1_200_000
 # Keys that all runs of a comparison share.
 _EQUAL = (
-    "data.root", "data.image_size", "data.resize", "data.sar_bands", "data.optical_bands", "model.channels",
-    "train.seed",
+    "data.root", "data.limit", "data.image_size", "data.resize", "data.sar_bands", "data.optical_bands",
+    "model.channels", "train.seed",
 )  # fmt: skip
 
 
@@ -81,38 +83,47 @@ def benchmark(
         raise ConfigError("two presets have the same name, which is that of their run")
     first = next(iter(configs.values()))
     _check_that_they_compare(output, configs)
+    with _leaving_nothing_untrained(output, drawn=first.data.layout == "synthetic"):
+        split_file, report = _split(output, first), None
+        for name, config in configs.items():
+            run = output / name
+            if (run / "evaluation.json").is_file():
+                print(f"{name}: done already")
+                continue
+            print(f"\n== {name}", flush=True)
+            resume = (run / "config.yaml").is_file()
+            try:
+                fit(override(config, [f"data.split={json.dumps(str(split_file))}"]), run, resume)
+            except TrainingDiverged as error:
+                print(f"{name}: left out, it diverged: {error}", flush=True)
+                continue
+            with atomic(run / "evaluation.json") as temporary:
+                temporary.write_text(json.dumps(evaluate(run, split="test") | _circumstances(config), indent=2) + "\n")
+            report = write_report(output)
+        return report or write_report(output)
+
+
+@contextlib.contextmanager
+def _leaving_nothing_untrained(output: Path, drawn: bool) -> Iterator[None]:
+    """Remove the split, and the pairs that were drawn, where the block fails before anything is trained."""
     had_split = (output / "split.csv").is_file()
-    split_file = _split(output, first)
-    report = None
-    for name, config in configs.items():
-        run = output / name
-        if (run / "evaluation.json").is_file():
-            print(f"{name}: done already")
-            continue
-        print(f"\n== {name}", flush=True)
-        resume = (run / "config.yaml").is_file()
-        try:
-            fit(override(config, [f"data.split={json.dumps(str(split_file))}"]), run, resume)
-        except TrainingDiverged as error:
-            print(f"{name}: left out, it diverged: {error}", flush=True)
-            continue
-        except SarKerasError:
-            if not had_split and not any(output.glob("*/config.yaml")):  # nothing was trained: leave nothing
-                split_file.unlink()
-                with contextlib.suppress(OSError):
-                    output.rmdir()
-            raise
-        with atomic(run / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps(evaluate(run, split="test") | _circumstances(config), indent=2) + "\n")
-        report = write_report(output)
-    return report or write_report(output)
+    try:
+        yield
+    except SarKerasError:
+        if not had_split and not any(output.glob("*/config.yaml")):
+            (output / "split.csv").unlink(missing_ok=True)
+            if drawn:
+                shutil.rmtree(output / "data", ignore_errors=True)
+            with contextlib.suppress(OSError):
+                output.rmdir()
+        raise
 
 
 def _config(preset: str, data, minutes, steps, overrides) -> Config:
     config = load_config(preset)
-    source = ["data.layout=synthetic"]
+    source = ["data.limit=null", "data.layout=synthetic"]
     if data:
-        source = [f"data.root={json.dumps(str(Path(data).absolute()))}", "data.layout=auto", "data.limit=null"]
+        source[1:] = ["data.layout=auto", f"data.root={json.dumps(str(Path(data).absolute()))}"]
     epochs, length = _NO_LIMIT, [f"train.minutes={minutes}"]
     if steps:
         per_epoch = -(-steps // _EPOCHS_OF_STEPS)
@@ -147,6 +158,13 @@ def _overrides_of(presets: tuple[str, ...], overrides: tuple[str, ...]) -> dict[
 def _check_that_they_compare(output: Path, configs: dict[str, Config]) -> None:
     """One comparison has one set of data, one image size and one seed; also with the runs that are there already."""
     there = {path.parent.name: load_run(path.parent) for path in output.glob("*/config.yaml")}
+    drawn = any(config.data.layout == "synthetic" for config in configs.values())
+    left = [path for path in (output / "data", output / "split.csv") if path.exists()]
+    if drawn and left and not there:
+        raise OutputError(
+            f"{left[0]}: is there without a run, so it may be of other settings; remove it, or give another "
+            f"{parameter('output')}"
+        )
     everyone = list((there | configs).items())
     for key in _EQUAL:
         values = {name: keys(config)[key] for name, config in everyone}

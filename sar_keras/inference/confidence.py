@@ -31,10 +31,10 @@ def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
     Raises:
         ModelError: the model carries no estimate of its error.
     """
-    return uncertainty_function(model, check_knows_its_error(model))
+    return uncertainty_function(model, expected_error_of(model))
 
 
-def check_knows_its_error(model: keras.Model) -> ExpectedError:
+def expected_error_of(model: keras.Model) -> ExpectedError:
     """The expected error of a model.
 
     Raises:

@@ -14,7 +14,8 @@ _SHAPES = 8
 
 
 def check_engine(engine: str, precision: str) -> None:
-    """
+    """Check that the engine is there and has the precision.
+
     Raises:
         DataError: no engine or precision of that name, or the engine is not installed.
     """
@@ -27,11 +28,11 @@ def check_engine(engine: str, precision: str) -> None:
 
 
 def on_engine(function: Callable, engine: str, precision: str) -> Callable:
-    """A `tf.function` of one tensor, with a signature, as a function of an array.
+    """Turn a `tf.function` of one tensor, with a signature, into a function of an array.
 
-    "tensorflow" runs it as it is. "openvino" keeps the weights as they are now, computes in `precision`, "float32" or
-    where the processor has it "bfloat16", and compiles anew for each shape of its
-    input: with an unknown shape a small network is half as fast.
+    "tensorflow" runs it as it is. "openvino" keeps the weights as they are now, and computes in `precision`: "float32",
+    or "bfloat16" where the processor has it. It compiles anew for each shape of its input, because with an unknown
+    shape a small network is half as fast.
     """
     if engine == "tensorflow":
         return lambda values: function(values).numpy()

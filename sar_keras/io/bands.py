@@ -49,7 +49,7 @@ class Bands:
 
     @classmethod
     def of_files(cls, files: Sequence["Bands"]) -> "Bands":
-        """Those of several files, one after the other."""
+        """Join the bands of several files, one after the other."""
         count = sum(len(bands.numbers) for bands in files)
         names, kinds = ([said for bands in files for said in getattr(bands, what)] for what in ("names", "kinds"))
         return cls(tuple(range(1, count + 1)), tuple(names), tuple(kinds))
@@ -93,7 +93,7 @@ class Bands:
 
 
 def _words(name: str) -> set[str]:
-    """In lower case; B04 is B4."""
+    """The words of a description in lower case, with B4 for B04."""
     return {re.sub(r"^b0(\d)", r"b\1", word) for word in re.findall("[a-z0-9]+", name.lower())}
 
 
@@ -131,7 +131,7 @@ def choose_optical(path, bands: Bands, wanted: Sequence[int | str] | None = None
 
 
 def _known_order(bands: Bands) -> tuple[int, ...]:
-    """Of as many bands as Sentinel-2 has, whose names tell nothing: they are all alike, or numbers."""
+    """The colours among as many bands as Sentinel-2 has, where names tell nothing: they are all alike, or numbers."""
     numbered = all(re.fullmatch(rf"(band[ _]?|b)0?{n}", name.lower()) for n, name in enumerate(bands.names, start=1))
     order = _SENTINEL_2.get(len(bands.numbers), ()) if numbered or len(set(bands.names)) == 1 else ()
     return tuple(bands.numbers[n - 1] for n in order)

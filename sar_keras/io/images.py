@@ -202,7 +202,7 @@ def _measured(source, numbers: list[int], stored: np.ndarray) -> tuple[np.ndarra
 
 
 def _bands(image: np.ndarray, choose) -> np.ndarray:
-    """Of (H, W, bands) without transparency those that are chosen."""
+    """The chosen bands of (H, W, bands), which has no transparency."""
     return image[..., np.array(choose(Bands.unnamed(image.shape[-1]))) - 1]
 
 
@@ -238,7 +238,7 @@ def _read_with_pillow(path: Path, data: bytes) -> np.ndarray:
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    """As its EXIF says that it is to be looked at."""
+    """The image turned as its EXIF says."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF says nothing; of broken pixels the next one to look hears

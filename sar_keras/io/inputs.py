@@ -48,7 +48,7 @@ class Input:
 
     @property
     def polarisation(self) -> str | None:
-        """What its name says of it, if it has a single band."""
+        """The polarisation that its name tells, if it has a single band."""
         return None if self.is_product else polarisation_of_file(self.path)
 
 
@@ -114,7 +114,7 @@ def _open_file(path: Path) -> rasterio.DatasetReader:
 
 
 def _radar_layers(names: Sequence[str]) -> dict[str, str]:
-    """Of the layers of a container those that hold backscatter, by their polarisation.
+    """The layers of a container that hold backscatter, by their polarisation.
 
     They are called VV or, where they are elements of a covariance matrix as those of NISAR, VVVV. Of several groups of
     layers the first by name counts.

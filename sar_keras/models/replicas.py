@@ -95,7 +95,9 @@ class ReplicatedSteps(keras.Model):
         return lambda iterator: run(next(iterator))
 
     def _maybe_symbolic_build(self, *_, **__):
-        """Not Keras': our models are built, and under MultiWorkerMirroredStrategy it cannot even look at a batch.
+        """Do nothing. Keras would look at a batch to build the model, but our models are built.
+
+        Under MultiWorkerMirroredStrategy it even fails, because there it cannot look at a batch.
 
         https://github.com/keras-team/keras/blob/master/keras/src/backend/tensorflow/trainer.py
         """

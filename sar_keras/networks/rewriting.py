@@ -120,8 +120,10 @@ def image_by_image(distance: Callable) -> Callable:
                 value = distance(features, image, truth)
             return value, tape.gradient(value, image)[0]
 
+        # Only what does not depend on weights: else the tape around it keeps what each turn of the loop has computed.
+        images = tf.stop_gradient(generated), optical
         values, gradients = tf.map_fn(
-            of_one, (generated, optical), fn_output_signature=(tf.float32, generated.dtype), parallel_iterations=1
+            of_one, images, fn_output_signature=(tf.float32, generated.dtype), parallel_iterations=1
         )
         gradient = tf.stop_gradient(gradients / tf.cast(tf.size(values), generated.dtype))
         # The sum is zero, and has this gradient.

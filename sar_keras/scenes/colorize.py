@@ -17,7 +17,7 @@ from rasterio.windows import Window
 import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.compiled import compiled
-from sar_keras.inference.confidence import check_knows_its_error, uncertainty_function
+from sar_keras.inference.confidence import expected_error_of, uncertainty_function
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once, model_name
@@ -281,7 +281,7 @@ def scene_network(
 
     (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
     """
-    expected_error = check_knows_its_error(model) if confidence else None
+    expected_error = expected_error_of(model) if confidence else None
 
     def make(network: keras.Model) -> Callable:
         colours = any_size(network)

@@ -121,7 +121,7 @@ def _of_polarisations(scenes: list[Input], wanted: set[str], log: Callable[[str]
 
 
 def _without_layers_beside(scenes: list[Input], log: Callable[[str], object]) -> list[Input]:
-    """Without what lies beside radar images, and has the name of one but for a word such as "dem"."""
+    """Leave out the layers whose names are those of radar images but for a word such as "dem"."""
     images = {(scene.path.parent, without_polarisation(scene.path).stem) for scene in scenes if scene.polarisation}
     beside = []
     for scene in scenes:
@@ -140,7 +140,7 @@ def _passing_over(scenes: list[Input], others: list[Input], why: str, log: Calla
 
 
 def _has_one_band(scene: Input) -> bool:
-    """What cannot be opened counts as well: its name says so."""
+    """Whether a scene has one band; one that cannot be opened is taken to have, because its name says so."""
     try:
         with scene.open() as source:
             return source.count == 1

@@ -1,4 +1,4 @@
-"""From a configuration to the networks, and to the model that trains them."""
+"""Builds the networks that a configuration describes, and the model that trains them."""
 
 import gc
 

@@ -19,11 +19,19 @@ _POSITION, _SUMS = "position.json", "SHA256SUMS"
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """Where a run stands: epochs finished, steps into the one under way, and optimizer steps of the whole run."""
+    """Where a run stands.
+
+    Attributes:
+        epochs: Epochs finished.
+        steps_into_epoch: Steps into the epoch under way.
+        step: Optimizer steps of the whole run.
+        stopped: Whether a callback of the user's ended the run's first phase, see `sar_keras.training.run.Phase`.
+    """
 
     epochs: int = 0
     steps_into_epoch: int = 0
     step: int = 0
+    stopped: bool = False
 
     def __str__(self) -> str:
         if self.steps_into_epoch:

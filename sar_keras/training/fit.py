@@ -1,4 +1,4 @@
-"""From a configuration to a run directory."""
+"""Training: makes a run directory from a configuration."""
 
 import contextlib
 import dataclasses
@@ -124,7 +124,7 @@ def new_run(config: Config | str | Path) -> Path:
 
 
 def _resolved(config: Config) -> Config:
-    """With absolute paths and the precision that "auto" means here, so that the saved run repeats elsewhere."""
+    """Make paths absolute and resolve the precision "auto", so that the saved run repeats elsewhere."""
     train: dict[str, str] = {"precision": resolve_precision(config.train.precision)}
     if config.train.init and file_of(config.train.init) != DEMO:
         train["init"] = os.path.abspath(config.train.init)
@@ -164,6 +164,7 @@ def _fit(
             _begin_with(phases[0].model, parent)
     if found:
         checkpoints.restore(state, found)
+        phases[0].stopped = start.stopped
     done = sum(phase.epochs_done for phase in phases)
     history = [row for row in read_history(run / "history.csv") if row["epoch"] <= done]
     under_way = Run(
@@ -287,7 +288,7 @@ def _load(
         for split in ("train", "validation", "test")
     }
     if not indices["train"]:
-        raise DataError("the split leaves no training pairs")
+        raise DataError("the split leaves no training pairs; data.split=scene splits the data anew")
     return images, indices
 
 

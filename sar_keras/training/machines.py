@@ -31,7 +31,7 @@ def strategy_for(name: str) -> tf.distribute.Strategy:
 
 @functools.cache
 def _the_only(kind: type) -> tf.distribute.Strategy:
-    """One in a process: a second would number its messages from the start again, and mix them up with the first's."""
+    """The one strategy of a process: a second would number its messages from the start again, and mix them up."""
     return kind()
 
 

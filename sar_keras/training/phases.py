@@ -40,7 +40,7 @@ def build_phases(config: Config, policy: str, steps: int) -> list[Phase]:
 
 
 def state_of(phases: list[Phase]) -> tf.train.Checkpoint:
-    """All but the random numbers of the data and of an image pool, which follow from the number of steps."""
+    """The state of a run, but for the random numbers of data and image pool: these follow from the number of steps."""
     return tf.train.Checkpoint(
         dropout_seeds=untracked_seeds(phases[0].model.generator),
         phases=[phase.progress for phase in phases],

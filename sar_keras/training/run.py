@@ -32,10 +32,11 @@ class Phase:
         model: The system that it trains.
         epochs: How many epochs it has.
         minutes: Its limit in training time, or None.
-        earlier: The phases before it, which are finished when it begins.
+        earlier: The phases before it, which are over when it begins.
         callbacks: Those callbacks that other phases do not have.
         progress: How far it is; saved with the weights. "epochs" are finished, "steps" are those into the epoch under
             way, "all_steps" and "minutes" those of the whole phase.
+        stopped: Whether a callback of the user's ended it before its epochs and minutes were up; saved as well.
     """
 
     model: System
@@ -44,6 +45,7 @@ class Phase:
     earlier: list["Phase"] = dataclasses.field(default_factory=list)
     callbacks: list[keras.callbacks.Callback] = dataclasses.field(default_factory=list)
     progress: dict[str, tf.Variable] = dataclasses.field(default_factory=_new_progress)
+    stopped: bool = False
 
     @property
     def epochs_done(self) -> int:
@@ -118,7 +120,8 @@ class Run:
     validation: tf.distribute.DistributedDataset | None
 
     def is_over(self, phase: Phase) -> bool:
-        return phase.finished or self.stopped_early(phase)
+        """Whether a phase is not trained any further. A callback ends the last phase only until the run is resumed."""
+        return phase.finished or self.stopped_early(phase) or (phase.stopped and phase is not self.phases[-1])
 
     def stopped_early(self, phase: Phase) -> bool:
         """Whether the last `train.early_stopping` epochs of a phase brought no better validation figure."""

@@ -70,6 +70,7 @@ class SaveRun(keras.callbacks.Callback):
         self._since["epoch"] += 1
         if is_chief(self.run.strategy):
             self._save_generator(epoch + 1, logs)
+        self.phase.stopped = self.model.stop_training and not self.phase.finished
         # The chief alone keeps the history.
         if mean_over_workers(float(self.run.stopped_early(self.phase)), self.run.strategy):
             self.model.stop_training = True
@@ -92,7 +93,8 @@ class SaveRun(keras.callbacks.Callback):
         if self.phase.steps_into_epoch:  # at the end of an epoch `StopWhenNotFinite` has looked
             check_finite(self.model)
         epochs = self.phase.epochs_before + self.phase.epochs_done
-        position = Position(epochs, self.phase.steps_into_epoch, self.model.steps_done)
+        stopped = self.run.phases[0].stopped
+        position = Position(epochs, self.phase.steps_into_epoch, self.model.steps_done, stopped)
         self.run.checkpoints.save(self.run.state, position, is_chief(self.run.strategy))
         self._since, self._saved_at = {"epoch": 0, "step": 0}, time.monotonic()
         if mean_over_workers(float(bool(self.signals)), self.run.strategy):

@@ -62,10 +62,22 @@ def test_two_parts_are_a_split(tmp_path, parts):
     assert len(splits(find_pairs(tmp_path).pairs)) == 2
 
 
+@pytest.mark.parametrize("way", ["test/{side}/{n}.png", "{side}/testing/{n}.png", "agri/test/{side}/{n}.png"])
+def test_test_data_alone_are_test_data(tmp_path, way):
+    touch(tmp_path, *[f"data/{way.format(side=side, n=n)}" for side in ("s1", "s2") for n in range(3)])
+    found = find_pairs(tmp_path / "data")
+    assert splits(split_pairs(found.pairs)) == {"test": 3} and "all of it is test" in found.said[0]
+    # Of data that lie in such a folder that says nothing.
+    for place in ("test", "test/deep"):
+        touch(tmp_path, *[f"{place}/s{side}/{n}.png" for side in (1, 2) for n in range(3)])
+        assert splits(find_pairs(tmp_path / place).pairs) == {None: 3}
+
+
 @pytest.mark.parametrize(
     "folders",
     [
         ["train"],  # one alone
+        ["val"],
         ["trainyard", "testbed", "valley"],
         ["train station", "test site"],
         ["train1", "test1"],

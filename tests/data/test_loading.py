@@ -72,9 +72,9 @@ def test_nodata_in_a_window_is_dark_and_does_not_stretch_the_scale(tmp_path, ran
 def test_what_of_a_patch_is_no_data_is_dark_and_does_not_stretch_the_scale(tmp_path, random, way, in_memory):
     sar = random.normal(-12, 2, (1, 64, 64)).astype("float32")
     optical = random.uniform(500, 3000, (3, 64, 64)).astype("float32")
-    ranges = [np.percentile(values[:, :, 20:], [1, 99]) for values in (sar, optical)]
+    ranges = [np.percentile(values, [1, 99]) for values in (sar[:, :, 20:], optical[:, :, 6:])]
     value = {"nan": np.nan, "tag": -99, "sentinel": -9999, "logarithm of zero": -np.inf}[way]
-    sar[:, :, :20], optical[:, :, :20] = value, np.nan
+    sar[:, :, :20], optical[:, :, :6] = value, np.nan
     pair = Pair(
         write_tiff(tmp_path / "s.tif", sar, nodata=-99 if way == "tag" else None),
         write_tiff(tmp_path / "o.tif", optical, nodata=-1),
@@ -84,16 +84,23 @@ def test_what_of_a_patch_is_no_data_is_dark_and_does_not_stretch_the_scale(tmp_p
     scales = [(scale.low, scale.high) for scale in (images.sar_scale, images.optical_scale)]
     np.testing.assert_allclose(scales, ranges, rtol=1e-3)
     for dataset in (evaluation_dataset(images, [0], 1), training_dataset(images, [0], 1, 0, DataConfig(augment=False))):
-        for values in take(dataset, 1)[0]:
-            assert (values[0, :, :20] == -1).all() and abs(values[0, :, 20:].mean()) < 0.1
+        for values, first in zip(take(dataset, 1)[0], (20, 6), strict=True):
+            assert (values[0, :, :first] == -1).all() and abs(values[0, :, first:].mean()) < 0.1
 
 
-def test_a_patch_without_any_data_is_refused(tmp_path, save_png):
-    bad = save_png(tmp_path / "b.tif", np.full((64, 64), np.nan, np.float32))
-    good = save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
-    for pair in (Pair(good, bad), Pair(bad, good)):
-        with pytest.raises(DataError, match=r"b\.tif: holds no data"):
-            load_images([pair])
+@pytest.mark.parametrize(
+    ("columns", "sides"), [(0, ()), (6, ()), (7, ("optical",)), (63, ("optical",)), (64, ("sar", "optical"))]
+)
+def test_a_patch_without_sar_or_with_few_colours_is_refused(tmp_path, save_png, columns, sides):
+    values = np.full((64, 64), 1, np.float32)
+    values[:, :columns] = np.nan
+    bad, good = save_png(tmp_path / "b.tif", values), save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
+    for side, pair in (("sar", Pair(bad, good)), ("optical", Pair(good, bad))):
+        if side in sides:
+            with pytest.raises(DataError, match=rf"b\.tif: {columns / 64:.0%} of it are nodata or no numbers"):
+                load_images([pair], 64)
+        else:
+            assert load_images([pair], 64).pairs == [pair]
 
 
 @pytest.mark.filterwarnings("ignore:skipped")

@@ -35,7 +35,12 @@ def test_same_seed_same_batches_and_a_run_can_begin_anywhere(images):
     whole = take(training_dataset(images, indices, 5, seed=1, config=AUGMENTED), 12)
     assert equal(whole, take(training_dataset(images, indices, 5, seed=1, config=AUGMENTED), 12))
     assert equal(whole[7:], take(training_dataset(images, indices, 5, seed=1, config=AUGMENTED, first_step=7), 5))
-    assert not equal(whole[:1], take(training_dataset(images, indices, 5, seed=2, config=AUGMENTED), 1))
+
+
+@pytest.mark.parametrize(("indices", "config"), [(list(range(24)), AS_THEY_ARE), ([0], AUGMENTED)])
+def test_another_seed_gives_another_order_and_another_augmentation(indices, config, images):
+    one, other = (take(training_dataset(images, indices, 8, seed, config), 1) for seed in (1, 2))
+    assert not equal(one, other)
 
 
 def test_each_pass_shows_each_pair_once_in_an_order_of_its_own(images):

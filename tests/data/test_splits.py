@@ -121,6 +121,7 @@ def test_audit_counts_shared_scenes_and_neighbours():
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.slow
 def test_audit_of_the_kaggle_subset(shared, tmp_path, command):
     names = shared / "data/sen12/kaggle_v_2_files.csv"
     code, out, _ = command("data", "split", names, "-o", tmp_path / "scene.csv")

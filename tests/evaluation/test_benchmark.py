@@ -2,10 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from helpers import TINY, read_rows
+from helpers import TINY, names, one_line, read_rows
 from PIL import Image
 
 import sar_keras
+from sar_keras.data.synthetic import write_pairs
 from sar_keras.evaluation.benchmark import _config
 
 # Those that every system has, but for what `benchmark` sets itself.
@@ -81,6 +82,24 @@ def test_other_terms_in_the_same_folder_are_refused(compared):
     result = compared("pix2pix_lab", "--steps", "4", "--set", "train.seed=5")
     assert result.exit_code == 2 and "train.seed: pix2pix_lab has 5" in result.stderr
     assert not (compared.output / "pix2pix_lab").exists()
+
+
+def test_procedural_pairs_of_another_call_are_not_taken(command, tmp_path):
+    arguments = ["benchmark", "--presets", "l1", "--steps", "4", "-o", tmp_path / "out", *OVERRIDES]
+    # A call that trains nothing leaves nothing.
+    for wrong in ("data.ratios=[0.9,0.1,0]", "optimizer.generator.class_name=Adum"):
+        code, _, err = command(*arguments, "--set", "data.limit=24", "--set", wrong)
+        assert code == 2 and one_line(err) and not (tmp_path / "out").exists()
+    # As one that was killed leaves them.
+    write_pairs(tmp_path / "out" / "data", 8, image_size=64)
+    code, _, err = command(*arguments, "--set", "data.limit=12")
+    assert code == 2 and "data: is there without a run" in one_line(err) and "give another -o" in err
+    assert names(tmp_path / "out") == ["data"]
+
+
+def test_runs_on_other_numbers_of_pairs_do_not_compare(compared):
+    result = compared("pix2pix", "--steps", "4", "--set", "data.limit=12")
+    assert result.exit_code == 2 and "data.limit: pix2pix has 12, l1 has None" in result.stderr
 
 
 def test_the_picture_shows_sar_each_system_and_truth(compared, pairs_folder):

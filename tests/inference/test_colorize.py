@@ -81,7 +81,7 @@ def test_arrays_that_are_no_images(model, image):
 
 
 def test_generators_of_others(tmp_path, random):
-    """Of any size, with a batch normalisation that does not scale."""
+    """They may take any size, and have a batch normalisation that does not scale."""
     layers = [keras.layers.Conv2D(4, 3, padding="same"), keras.layers.BatchNormalization(scale=False)]
     layers += [keras.layers.Conv2D(3, 3, padding="same", activation="tanh")]
     keras.Sequential([keras.Input((None, None, 1)), *layers]).save(tmp_path / "other.keras")

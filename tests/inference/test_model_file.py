@@ -62,6 +62,7 @@ def test_plain_keras_loads_the_lab_and_the_epc_generator(tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_channels_first_in_keras_json_is_one_line(tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps({"image_data_format": "channels_first", "backend": "tensorflow"}))
     command = [sys.executable, "-c", "from sar_keras.cli.main import main; main()", "export", "demo"]
@@ -82,7 +83,7 @@ def test_channels_first_in_keras_json_is_one_line(tmp_path):
 @pytest.mark.parametrize("colour", [[0.0, 0.0], [0.0, 0.0, 2.0], ["x", 0, 0]])
 def test_a_mean_colour_that_is_none_is_refused(colour, tmp_path):
     path = tmp_path / "model.keras"
-    UNetGenerator((32, 32, 1), 2).save(path)
+    one_convolution().save(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("sar_keras.json", json.dumps({"mean_colour": colour}))
     with pytest.raises(ModelError, match="not a model that can be loaded"):

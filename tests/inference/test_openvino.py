@@ -14,8 +14,8 @@ from sar_keras.networks.unet import UNetGenerator
 
 
 def build(upsampling):
-    """With weights that give every pixel a colour of its own."""
-    generator, random = UNetGenerator((64, 64, 1), 4, upsampling=upsampling), np.random.default_rng(0)
+    """A generator with weights that give every pixel a colour of its own."""
+    generator, random = UNetGenerator((64, 64, 1), 4, depth=3, upsampling=upsampling), np.random.default_rng(0)
     for weight in generator.weights:
         one = len(weight.shape) == 1
         weight.assign(random.uniform(0.5, 1.5, weight.shape) if one else random.normal(0, 0.1, weight.shape))

@@ -59,7 +59,7 @@ def zipped(folder, path):
 
 
 def read(given):
-    """Of each scene that is found: its place, the names of its bands, and its values."""
+    """The place, the names of the bands and the values of each scene that is found."""
     found = {}
     for scene in find_inputs(given):
         with scene.open() as source:

@@ -34,7 +34,7 @@ def test_the_objective_is_the_sum_of_its_terms_and_both_generators_follow_it(ran
         model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.01))
         return model
 
-    model, twin = make(), make()
+    model, reference = make(), make()
     sar, optical = (tf.constant(random.uniform(-1, 1, (2, 16, 16, c)), tf.float32) for c in (1, 3))
 
     def distance(a, b):
@@ -44,11 +44,11 @@ def test_the_objective_is_the_sum_of_its_terms_and_both_generators_follow_it(ran
         return tf.reduce_mean((scores - wanted) ** 2)
 
     with tf.GradientTape(persistent=True) as tape:
-        generated, generated_sar = twin.generator(sar, training=True), twin.back(optical, training=True)
-        cycle = distance(twin.back(generated), sar) + distance(twin.generator(generated_sar), optical)
-        identity = distance(twin.generator(color.luminance(optical)), optical)
-        identity += distance(twin.back(tf.repeat(sar, 3, -1)), sar)
-        judged = [(twin.discriminator, optical, generated), (twin.back_discriminator, sar, generated_sar)]
+        generated, generated_sar = reference.generator(sar, training=True), reference.back(optical, training=True)
+        cycle = distance(reference.back(generated), sar) + distance(reference.generator(generated_sar), optical)
+        identity = distance(reference.generator(color.luminance(optical)), optical)
+        identity += distance(reference.back(tf.repeat(sar, 3, -1)), sar)
+        judged = [(reference.discriminator, optical, generated), (reference.back_discriminator, sar, generated_sar)]
         adversarial = sum(least_squares(judge(fake), 1) for judge, _, fake in judged)
         total = adversarial + 10 * cycle + 5 * identity
         of_discriminators = 0.3 * sum(
@@ -59,8 +59,8 @@ def test_the_objective_is_the_sum_of_its_terms_and_both_generators_follow_it(ran
         weights = [weight for network in networks for weight in network.trainable_variables]
         return [w - 0.01 * g for w, g in zip(weights, tape.gradient(loss, weights), strict=True)]
 
-    expected = after_a_step(total, (twin.generator, twin.back))
-    expected += after_a_step(of_discriminators, (twin.discriminator, twin.back_discriminator))
+    expected = after_a_step(total, (reference.generator, reference.back))
+    expected += after_a_step(of_discriminators, (reference.discriminator, reference.back_discriminator))
     logs = model.train_on_batch(sar, optical, return_dict=True)
     assert float(logs["generator_loss"]) == pytest.approx(float(total), rel=1e-4)
     assert float(logs["discriminator_loss"]) == pytest.approx(float(of_discriminators), rel=1e-4)

@@ -13,10 +13,13 @@ from sar_keras.models.replicas import descend
 from sar_keras.training.failures import diverged
 
 
-def test_two_devices_train_what_one_trains():
+@pytest.mark.parametrize("system", ["pix2pix", pytest.param("cyclegan", marks=pytest.mark.slow)])
+def test_two_devices_train_what_one_trains(system):
     script = Path(__file__).with_name("two_devices.py")
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, env=environment)
+    result = subprocess.run(
+        [sys.executable, script, system], capture_output=True, text=True, timeout=300, env=environment
+    )
     assert result.returncode == 0, result.stderr[-2000:]
 
 

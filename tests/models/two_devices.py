@@ -1,7 +1,9 @@
-"""Run by test_replicas.py in a process of its own: TensorFlow divides the CPU only before it is first used.
+"""Run by test_replicas.py as `two_devices.py pix2pix|cyclegan`: TensorFlow divides the CPU only before its first use.
 
 With TF_ENABLE_ONEDNN_OPTS=0: oneDNN's kernels depend on the processor and the batch, and round differently.
 """
+
+import sys
 
 import keras
 import numpy as np
@@ -28,7 +30,7 @@ def pix2pix():
 
 
 def cyclegan():
-    """With a pool that is full after a step."""
+    """A CycleGAN with a pool that is full after a step."""
     networks = one_convolution(1, 3), one_convolution(3, 1), small_discriminator(3), small_discriminator(1)
     return sar_keras.CycleGAN(*networks, pool=4)
 
@@ -45,15 +47,15 @@ def train(make, strategy):
     return before, model.generator.get_weights() + model.discriminator.get_weights(), history
 
 
-for system in (pix2pix, cyclegan):
-    before, one, one_history = train(system, tf.distribute.get_strategy())
-    _, two, two_history = train(system, mirrored)
-    assert min(np.abs(a - b).max() for a, b in zip(before, one, strict=True)) > 1e-4, "nothing was learned"
-    for a, b in zip(one, two, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
-    assert one_history.keys() == two_history.keys() and len(one_history) > 6
-    for name in one_history:
-        np.testing.assert_allclose(one_history[name], two_history[name], rtol=1e-4, err_msg=name)
+system = {"pix2pix": pix2pix, "cyclegan": cyclegan}[sys.argv[1]]
+before, one, one_history = train(system, tf.distribute.get_strategy())
+_, two, two_history = train(system, mirrored)
+assert min(np.abs(a - b).max() for a, b in zip(before, one, strict=True)) > 1e-4, "nothing was learned"
+for a, b in zip(one, two, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+assert one_history.keys() == two_history.keys() and len(one_history) > 6
+for name in one_history:
+    np.testing.assert_allclose(one_history[name], two_history[name], rtol=1e-4, err_msg=name)
 
 # What is not finite on one device only reaches the weights of none.
 with mirrored.scope():

@@ -25,7 +25,7 @@ from sar_keras.training.build import build_model
 
 
 def filled(network, random):
-    """With weights as of a trained one: none is what it began with."""
+    """The model with weights as of a trained one: none is what it began with."""
     for weight in network.weights:
         weight.assign(
             random.uniform(0.5, 1.5, weight.shape) if len(weight.shape) == 1 else random.normal(0, 0.1, weight.shape)

@@ -31,6 +31,7 @@ def eagerly():
         ("cgan_ssim_l1", {"adversarial": 1, "l1": 100, "ssim": 50}),
         ("pix2pix_lab", {"adversarial": 1, "l1": 100}),
         ("paper", {"adversarial": 1, "l1": 100, "perceptual": 0.01}),
+        ("cyclegan", {"adversarial": 1, "cycle": 10, "identity": 5}),
     ],
 )
 def test_presets_that_are_a_yaml_alone_train_with_their_terms(name, weights, random, eagerly):
@@ -50,6 +51,7 @@ def test_the_progress_bar_and_the_curves_know_every_term(name, more):
     assert set(build_model(tiny(name, *more), "float32").term_names()) <= set(labels())
 
 
+@pytest.mark.slow
 def test_a_system_of_unpaired_images_trains_and_is_used_as_one_model(pairs_folder, tmp_path, random):
     run = sar_keras.fit(tiny("cyclegan", *SMALL, f"data.root={pairs_folder}"), tmp_path / "run")
     sar = random.integers(0, 256, (70, 90), np.uint8)

@@ -147,7 +147,7 @@ def test_scenes_train_resume_and_evaluate_on_the_same_windows(command, tmp_path)
 
 @pytest.mark.slow
 def test_another_seed_gives_other_weights(tiny_run, tmp_path):
-    """That the same one gives the same is in test_checkpoints.py."""
+    """test_checkpoints.py shows that the same seed gives the same weights."""
     other = sar_keras.fit(tiny("quick", "train.seed=1"), tmp_path / "other")
     assert any((a != b).any() for a, b in zip(weights(tiny_run), weights(other), strict=True))
 

@@ -13,6 +13,8 @@ import sar_keras
 UNTOUCHED = [
     "train.epochs=1",
     "train.steps_per_epoch=1",
+    "loss.adversarial=0",
+    "loss.perceptual=0",
     "optimizer.generator={class_name: SGD, config: {learning_rate: 0.0}}",
 ]
 
@@ -62,6 +64,7 @@ class Notes(keras.callbacks.Callback):
             raise ZeroDivisionError
 
 
+@pytest.mark.slow
 def test_a_callback_of_the_users_sees_each_epoch_and_may_fail(tmp_path):
     notes = Notes(fails_in_epoch=1)
     config = tiny("l1", "data.layout=synthetic", "train.epochs=3", "train.checkpoint_every=1 epoch")
@@ -88,7 +91,7 @@ def test_a_run_without_progress_stops_early_and_has_a_last_checkpoint(tmp_path):
 
 @pytest.mark.slow
 def test_a_refinement_goes_on_behind_a_generator_that_stopped_early(tmp_path):
-    changes = [*UNTOUCHED, "model.normalization=none", "model.dropout=0", "loss.perceptual=0", "train.epochs=9"]
+    changes = [*UNTOUCHED, "model.normalization=none", "model.dropout=0", "train.epochs=9"]
     changes += ["train.early_stopping=1", "train.checkpoint_every=1 epoch", "refinement.epochs=2"]
     config = tiny("quick", *changes)
     with pytest.raises(ZeroDivisionError):
@@ -96,3 +99,22 @@ def test_a_refinement_goes_on_behind_a_generator_that_stopped_early(tmp_path):
     run = sar_keras.fit(config, tmp_path / "run", resume=True)
     # Two epochs of the generator, of which the second is no better, and two of the refinement.
     assert [bool(row["mse"]) for row in read_rows(run / "history.csv")] == [False, False, True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_refinement_goes_on_behind_a_generator_that_a_callback_ended(tmp_path, failing):
+    """The run dies before the refinement's first checkpoint, or behind it."""
+
+    class StopInFirstEpoch(Notes):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            if epoch == 0:
+                self.model.stop_training = True
+
+    changes = ["loss.perceptual=0", "train.epochs=5", "train.checkpoint_every=1 epoch", "refinement.epochs=3"]
+    config = tiny("quick", *changes)
+    with pytest.raises(ZeroDivisionError):
+        sar_keras.fit(config, tmp_path / "run", callbacks=[StopInFirstEpoch(fails_in_epoch=failing)])
+    run = sar_keras.fit(config, tmp_path / "run", resume=True)
+    assert [bool(row["mse"]) for row in read_rows(run / "history.csv")] == [False, True, True, True]

@@ -27,7 +27,7 @@ def train(folder, pairs_folder, strategy, presets):
 
 
 def check_agreement(one, other, weights, pools, variances=True):
-    """All that the last checkpoints hold, and the histories, but for rounding."""
+    """Compare all that the last checkpoints hold, and the histories, but for rounding."""
     before, after = saved_state(one), saved_state(other)
     assert before.keys() == after.keys() and len(before) > 50
     for name, value in before.items():
@@ -39,6 +39,7 @@ def check_agreement(one, other, weights, pools, variances=True):
             assert row[name] == other_row[name] or float(other_row[name]) == pytest.approx(float(row[name]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_two_workers_train_what_one_machine_trains(pairs_folder, tmp_path):
     assert not train(tmp_path, pairs_folder, "multi_worker", ["l1"]), "a worker that is not the chief has printed"
     one = sar_keras.fit(agreement.config("l1", pairs_folder), tmp_path / "one")

@@ -33,9 +33,13 @@ class Wide(Pix2Pix):
 def test_a_new_system_is_a_class_a_row_and_a_yaml(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(SYSTEMS, "wide", Row("wide", Settings(WideNetworks, Pix2PixLoss), f"{__name__}.Wide"))
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules[Wide.__module__])
-    settings = {"data": {"layout": "synthetic"}, "model": {"system": "wide", "widen": 3}, "loss": {"perceptual": 0.0}}
+    settings = {
+        "data": {"layout": "synthetic"},
+        "model": {"system": "wide", "widen": 3},
+        "loss": {"adversarial": 0.0, "perceptual": 0.0},
+    }
     (tmp_path / "wide.yaml").write_text(yaml.safe_dump(settings))
-    config = load_config(tmp_path / "wide.yaml", [*tiny_settings("l1"), "train.epochs=1"])
+    config = load_config(tmp_path / "wide.yaml", [*tiny_settings("l1"), "train.epochs=1", "train.steps_per_epoch=1"])
     assert keys(config)["model.widen"] == 3
     run = sar_keras.fit(config, tmp_path / "run")
     assert "wide U-Net" in capsys.readouterr().out

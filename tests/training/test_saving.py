@@ -20,9 +20,9 @@ from sar_keras.training.saving import CopyToFloat32, SaveRun
 
 @pytest.fixture
 def train(tmp_path, pairs_folder):
-    """Train one convolution in epochs of three steps: train(settings, signals) to the model; what it keeps is below."""
+    """Train one convolution in epochs of three steps: train(settings, signals) to the model; tmp_path holds the run."""
 
-    def train(settings=(), signals=(), epochs=2, rate=0.01):
+    def train(settings=(), signals=(), epochs=2, rate=0.01, of_the_user=()):
         model = sar_keras.Pix2Pix(one_convolution())
         model.compile(keras.optimizers.SGD(rate))
         config, phase = tiny("quick", *settings), Phase(model, epochs, minutes=None)
@@ -46,6 +46,7 @@ def train(tmp_path, pairs_folder):
         used = [
             callbacks.StopAfter(None, phase.progress),
             CopyToFloat32(generator),
+            *of_the_user,
             SaveRun(run, phase, generator, list(signals)),
         ]
         data = tf.data.Dataset.from_tensors((tf.zeros((1, 16, 16, 1)), tf.ones((1, 16, 16, 3))))
@@ -85,3 +86,29 @@ def test_a_signal_ends_the_run_after_a_checkpoint_at_the_step(train, tmp_path, n
     with pytest.raises(error, match=r"in epoch 1, step 1 \(1 of the epoch\); saved. To go on: sar-keras fit --out .*"):
         train(signals=[number])
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_checkpoint_says_whether_a_callback_of_the_users_ended_the_training(train, tmp_path, stops):
+    def stop(epoch, logs):
+        callback.model.stop_training = stops
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    train(epochs=2, of_the_user=[callback])
+    _, position = Checkpoints(tmp_path / "checkpoints", keep=1).latest()
+    assert (position.epochs, position.stopped) == ((1, True) if stops else (2, False))
+
+
+def test_a_callback_of_the_users_sees_each_epoch_and_may_fail(train, tmp_path):
+    seen = []
+
+    def note(epoch, logs):
+        seen.append(logs["val_psnr"])
+        if epoch == 1:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(["train.checkpoint_every=1 epoch"], of_the_user=[keras.callbacks.LambdaCallback(on_epoch_end=note)])
+    (row,) = read_rows(tmp_path / "history.csv")
+    assert len(seen) == 2 and seen[0] == pytest.approx(float(row["val_psnr"]))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
