@@ -69,9 +69,9 @@ def evaluate(
 
     Returns:
         {"protocol", "split", "n", "scenes", "model", "mean_colour_known", "trained_on_vgg", "metrics", "baselines":
-        {"mean_colour", "copy_sar"}, "by_terrain", "by_scene", "detail", "confidence"}; each metric is {"mean", "low", "high"},
-        with a 95 % bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a terrain or
-        scene.
+        {"mean_colour", "copy_sar"}, "by_terrain", "by_scene", "detail", "confidence"}; each metric is {"mean", "low",
+        "high"}, with a 95 % bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a
+        terrain or scene.
         "detail" has "psnr" and "gradient_similarity" of the model's colours with so much of the SAR image's fine
         structure in their lightness, for "0", "0.25" and "0.5"; it is None under the protocol "paper".
         "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
@@ -284,7 +284,8 @@ def _detail_table(report: dict) -> list[str]:
     lines = ["\nWith the SAR's own fine structure in the lightness (colorize --detail)"]
     lines.append(f"{'':26}" + "".join(f"{detail:>9}" for detail in report))
     for name in _OF_DETAIL:
-        lines.append(f"{TITLES[name][0] + ' ↑':26}" + "".join(f"{scores[name]['mean']:9.4g}" for scores in report.values()))
+        means = "".join(f"{scores[name]['mean']:9.4g}" for scores in report.values())
+        lines.append(f"{TITLES[name][0] + ' ↑':26}{means}")
     return lines
 
 

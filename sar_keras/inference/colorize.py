@@ -120,6 +120,6 @@ def colorize(
     sar = np.asarray(scale.to_unit(values, units))
     colours = run(sar)
     if detail:
-        fine = fine_structure(sar, ~missing.any(-1))
+        fine = fine_structure(sar, np.logical_not(missing.any(-1)))
         colours = np.rint(add_detail(colours.astype("float32"), detail * fine)).astype(np.uint8)
     return colours

@@ -248,7 +248,9 @@ def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> 
     return Window(column, row, width, height)
 
 
-def _provenance(model: keras.Model, scene: rasters.SarScene, options: list, detail: float) -> tuple[dict[str, str], str]:
+def _provenance(
+    model: keras.Model, scene: rasters.SarScene, options: list, detail: float
+) -> tuple[dict[str, str], str]:
     """The output's tags, and a key that is the same only where the same colours would come out."""
     path, weights_hash = metadata_of(model).saved_as, _hash_of_weights(model)
     if path:

@@ -124,8 +124,8 @@ def colorize_tiles(
         for place in places:
             column, row = area.col_off + place.column - margin, area.row_off + place.row - margin
             sar, valid = scene.read(column, row, place.width + 2 * margin, place.height + 2 * margin)
+            fine = detail * fine_structure(sar, valid, margin) if detail else None
             inside = slice(margin, margin + place.height), slice(margin, margin + place.width)
-            fine = detail * fine_structure(sar, valid)[inside] if detail else None
             windows.append((place, sar[inside], valid[inside], fine))
         return windows
 

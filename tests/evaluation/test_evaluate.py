@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import re
 import shutil
 
 import numpy as np
@@ -100,7 +101,8 @@ def test_intervals_cover_the_mean_and_shrink_with_more_images(random):
 def test_command_prints_and_writes_json(command, tiny_run, tmp_path):
     code, out, err = command("evaluate", tiny_run, "--by", "terrain", "--json", tmp_path / "scores.json")
     assert code == 0 and err == ""
-    assert "PSNR" in out and "mean colour" in out and "not LPIPS" in out and "--detail" in out and "VGG16 loss" in out and "\nterrain" in out
+    assert "PSNR" in out and "mean colour" in out and "not LPIPS" in out and "VGG16 loss" in out and "\nterrain" in out
+    assert "(colorize --detail)\n" in out and re.search("PSNR.*\\n.*gradient similarity", out.split("--detail")[1])
     figure = json.loads((tmp_path / "scores.json").read_text())["metrics"]["psnr"]
     assert set(figure) == {"mean", "low", "high"} and figure["low"] <= figure["mean"] <= figure["high"]
 
