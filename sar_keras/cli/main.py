@@ -10,7 +10,7 @@ import click
 import sar_keras
 from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
-from sar_keras.cli.verbs import PATH, PATH_OR_NAME, SceneOption, Verb
+from sar_keras.cli.verbs import PATH, PATH_OR_NAME, HintOption, SceneOption, Verb
 from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 from sar_keras.io.files import readable
@@ -18,6 +18,8 @@ from sar_keras.io.files import readable
 # `sar_keras.io.sar.UNITS`, which would load TensorFlow.
 UNITS = ("uint8", "amplitude", "db", "linear", "unit")
 _scene_option = functools.partial(click.option, cls=SceneOption)
+_hint_option = functools.partial(click.option, cls=HintOption)
+_HINTS = ("palette", "basemap", "reference", "reference_sar", "clouds")
 
 
 @click.group("sar-keras", cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,6 +93,11 @@ def fit(
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
 @click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
 @click.option("--detail", type=float, metavar="0..1", help="The SAR's own fine structure in the lightness [0].")
+@_hint_option("--palette", metavar="COLOUR", help="The colour of the place: '#5c6b3a', or an image, whose mean counts.")
+@_hint_option("--basemap", metavar="FILE", help="Colours of today or of always, at a low resolution.")
+@_hint_option("--reference", metavar="FILE", help="An optical image of another date.")
+@_hint_option("--reference-sar", metavar="FILE", help="The SAR image of that date.")
+@_hint_option("--clouds", metavar="FILE", help="A mask, not 0 where the reference or the basemap shows clouds.")
 @_scene_option("--band", metavar="N|VV|VH", help="The band to use, or several: VV,VH [as in training].")
 @_scene_option(
     "--units",
@@ -140,7 +147,7 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     check_detail(options.get("detail", 0.0))
     scenes = find_scenes(list(inputs), output)
-    for_scenes = [name for name in options if name not in ("precision", "engine", "detail")]
+    for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *_HINTS)]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
     loaded = load_model(model)

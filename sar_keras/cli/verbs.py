@@ -35,12 +35,26 @@ class _PathOrName(click.ParamType):
 PATH_OR_NAME = _PathOrName()  # an input: whatever GDAL has a name for
 
 
-class SceneOption(click.Option):
+class GroupedOption(click.Option):
+    """An option that stands below a heading of its own in the help."""
+
+    heading = "Options"
+
+
+class SceneOption(GroupedOption):
     """An option that means something for scenes only."""
+
+    heading = "Options for scenes"
+
+
+class HintOption(GroupedOption):
+    """An option that means something for guided models only."""
+
+    heading = "Hints for guided models"
 
 
 class Verb(click.Command):
-    """A command whose options for scenes stand in a group of their own."""
+    """A command whose help groups its options."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         try:
@@ -63,14 +77,13 @@ class Verb(click.Command):
         return super().get_short_help_str(sys.maxsize)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {"Options": [], "Options for scenes": []}
-        for option in self.get_params(context):
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for option in sorted(self.get_params(context), key=lambda option: isinstance(option, GroupedOption)):
             if isinstance(option, click.Option) and (line := option.get_help_record(context)):
-                groups["Options for scenes" if isinstance(option, SceneOption) else "Options"].append(line)
+                groups.setdefault(getattr(option, "heading", "Options"), []).append(line)
         for heading, lines in groups.items():
-            if lines:
-                with formatter.section(heading):
-                    formatter.write_dl(lines)
+            with formatter.section(heading):
+                formatter.write_dl(lines)
 
 
 class Verbs(click.Group):

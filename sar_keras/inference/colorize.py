@@ -12,19 +12,21 @@ from PIL import Image
 from sar_keras.errors import DataError
 from sar_keras.inference.compiled import compiled
 from sar_keras.inference.detail import add_detail, check_detail, fine_structure
+from sar_keras.inference.hints import hint_of, image_hint
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once
 from sar_keras.inference.openvino import check_engine
 from sar_keras.io.bands import Choice, warn_if_bands_differ
 from sar_keras.io.images import image_array, read_sar
 from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
-from sar_keras.networks.sizes import any_size, patch_size, sar_channels
+from sar_keras.networks.guided import input_planes, split_planes
+from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_hint
 
 
 def image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
 
-    The function takes (H, W, channels), float32 in [-1, 1]. The image is mirrored at its right and lower border until
+    The function takes (H, W, channels), float32 in [-1, 1]; of a guided generator the planes of the hint follow. The image is mirrored at its right and lower border until
     both sides are multiples of the network's patch size, and cropped back. It is what `colorize` and exported models
     run, so that both give the same colours.
     """
@@ -32,11 +34,11 @@ def image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     patch = patch_size(generator)
 
     # AutoGraph would take half a second to find nothing to convert.
-    @tf.function(input_signature=[tf.TensorSpec((None, None, sar_channels(generator)), tf.float32)], autograph=False)
+    @tf.function(input_signature=[tf.TensorSpec((None, None, input_planes(generator)), tf.float32)], autograph=False)
     def run(sar):
         height, width = tf.shape(sar)[0], tf.shape(sar)[1]
         padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
-        optical = network(padded[None], training=False)[0, :height, :width]
+        optical = network(split_planes(network, padded[None]), training=False)[0, :height, :width]
         return tf.cast(tf.clip_by_value(tf.round((optical + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
 
     run.network = network  # Keeps the layers alive, which a tf.function does not.
@@ -63,6 +65,12 @@ def colorize(
     precision: str = "float32",
     engine: str = "tensorflow",
     detail: float = 0.0,
+    *,
+    palette=None,
+    basemap=None,
+    reference=None,
+    reference_sar=None,
+    clouds=None,
 ) -> np.ndarray:
     """Colorize one SAR image of any height and width.
 
@@ -78,6 +86,13 @@ def colorize(
             it is the extra `openvino`.
         detail: How much of the SAR image's own fine structure comes into the lightness, 0 to 1, see
             `sar_keras.inference.detail`.
+        palette: For a guided model: the colour of the place, "#5c6b3a", three levels of 0 to 255, or an image whose
+            mean colour counts.
+        basemap: For a guided model: colours of today or of always at a low resolution.
+        reference: For a guided model: an image of another date. Like `basemap` a path or an array (h, w, 3) of uint8,
+            of the same ground; another size is stretched. Give one of the three.
+        reference_sar: The SAR image of the date of `reference`, a path or an array.
+        clouds: A mask, path or array (h, w): not 0 where `reference` or `basemap` shows clouds.
 
     Returns:
         RGB, uint8 (H, W, 3).
@@ -85,13 +100,14 @@ def colorize(
     Raises:
         DataError: the image cannot be read or has too few bands; or other units, another precision or engine; or
             a detail beyond 0 to 1.
-        ModelError: `model` is a path without a model.
+        ModelError: `model` is a path without a model, or takes no hint, and one is given.
     """
     check_engine(engine, precision)
     check_detail(detail)
     check_units(units)
     if not isinstance(model, keras.Model):
         model = load_once(model)
+    hint = hint_of(model, palette, basemap, reference, reference_sar, clouds)
     channels = sar_channels(model)
     name = "the image"
     metadata = metadata_of(model)
@@ -118,7 +134,7 @@ def colorize(
         values = np.where(missing, np.median(values[~missing]), values)
     run = compiled(model, image_function, "image", precision, engine, exact=True)
     sar = np.asarray(scale.to_unit(values, units))
-    colours = run(sar)
+    colours = run(np.concatenate([sar, image_hint(model, hint, *sar.shape[:2])], -1) if takes_hint(model) else sar)
     if detail:
         fine = fine_structure(sar, np.logical_not(missing.any(-1)))
         colours = np.rint(add_detail(colours.astype("float32"), detail * fine)).astype(np.uint8)

@@ -13,8 +13,8 @@ import tensorflow as tf
 from sar_keras.errors import ModelError
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import metadata_of
-from sar_keras.networks.guided import inputs_of
-from sar_keras.networks.sizes import any_size, sar_channels
+from sar_keras.networks.guided import input_planes, split_planes
+from sar_keras.networks.sizes import any_size
 
 
 def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -55,9 +55,9 @@ def uncertainty_function(
     """`with_uncertainty` of a network whose expected error is given."""
     network = any_size(network)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, sar_channels(network)), tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, input_planes(network)), tf.float32)])
     def run(sar):
-        optical = network(inputs_of(network, sar), training=False)
+        optical = network(split_planes(network, sar), training=False)
         return optical, expected_error(optical)
 
     run.network = network  # Keeps the layers alive, which a tf.function does not.

@@ -12,7 +12,8 @@ from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import max_pixels
 from sar_keras.io.sar import Scale
-from sar_keras.networks.sizes import patch_size, sar_channels
+from sar_keras.networks.guided import compose_hint, hint_channels
+from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
 
 
 def export_saved_model(model: keras.Model, folder: str | Path, version: int | None = None) -> Path:
@@ -45,22 +46,42 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     channels = sar_channels(model)
     run = image_function(model)
 
-    def serving_default(sar):
-        return {"optical": model(sar, training=False)}
+    guided = takes_hint(model)
+
+    def serving_default(**inputs):
+        return {"optical": model(inputs if guided else inputs["sar"], training=False)}
+
+    def colored(encoded, hint=None):
+        sar = _decode(encoded, channels, scale)
+        if guided:
+            hint = tf.zeros((*tf.unstack(tf.shape(sar)[:2]), hint_channels(channels))) if hint is None else hint(sar)
+            sar = tf.concat([sar, hint], -1)
+        return tf.io.encode_png(run(sar))
 
     def colorize_png(image_bytes):
-        def one(encoded):
-            return tf.io.encode_png(run(_decode(encoded, channels, scale)))
+        return {"png_bytes": tf.map_fn(colored, image_bytes, fn_output_signature=tf.string)}
 
-        return {"png_bytes": tf.map_fn(one, image_bytes, fn_output_signature=tf.string)}
+    def colorize_png_with(kind):
+        def colorize_png_with_hint(image_bytes, hint_bytes):
+            def one(encoded):
+                return colored(encoded[0], lambda sar: _decode_hint(encoded[1], tf.shape(sar)[:2], kind, channels))
+
+            return {"png_bytes": tf.map_fn(one, (image_bytes, hint_bytes), fn_output_signature=tf.string)}
+
+        return colorize_png_with_hint
 
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.track(run.network)  # pyright: ignore[reportFunctionMemberAccess]
-    archive.add_endpoint(
-        "serving_default", serving_default, [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="sar")]
-    )
-    archive.add_endpoint("colorize_png", colorize_png, [tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    size, files = patch_size(model), tf.TensorSpec((None,), tf.string, name="image_bytes")
+    planes = {"sar": channels} | ({"hint": hint_channels(channels)} if guided else {})
+    arrays = {name: tf.TensorSpec((None, size, size, count), tf.float32, name=name) for name, count in planes.items()}
+    archive.add_endpoint("serving_default", serving_default, arrays)
+    archive.add_endpoint("colorize_png", colorize_png, [files])
+    if guided:
+        for name, kind in {"reference": "other_date", "basemap": "coarse"}.items():
+            hints = tf.TensorSpec((None,), tf.string, name="hint_bytes")
+            archive.add_endpoint(f"colorize_png_with_{name}", colorize_png_with(kind), [files, hints])
     with atomic(target) as temporary:
         temporary.mkdir()
         compat.write_out(archive, str(temporary))
@@ -94,6 +115,14 @@ def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
         lambda: scale.to_unit(image, "amplitude"),
         lambda: scale.to_unit(image / 257.0, "uint8"),
     )
+
+
+def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) -> tf.Tensor:
+    """PNG or JPEG bytes of RGB to the planes of a hint, as `sar_keras.colorize` stretches an image to the SAR's size."""
+    rgb = tf.cast(tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32) / 127.5 - 1.0
+    rgb.set_shape((None, None, 3))
+    stretched = tf.image.resize(rgb, size, "bicubic", antialias=True)
+    return compose_hint(tf.clip_by_value(stretched, -1.0, 1.0), kind, channels=channels)
 
 
 def _write_warm_up(target: Path, name: str, shape: tuple) -> None:

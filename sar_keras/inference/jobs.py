@@ -8,6 +8,7 @@ import keras
 
 from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed, parameter
 from sar_keras.inference.colorize import colorize
+from sar_keras.inference.hints import HINTS, hint_of
 from sar_keras.io.bands import group_polarisations, without_polarisation
 from sar_keras.io.files import walk
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
@@ -21,26 +22,28 @@ def colorize_files(
     inputs: list[Path],
     output: Path,
     progress: Callable[[Iterable], Iterable] = iter,
-    precision: str = "float32",
-    engine: str = "tensorflow",
-    detail: float = 0.0,
+    **options,
 ) -> list[Path]:
     """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
 
-    For a model of several bands VV and VH in a file each are one image.
+    For a model of several bands VV and VH in a file each are one image. Options are as in `sar_keras.colorize`.
 
     Raises:
+        DataError, ModelError: a hint that the model cannot take, or one that shows a single image of several.
         OutputError: the output's suffix cannot be written, or an output would replace its input.
         SomeFailed: some of several inputs could not be colorized; the others are written.
     """
+    hint = hint_of(model, **{name: options[name] for name in HINTS if name in options})
     jobs = _outputs_for(inputs, output, sar_channels(model))
+    if hint and hint.kind != "palette" and len(jobs) > 1:
+        raise DataError(f"{hint.said} shows the ground of one image, here are {len(jobs)}; colorize them one by one")
     for files, destination in jobs:
         check_writable_suffix(destination)
         if destination.resolve() in [path.resolve() for path in files]:
             raise OutputError(f"{destination}: would replace its own input; give another {parameter('output')}")
 
     def work(files, destination):
-        write_image(destination, colorize(model, files, precision=precision, engine=engine, detail=detail))
+        write_image(destination, colorize(model, files, **options))
 
     return do_all(jobs, work, "images", progress)
 

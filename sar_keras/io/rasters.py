@@ -208,7 +208,7 @@ class SarScene:
             SAR (height, width, channels), float32 in [-1, 1], with the scene's median where there is no data; and
             where there is data, bool (height, width).
         """
-        rows, columns = _mirrored(row, height, self.height), _mirrored(column, width, self.width)
+        rows, columns = mirrored(row, height, self.height), mirrored(column, width, self.width)
         ring = ZERO_REACH if self._zero_is_nodata else 0  # an area of zeros may reach into the window
         left, top = max(columns.min() - ring, 0), max(rows.min() - ring, 0)
         right, bottom = min(columns.max() + 1 + ring, self.width), min(rows.max() + 1 + ring, self.height)
@@ -246,7 +246,7 @@ class SarScene:
         return int(np.clip(1.25 * (rows + blocks[0]) * self.width * depth, CACHE, _LARGEST_CACHE))
 
 
-def _mirrored(start: int, count: int, size: int) -> np.ndarray:
+def mirrored(start: int, count: int, size: int) -> np.ndarray:
     """Positions start, start + 1 ... along an axis of `size` pixels, reflected at its ends as often as it takes."""
     period = max(2 * (size - 1), 1)
     positions = np.arange(start, start + count) % period

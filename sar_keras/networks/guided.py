@@ -64,6 +64,18 @@ def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None)
     return {"sar": sar, "hint": hint}
 
 
+def input_planes(model: keras.Model) -> int:
+    """SAR bands, and the planes of a hint where a generator takes one."""
+    channels = sar_channels(model)
+    return channels + (hint_channels(channels) if takes_hint(model) else 0)
+
+
+def split_planes(model: keras.Model, planes: tf.Tensor):
+    """What a generator is called with, from SAR image and hint in one tensor (N, H, W, input_planes)."""
+    channels = sar_channels(model)
+    return {"sar": planes[..., :channels], "hint": planes[..., channels:]} if takes_hint(model) else planes
+
+
 def GuidedGenerator(
     input_shape: tuple[int, int, int] = (256, 256, 1),
     filters: int = 64,

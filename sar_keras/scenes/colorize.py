@@ -19,6 +19,7 @@ from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.compiled import compiled
 from sar_keras.inference.confidence import expected_error_of, uncertainty_function
 from sar_keras.inference.detail import check_detail
+from sar_keras.inference.hints import hint_of
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once, model_name
@@ -30,7 +31,9 @@ from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
 from sar_keras.io.products import find_inputs
 from sar_keras.io.sar import guess_units, warn_if_units_differ
-from sar_keras.networks.sizes import any_size, patch_size, sar_channels
+from sar_keras.networks.guided import input_planes, split_planes
+from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_hint
+from sar_keras.scenes.hints import SceneHint
 from sar_keras.scenes.inputs import adjoining, join_polarisations
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
@@ -55,6 +58,11 @@ def colorize_scene(
     precision: str = "float32",
     engine: str = "tensorflow",
     detail: float = 0.0,
+    palette=None,
+    basemap: str | os.PathLike | None = None,
+    reference: str | os.PathLike | None = None,
+    reference_sar: str | os.PathLike | None = None,
+    clouds: str | os.PathLike | None = None,
     confidence: bool = False,
     preview: str | os.PathLike | None = None,
     resume: bool = False,
@@ -86,6 +94,9 @@ def colorize_scene(
         engine: "tensorflow", or "openvino", which is faster on CPUs; it is the extra `openvino`.
         detail: How much of the SAR image's own fine structure comes into the lightness, 0 to 1, see
             `sar_keras.inference.detail`.
+        palette, basemap, reference, reference_sar, clouds: A hint for a guided model, see `sar_keras.colorize`: rasters
+            of any projection and resolution, warped to the scene's grid as it is read. Where one has no data, there is
+            no hint.
         confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
             error on a scale of 0..1, see `sar_keras.inference.confidence`. One uint8 band; its scale, 0.5 / 255, is in
             the file.
@@ -116,14 +127,23 @@ def colorize_scene(
     _warn_of_window_statistics(model)
     metadata = metadata_of(model)
     scale, trained_on = metadata.sar_scale, metadata.sar_bands
+    hint = hint_of(model, palette, basemap, reference, reference_sar, clouds)
     source = source if isinstance(source, Input) else _the_scene(source)
-    with rasters.SarScene(source, sar_channels(model), scale, trained_on, band, units, limits) as scene:
+    with (
+        rasters.SarScene(source, sar_channels(model), scale, trained_on, band, units, limits) as scene,
+        SceneHint(model, hint, scene) as scene_hint,
+    ):
         outputs = {"colours": destination}
         if confidence:
             outputs["confidence"] = destination.with_name(f"{destination.stem}_confidence.tif")
-        _check_not_an_input(scene, [*outputs.values(), *([Path(preview)] if preview else [])])
+        _check_not_an_input(
+            [*scene.files, *scene_hint.files], [*outputs.values(), *([Path(preview)] if preview else [])]
+        )
         area = _area(scene, window)
-        tags, key = _provenance(model, scene, [tile, overlap, precision, engine, confidence, *area.flatten()], detail)
+        options = [tile, overlap, precision, engine, confidence, *area.flatten()]
+        tags, key = _provenance(model, scene, scene_hint, options, detail)
+        if hint:
+            log(f"{source.name}: colours start from {hint.said}")
         warn_if_units_differ(scene.units, scale, source.name)
         warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
@@ -136,7 +156,8 @@ def colorize_scene(
             network = scene_network(model, precision, confidence, engine)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
-                colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress, detail)
+                hints = scene_hint if takes_hint(model) else None
+                colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress, detail, hints)
                 if not partial.seen:
                     raise DataError(f"{source.name}: holds no data in this window: every pixel is nodata")
                 partial.publish()
@@ -232,9 +253,9 @@ def _the_scene(source: str | os.PathLike | Sequence[str | os.PathLike]) -> Input
     return found[0]
 
 
-def _check_not_an_input(scene: rasters.SarScene, outputs: list[Path]) -> None:
+def _check_not_an_input(inputs: list[Path], outputs: list[Path]) -> None:
     for output in outputs:
-        if output.exists() and any(output.samefile(path) for path in scene.files):
+        if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
             raise OutputError(f"{output}: would replace its own input; write elsewhere")
 
 
@@ -249,7 +270,7 @@ def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> 
 
 
 def _provenance(
-    model: keras.Model, scene: rasters.SarScene, options: list, detail: float
+    model: keras.Model, scene: rasters.SarScene, hint: SceneHint, options: list, detail: float
 ) -> tuple[dict[str, str], str]:
     """The output's tags, and a key that is the same only where the same colours would come out."""
     path, weights_hash = metadata_of(model).saved_as, _hash_of_weights(model)
@@ -270,7 +291,9 @@ def _provenance(
     }
     if detail:
         tags["SAR_KERAS_DETAIL"] = f"{detail}: fine structure of the lightness is SAR texture"
-    files = [os.stat(file) for file in scene.files]
+    if hint.hint:
+        tags["SAR_KERAS_HINT"] = hint.hint.said
+    files = [os.stat(file) for file in [*scene.files, *hint.files] if file.exists()]
     state = [(file.st_size, file.st_mtime_ns) for file in files]
     key = hashlib.sha256(json.dumps([tags, weights_hash, state, options]).encode()).hexdigest()
     return {**tags, "SAR_KERAS_KEY": key}, key
@@ -296,13 +319,13 @@ def scene_network(
         colours = any_size(network)
         uncertain = uncertainty_function(network, expected_error) if expected_error else None
 
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, sar_channels(network)), tf.float32)])
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, input_planes(network)), tf.float32)])
         def run(sar):
             if uncertain:
                 optical, uncertainty = uncertain(sar)
                 levels = tf.concat([(optical + 1.0) * 127.5, uncertainty / UNCERTAINTY_STEP], -1)
             else:
-                levels = (colours(sar, training=False) + 1.0) * 127.5
+                levels = (colours(split_planes(colours, sar), training=False) + 1.0) * 127.5
             return tf.clip_by_value(levels, 0.0, 255.0)
 
         run.inner = uncertain or colours  # Keeps the layers alive, which a tf.function does not.

@@ -14,6 +14,7 @@ from rasterio.windows import Window
 
 from sar_keras.inference.detail import REACH, add_detail, fine_structure
 from sar_keras.io.rasters import SarScene
+from sar_keras.scenes.hints import SceneHint
 from sar_keras.scenes.unfinished import Unfinished
 
 
@@ -96,6 +97,7 @@ def colorize_tiles(
     partial: Unfinished,
     progress: Callable[[int], object],
     detail: float = 0.0,
+    hints: SceneHint | None = None,
 ) -> None:
     """Bring the rows of windows that are not finished yet through the network and into the partial file.
 
@@ -109,6 +111,7 @@ def colorize_tiles(
         partial: The file that is written; it says which rows are finished.
         progress: Called with the number of pixels done since the last call.
         detail: How much fine structure of the SAR comes into the lightness, 0 to 1.
+        hints: Of a network that also takes the planes of a hint, behind those of SAR.
     """
     first, last = rows[0][0], rows[-1][-1]
     below = partial.below
@@ -126,7 +129,11 @@ def colorize_tiles(
             sar, valid = scene.read(column, row, place.width + 2 * margin, place.height + 2 * margin)
             fine = detail * fine_structure(sar, valid, margin) if detail else None
             inside = slice(margin, margin + place.height), slice(margin, margin + place.width)
-            windows.append((place, sar[inside], valid[inside], fine))
+            planes = sar[inside]
+            if hints:
+                where = column + margin, row + margin, place.width, place.height
+                planes = np.concatenate([planes, hints.read(*map(int, where))], -1)
+            windows.append((place, planes, valid[inside], fine))
         return windows
 
     def compute(windows):

@@ -1,0 +1,164 @@
+"""Hints for a guided model, from what a person has: a colour, a coarse image, or an image of another date."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import ImageColor
+
+from sar_keras.errors import DataError, ModelError, parameter
+from sar_keras.inference.metadata import metadata_of
+from sar_keras.io.images import image_array, read_image, read_optical, read_sar
+from sar_keras.networks.guided import compose_hint
+from sar_keras.networks.sizes import sar_channels, takes_hint
+
+# The parameters that give one, of `sar_keras.colorize` and others.
+HINTS = ("palette", "basemap", "reference", "reference_sar", "clouds")
+ImageLike = Any  # a path, or an array (H, W, 3) of uint8
+
+
+@dataclasses.dataclass(frozen=True)
+class Hint:
+    """What is known of the colours of a SAR image.
+
+    Attributes:
+        kind: One of `sar_keras.networks.guided.KINDS`.
+        image: A colour (3,) in [-1, 1], a path, or an image (H, W, 3) of uint8.
+        sar: The SAR image of the date of `image`, or None.
+        mask: A path or an array (H, W): not 0 where `image` is not to be believed, such as clouds. None: nowhere.
+    """
+
+    kind: str
+    image: ImageLike
+    sar: ImageLike | None = None
+    mask: ImageLike | None = None
+
+    @property
+    def said(self) -> str:
+        """For people: what the hint is."""
+        names = {"palette": "the colour", "coarse": "the coarse image", "other_date": "the image of another date"}
+        if self.kind == "palette":
+            levels = np.rint((np.asarray(self.image) + 1) * 127.5).astype(int)
+            return f"{names[self.kind]} #{levels[0]:02x}{levels[1]:02x}{levels[2]:02x}"
+        name = Path(self.image).name if isinstance(self.image, str | os.PathLike) else "an array"
+        return f"{names[self.kind]} {name}"
+
+
+def hint_of(
+    model: keras.Model,
+    palette: ImageLike | None = None,
+    basemap: ImageLike | None = None,
+    reference: ImageLike | None = None,
+    reference_sar: ImageLike | None = None,
+    clouds: ImageLike | None = None,
+) -> Hint | None:
+    """The hint that is given in one of these ways, or None; see `sar_keras.colorize`.
+
+    Raises:
+        DataError: more than one of palette, basemap and reference, or what belongs to a reference without it.
+        ModelError: a model that takes no hint.
+    """
+    given = {"palette": palette, "basemap": basemap, "reference": reference}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in (("reference_sar", reference_sar), ("clouds", clouds)):
+        if value is not None and reference is None and (name == "reference_sar" or basemap is None):
+            raise DataError(f"{parameter(name)}: belongs to {parameter('reference')}, which is not given")
+    if not given:
+        return None
+    if len(given) > 1:
+        raise DataError(f"{' and '.join(map(parameter, given))}: give one of them")
+    name = next(iter(given))
+    if not takes_hint(model):
+        raise ModelError(
+            f"{metadata_of(model).saved_as or model.name}: takes no hint, so {parameter(name)} has no effect; train one "
+            "with sar-keras fit guided"
+        )
+    if palette is not None:
+        return Hint("palette", _colour(palette))
+    if basemap is not None:
+        return Hint("coarse", basemap, mask=clouds)
+    return Hint("other_date", reference, reference_sar, clouds)
+
+
+def _colour(palette: ImageLike) -> np.ndarray:
+    """A colour's name, such as "#5c6b3a", or three levels of 0 to 255, or the mean colour of an image; in [-1, 1]."""
+    if isinstance(palette, str | os.PathLike) and not os.path.exists(palette):
+        try:
+            palette = np.array(ImageColor.getrgb(os.fspath(palette))[:3])
+        except ValueError as error:
+            raise DataError(
+                f"{parameter('palette')} {os.fspath(palette)}: neither a colour such as '#5c6b3a' nor a file"
+            ) from error
+    levels = _levels(palette) if isinstance(palette, str | os.PathLike) else np.asarray(palette)
+    if levels.ndim not in (1, 3) or levels.shape[-1] != 3:
+        raise DataError(f"{parameter('palette')}: has the shape {levels.shape}; give three levels of 0 to 255")
+    return (levels.reshape(-1, 3).mean(0) / 127.5 - 1).astype("float32")
+
+
+def _levels(image: ImageLike) -> np.ndarray:
+    """RGB (H, W, 3), uint8."""
+    name = os.fspath(image) if isinstance(image, str | os.PathLike) else "the hint"
+    if isinstance(image, str | os.PathLike):
+        levels = read_optical(image)
+    else:
+        levels = np.asarray(image) if isinstance(image, np.ndarray) else image_array(image)
+    return check_levels(name, levels)
+
+
+def check_levels(name: str, levels: np.ndarray) -> np.ndarray:
+    """
+    Raises:
+        DataError: not RGB of 8 bits.
+    """
+    if levels.dtype != np.uint8 or levels.ndim != 3 or levels.shape[-1] < 3:
+        raise DataError(
+            f"{name}: is {levels.dtype} of the shape {levels.shape}; a hint is RGB of 8 bits, as colours are shown"
+        )
+    return levels[..., :3]
+
+
+def to_unit(levels: np.ndarray) -> np.ndarray:
+    return levels.astype("float32") / 127.5 - 1
+
+
+def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -> np.ndarray:
+    """The planes of a hint for a SAR image, (height, width, hint_channels); a hint of another size is stretched to it."""
+    channels = sar_channels(model)
+    if hint is None:
+        return np.zeros(
+            (height, width, compose_hint(tf.zeros((1, 1, 3)), "palette", channels=channels).shape[-1]), "float32"
+        )
+    if hint.kind == "palette":
+        return _composed(np.broadcast_to(hint.image, (height, width, 3)), hint.kind, channels)
+
+    def stretched(image, method="bicubic"):
+        return np.clip(tf.image.resize(image, (height, width), method, antialias=True), -1, 1)
+
+    rgb, where, sar = stretched(to_unit(_levels(hint.image))), None, None
+    if hint.mask is not None:
+        mask = read_image(hint.mask, lambda bands: bands.numbers[:1]) if _is_path(hint.mask) else np.asarray(hint.mask)
+        where = np.float32(tf.image.resize(np.atleast_3d(mask)[..., :1], (height, width), "nearest") == 0)
+    if hint.sar is not None:
+        metadata = metadata_of(model)
+        values = hint.sar
+        if _is_path(values):
+            values = read_sar(values, channels, trained_on=metadata.sar_bands)
+        values = np.atleast_3d(np.asarray(values))[..., :channels]
+        sar = stretched(np.asarray(metadata.sar_scale.to_unit(values, "auto")))
+    return _composed(rgb, hint.kind, channels, where, sar)
+
+
+def _is_path(image: ImageLike) -> bool:
+    return isinstance(image, str | os.PathLike)
+
+
+def _composed(rgb, kind, channels, where=None, sar=None, where_sar=None) -> np.ndarray:
+    planes = [None if plane is None else tf.constant(plane, tf.float32) for plane in (rgb, where, sar, where_sar)]
+    return compose_hint(planes[0], kind, planes[1], planes[2], planes[3], channels).numpy()
+
+
+composed = _composed

@@ -1,0 +1,81 @@
+"""A raster of any projection and resolution on the grid of a scene, warped while it is read."""
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from sar_keras.errors import DataError
+from sar_keras.io.rasters import mirrored, open_raster, reading
+
+_LOOKED_AT = 256  # pixels of the longer side that are looked at for an overlap
+
+
+def open_on_grid(path: Path | str, grid: rasterio.DatasetReader, grid_name: str) -> rasterio.DatasetReader:
+    """Open a raster so that its pixels are those of `grid`; a last band, alpha, says where it has data.
+
+    Both without a georeference have to be of one size.
+
+    Raises:
+        DataError: it cannot be read, does not overlap the grid, or one of the two does not tell where it lies.
+    """
+    source = open_raster(path)
+    try:
+        has_place = [bool(raster.crs) and not raster.transform.is_identity for raster in (source, grid)]
+        if not any(has_place) and source.shape == grid.shape:
+            return source
+        if not all(has_place):
+            odd = (str(path), grid_name)[has_place.index(False)]
+            raise DataError(
+                f"{odd}: does not say where on a map it lies, so {path} cannot be laid upon {grid_name}; bring both to "
+                "one grid with gdalwarp"
+            )
+        finer = _pixel_on(grid, source) < 0.5
+        alpha = ColorInterp.alpha in source.colorinterp
+        warped = WarpedVRT(
+            source,
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            resampling=Resampling.average if finer else Resampling.cubic,
+            add_alpha=not alpha,
+        )
+        with reading(str(path)):
+            shrink = max(1, max(grid.shape) / _LOOKED_AT)
+            shape = tuple(max(1, round(side / shrink)) for side in grid.shape)
+            if not warped.read(_alpha_band(warped), out_shape=shape).any():
+                raise DataError(f"{path}: does not overlap {grid_name}; give one of the same ground")
+        return warped
+    except BaseException:
+        source.close()
+        raise
+
+
+def read_mirrored(raster, bands: list[int], column: int, row: int, width: int, height: int):
+    """A window, which may reach beyond the raster: there it is mirrored. Values (height, width, bands) and where."""
+    rows, columns = mirrored(row, height, raster.height), mirrored(column, width, raster.width)
+    left, top = int(columns.min()), int(rows.min())
+    window = Window(left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top)
+    values = raster.read(bands, window=window)
+    alpha = _alpha_band(raster)
+    valid = (raster.read(alpha, window=window) if alpha else raster.dataset_mask(window=window)) > 0
+    inside = np.ix_(rows - top, columns - left)
+    return np.moveaxis(values, 0, -1)[inside], valid[inside]
+
+
+def _alpha_band(raster) -> int | None:
+    kinds = list(raster.colorinterp)
+    return kinds.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in kinds else None
+
+
+def _pixel_on(grid, source) -> float:
+    """The side of a pixel of `source`, in pixels of `grid`."""
+    from rasterio.warp import transform_bounds
+
+    left, bottom, right, top = transform_bounds(source.crs, grid.crs, *source.bounds)
+    step = max(abs(grid.transform.a), abs(grid.transform.b))
+    return (right - left) / source.width / step

@@ -1,0 +1,83 @@
+"""The hint of a scene, read window by window and warped to its grid."""
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from sar_keras.errors import DataError
+from sar_keras.inference.hints import Hint, check_levels, composed, image_hint, to_unit
+from sar_keras.inference.metadata import metadata_of
+from sar_keras.io.bands import Bands, choose_optical
+from sar_keras.io.files import path_or_name
+from sar_keras.io.inputs import single
+from sar_keras.io.rasters import SarScene, reading
+from sar_keras.io.warped import open_on_grid, read_mirrored
+from sar_keras.networks.sizes import sar_channels
+
+
+class SceneHint:
+    """The planes of a hint for windows of a scene. Without a hint they are 0.
+
+    Attributes:
+        hint: What is given, or None.
+        files: Its files.
+
+    Raises:
+        DataError: a file of the hint cannot be read, is not RGB of 8 bits, or does not overlap the scene.
+    """
+
+    def __init__(self, model: keras.Model, hint: Hint | None, scene: SarScene):
+        self._model, self.hint = model, hint
+        self._opened = contextlib.ExitStack()
+        self.files: list[Path] = []
+        if hint is None or hint.kind == "palette":
+            return
+        with self._opened as opened:
+            self._image = opened.enter_context(self._open(hint.image, scene))
+            self._bands = list(choose_optical(hint.image, Bands.of(self._image), None).numbers)
+            kinds = {self._image.dtypes[band - 1] for band in self._bands}
+            check_levels(str(hint.image), np.zeros((1, 1, 3), kinds.pop()))
+            self._mask = None if hint.mask is None else opened.enter_context(self._open(hint.mask, scene))
+            self._sar = None
+            if hint.sar is not None:
+                metadata = metadata_of(model)
+                given = single(path_or_name(os.fspath(hint.sar)))
+                warped = dataclasses.replace(given, open=lambda: self._open(hint.sar, scene))
+                channels, names = sar_channels(model), metadata.sar_bands
+                self._sar = opened.enter_context(SarScene(warped, channels, metadata.sar_scale, names))
+            self._opened = opened.pop_all()
+
+    def _open(self, path, scene: SarScene):
+        if not isinstance(path, str | os.PathLike):
+            raise DataError("the hint of a scene is a file: give its path")
+        raster = open_on_grid(path_or_name(os.fspath(path)), scene.source, scene.input.name)
+        self.files.append(Path(path))
+        return raster
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._opened.close()
+
+    def read(self, column: int, row: int, width: int, height: int) -> np.ndarray:
+        """(height, width, hint_channels), of a window that may reach beyond the scene."""
+        hint = self.hint
+        if hint is None or hint.kind == "palette":
+            return image_hint(self._model, hint, height, width)
+        window = column, row, width, height
+        with reading(str(hint.image)):
+            levels, valid = read_mirrored(self._image, self._bands, *window)
+            if self._mask:
+                cloudy, known = read_mirrored(self._mask, [1], *window)
+                valid &= ~(known & (cloudy[..., 0] != 0))
+        levels = np.repeat(levels[..., :1], 3, -1) if levels.shape[-1] < 3 else levels
+        sar = where = None
+        if self._sar:
+            sar, where = self._sar.read(*window)
+        where = None if where is None else where[..., None]
+        return composed(to_unit(levels), hint.kind, sar_channels(self._model), valid[..., None], sar, where)
