@@ -26,9 +26,9 @@ from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_h
 def image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
 
-    The function takes (H, W, channels), float32 in [-1, 1]; of a guided generator the planes of the hint follow. The image is mirrored at its right and lower border until
-    both sides are multiples of the network's patch size, and cropped back. It is what `colorize` and exported models
-    run, so that both give the same colours.
+    The function takes (H, W, channels), float32 in [-1, 1]; of a guided generator the planes of the hint follow. The
+    image is mirrored at its right and lower border until both sides are multiples of the network's patch size, and
+    cropped back. It is what `colorize` and exported models run, so that both give the same colours.
     """
     network = any_size(generator)
     patch = patch_size(generator)

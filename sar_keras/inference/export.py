@@ -118,7 +118,7 @@ def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
 
 
 def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) -> tf.Tensor:
-    """PNG or JPEG bytes of RGB to the planes of a hint, as `sar_keras.colorize` stretches an image to the SAR's size."""
+    """PNG or JPEG bytes of RGB to the planes of a hint, stretched to the size of the SAR image."""
     rgb = tf.cast(tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32) / 127.5 - 1.0
     rgb.set_shape((None, None, 3))
     stretched = tf.image.resize(rgb, size, "bicubic", antialias=True)

@@ -13,7 +13,7 @@ from PIL import ImageColor
 from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.images import image_array, read_image, read_optical, read_sar
-from sar_keras.networks.guided import compose_hint
+from sar_keras.networks.guided import compose_hint, hint_channels
 from sar_keras.networks.sizes import sar_channels, takes_hint
 
 # The parameters that give one, of `sar_keras.colorize` and others.
@@ -74,8 +74,8 @@ def hint_of(
     name = next(iter(given))
     if not takes_hint(model):
         raise ModelError(
-            f"{metadata_of(model).saved_as or model.name}: takes no hint, so {parameter(name)} has no effect; train one "
-            "with sar-keras fit guided"
+            f"{metadata_of(model).saved_as or model.name}: takes no hint, so {parameter(name)} has no effect; "
+            "sar-keras fit guided trains a model that does"
         )
     if palette is not None:
         return Hint("palette", _colour(palette))
@@ -126,39 +126,41 @@ def to_unit(levels: np.ndarray) -> np.ndarray:
 
 
 def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -> np.ndarray:
-    """The planes of a hint for a SAR image, (height, width, hint_channels); a hint of another size is stretched to it."""
+    """The planes of a hint for a SAR image, (height, width, hint_channels), to whose size it is stretched."""
     channels = sar_channels(model)
     if hint is None:
-        return np.zeros(
-            (height, width, compose_hint(tf.zeros((1, 1, 3)), "palette", channels=channels).shape[-1]), "float32"
-        )
+        return np.zeros((height, width, hint_channels(channels)), "float32")
     if hint.kind == "palette":
-        return _composed(np.broadcast_to(hint.image, (height, width, 3)), hint.kind, channels)
+        return composed(np.broadcast_to(hint.image, (height, width, 3)), hint.kind, channels)
 
-    def stretched(image, method="bicubic"):
-        return np.clip(tf.image.resize(image, (height, width), method, antialias=True), -1, 1)
+    def stretched(image: np.ndarray) -> np.ndarray:
+        return np.clip(tf.image.resize(image, (height, width), "bicubic", antialias=True), -1, 1)
 
     rgb, where, sar = stretched(to_unit(_levels(hint.image))), None, None
     if hint.mask is not None:
         mask = read_image(hint.mask, lambda bands: bands.numbers[:1]) if _is_path(hint.mask) else np.asarray(hint.mask)
-        where = np.float32(tf.image.resize(np.atleast_3d(mask)[..., :1], (height, width), "nearest") == 0)
+        where = np.asarray(tf.image.resize(np.atleast_3d(mask)[..., :1], (height, width), "nearest")) == 0
     if hint.sar is not None:
-        metadata = metadata_of(model)
-        values = hint.sar
+        metadata, values = metadata_of(model), hint.sar
         if _is_path(values):
             values = read_sar(values, channels, trained_on=metadata.sar_bands)
         values = np.atleast_3d(np.asarray(values))[..., :channels]
         sar = stretched(np.asarray(metadata.sar_scale.to_unit(values, "auto")))
-    return _composed(rgb, hint.kind, channels, where, sar)
+    return composed(rgb, hint.kind, channels, where, sar)
+
+
+def composed(
+    rgb: np.ndarray,
+    kind: str,
+    channels: int,
+    where: np.ndarray | None = None,
+    sar: np.ndarray | None = None,
+    where_sar: np.ndarray | None = None,
+) -> np.ndarray:
+    """`compose_hint` of arrays."""
+    where, sar, where_sar = (None if plane is None else np.float32(plane) for plane in (where, sar, where_sar))
+    return compose_hint(np.float32(rgb), kind, where, sar, where_sar, channels).numpy()
 
 
 def _is_path(image: ImageLike) -> bool:
     return isinstance(image, str | os.PathLike)
-
-
-def _composed(rgb, kind, channels, where=None, sar=None, where_sar=None) -> np.ndarray:
-    planes = [None if plane is None else tf.constant(plane, tf.float32) for plane in (rgb, where, sar, where_sar)]
-    return compose_hint(planes[0], kind, planes[1], planes[2], planes[3], channels).numpy()
-
-
-composed = _composed

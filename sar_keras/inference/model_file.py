@@ -18,7 +18,7 @@ from sar_keras.io.files import atomic, local_path
 from sar_keras.io.sar import Scale
 from sar_keras.networks import unet  # importing the package makes its layers known to Keras
 from sar_keras.networks.guided import hint_channels
-from sar_keras.networks.sizes import takes_hint
+from sar_keras.networks.sizes import shapes_of_inputs, takes_hint
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
@@ -134,13 +134,13 @@ def load_model(model: str | os.PathLike) -> keras.Model:
 
 
 def _is_generator(model: keras.Model) -> bool:
-    inputs = model.input if takes_hint(model) else {"sar": model.inputs[0]}
-    sar = inputs.get("sar")
-    if sar is None or len(sar.shape) != 4 or model.output_shape != (*sar.shape[:3], 3):
+    if not takes_hint(model) and len(model.inputs) != 1:
         return False
-    if not takes_hint(model):
-        return len(model.inputs) == 1
-    return inputs.keys() == {"sar", "hint"} and inputs["hint"].shape[-1] == hint_channels(sar.shape[-1])
+    shapes = shapes_of_inputs(model)
+    sar, hint = shapes.pop("sar", ()), shapes.pop("hint", None)
+    if shapes or len(sar) != 4 or model.output_shape != (*sar[:3], 3):
+        return False
+    return hint is None or hint == (*sar[:3], hint_channels(sar[-1]))
 
 
 def _keep_metadata_when_saved(generator: keras.Model) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from sar_keras.errors import DataError
@@ -74,8 +75,5 @@ def _alpha_band(raster) -> int | None:
 
 def _pixel_on(grid, source) -> float:
     """The side of a pixel of `source`, in pixels of `grid`."""
-    from rasterio.warp import transform_bounds
-
-    left, bottom, right, top = transform_bounds(source.crs, grid.crs, *source.bounds)
-    step = max(abs(grid.transform.a), abs(grid.transform.b))
-    return (right - left) / source.width / step
+    west, _, east, _ = transform_bounds(source.crs, grid.crs, *source.bounds)
+    return (east - west) / source.width / max(abs(grid.transform.a), abs(grid.transform.b))

@@ -6,12 +6,12 @@ import tensorflow as tf
 
 def patch_size(model: keras.Model) -> int:
     """The side of the images that a generator was made for; 256 for one that takes any size."""
-    return _shape_of_sar(model)[1] or 256
+    return shapes_of_inputs(model)["sar"][1] or 256
 
 
 def sar_channels(model: keras.Model) -> int:
     """The number of SAR bands that a generator takes."""
-    return _shape_of_sar(model)[-1]
+    return shapes_of_inputs(model)["sar"][-1]
 
 
 def takes_hint(model: keras.Model) -> bool:
@@ -19,8 +19,11 @@ def takes_hint(model: keras.Model) -> bool:
     return isinstance(model.input, dict)
 
 
-def _shape_of_sar(model: keras.Model) -> tuple:
-    return tuple(model.input["sar"].shape) if takes_hint(model) else model.input_shape
+def shapes_of_inputs(model: keras.Model) -> dict[str, tuple]:
+    """The shapes (N, H, W, c) of a generator's inputs: "sar", and "hint" of one that takes a hint."""
+    if takes_hint(model):
+        return {name: tuple(tensor.shape) for name, tensor in dict(model.input).items()}
+    return {"sar": tuple(model.input_shape)}
 
 
 def any_size(model: keras.Model) -> keras.Model:
