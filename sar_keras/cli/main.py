@@ -90,6 +90,7 @@ def fit(
 @click.option("-o", "--output", required=True, type=PATH, help="File, or folder for several inputs.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
 @click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
+@click.option("--detail", type=float, metavar="0..1", help="The SAR's own fine structure in the lightness [0].")
 @_scene_option("--band", metavar="N|VV|VH", help="The band to use, or several: VV,VH [as in training].")
 @_scene_option(
     "--units",
@@ -130,13 +131,15 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     # Once, and before TensorFlow loads.
     check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
     load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
+    from sar_keras.inference.detail import check_detail
     from sar_keras.inference.jobs import colorize_files
     from sar_keras.scenes.colorize import colorize_scenes, count_pixels
     from sar_keras.scenes.inputs import find_scenes, jobs_for
 
     options = {name: value for name, value in options.items() if value is not None and value is not False}
+    check_detail(options.get("detail", 0.0))
     scenes = find_scenes(list(inputs), output)
-    for_scenes = [name for name in options if name not in ("precision", "engine")]
+    for_scenes = [name for name in options if name not in ("precision", "engine", "detail")]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
     loaded = load_model(model)

@@ -19,6 +19,7 @@ from sar_keras.data.splits import read_split, split_pairs
 from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.evaluation import metrics
 from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
+from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
 from sar_keras.io.bands import warn_if_bands_differ
@@ -30,6 +31,9 @@ from sar_keras.terminal import progress_bar
 PROTOCOLS = ("standard", "paper")
 BATCH = 4
 _RESAMPLES = 1000
+# How much of the SAR image's fine structure is tried in the lightness, beside none, and what is told of it.
+_DETAILS = (0.25, 0.5)
+_OF_DETAIL = {"psnr": metrics.psnr, "gradient_similarity": metrics.gradient_similarity}
 # What a reader needs to know of each figure: its name in a table, and whether more is better.
 TITLES = {
     "psnr": ("PSNR (dB)", True),
@@ -65,9 +69,11 @@ def evaluate(
 
     Returns:
         {"protocol", "split", "n", "scenes", "model", "mean_colour_known", "trained_on_vgg", "metrics", "baselines":
-        {"mean_colour", "copy_sar"}, "by_terrain", "by_scene", "confidence"}; each metric is {"mean", "low", "high"},
-        with a 95 % bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a terrain or
-        scene.
+        {"mean_colour", "copy_sar"}, "by_terrain", "by_scene", "detail", "confidence"}; each metric is {"mean", "low",
+        "high"}, with a 95 % bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a
+        terrain or scene.
+        "detail" has "psnr" and "gradient_similarity" of the model's colours with so much of the SAR image's fine
+        structure in their lightness, for "0", "0.25" and "0.5"; it is None under the protocol "paper".
         "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
         "all_pixels", "patches"}, "sparsification"}; it is None under the protocol "paper", or where the model has none.
         "mean_colour_known" is False where the mean colour is that of the scored images themselves, because neither the
@@ -110,6 +116,7 @@ def evaluate(
     expected_error = metadata.expected_error if protocol == "standard" else None
     errors: list[tuple[np.ndarray, np.ndarray]] = []
     scorers = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
+    detailed: dict[float, list[dict[str, np.ndarray]]] = {detail: [] for detail in _DETAILS}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
     # Beside each other: most figures keep one core busy.
@@ -126,16 +133,19 @@ def evaluate(
                 if scorers:
                     figures["lpips"] = scorers[name].update(truth, _to_fraction(candidates[name]))
                 scores[name].append(figures)
+            if protocol == "standard":
+                fine = np.stack([fine_structure(image) for image in sar.numpy()])
+                for detail, batch in detailed.items():
+                    candidate = add_detail(_to_fraction(candidates["model"]) * 255, detail * fine) / 255
+                    batch.append({name: figure(truth, candidate) for name, figure in _OF_DETAIL.items()})
             if expected_error:
                 error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
                 expected = expected_error(candidates["model"]).numpy()[..., 0]
                 # Every second row and column, copied: ranks hardly change, and large splits fit into memory.
                 errors.extend(zip(error[:, ::2, ::2].copy(), expected[:, ::2, ::2].copy(), strict=True))
 
-    per_image = {
-        name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-        for name, batches in scores.items()
-    }
+    per_image = {name: _joined(batches) for name, batches in scores.items()}
+    model_scores = _intervals(per_image["model"])
     fid = {"fid": {name: scorer.fid() for name, scorer in scorers.items()}} if scorers else {}
     return fid | {
         "protocol": protocol,
@@ -145,10 +155,11 @@ def evaluate(
         "model": str(path),
         "mean_colour_known": metadata.mean_colour is not None or bool(training),
         "trained_on_vgg": bool(config and config.loss.weights().get("perceptual")),
-        "metrics": _intervals(per_image["model"]),
+        "metrics": model_scores,
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
         "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
         "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in chosen], per_image["model"]),
+        "detail": _detail(model_scores, detailed) if protocol == "standard" else None,
         "confidence": _confidence(errors) if expected_error else None,
     }
 
@@ -180,6 +191,8 @@ def table(report: dict, by: str | None = None) -> str:
             "SSIM with a uniform 255-pixel window, nearly the whole image: not comparable with the usual SSIM."
             + (" On training images: a figure of memory, not of skill." if report["split"] == "train" else "")
         )
+    if report["detail"]:
+        lines += _detail_table(report["detail"])
     if report["confidence"]:
         lines += _confidence_table(report["confidence"])
     if by:
@@ -256,6 +269,24 @@ def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
         low, high = np.percentile(values[samples].mean(1), [2.5, 97.5])
         intervals[name] = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
     return intervals
+
+
+def _joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _detail(model_scores: dict, detailed: dict[float, list[dict[str, np.ndarray]]]) -> dict:
+    report = {f"{detail:g}": _intervals(_joined(batches)) for detail, batches in detailed.items()}
+    return {"0": {name: model_scores[name] for name in _OF_DETAIL}} | report
+
+
+def _detail_table(report: dict) -> list[str]:
+    lines = ["\nWith the SAR's own fine structure in the lightness (colorize --detail)"]
+    lines.append(f"{'':26}" + "".join(f"{detail:>9}" for detail in report))
+    for name in _OF_DETAIL:
+        means = "".join(f"{scores[name]['mean']:9.4g}" for scores in report.values())
+        lines.append(f"{TITLES[name][0] + ' ↑':26}{means}")
+    return lines
 
 
 def _confidence(errors: list[tuple[np.ndarray, np.ndarray]]) -> dict:

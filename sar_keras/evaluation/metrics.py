@@ -26,16 +26,26 @@ def standard(truth: np.ndarray, generated: np.ndarray) -> dict[str, np.ndarray]:
     - spectral_angle: mean angle between the colours as vectors, in degrees (Kruse et al., 1993).
     """
     error = truth - generated
-    mse = (error**2).mean((1, 2, 3))
     return {
-        "psnr": np.minimum(-10 * np.log10(np.maximum(mse, 1e-10)), 100.0),
+        "psnr": psnr(truth, generated),
         "ssim": tf.image.ssim(truth, generated, 1.0).numpy(),
-        "mse": mse,
+        "mse": (error**2).mean((1, 2, 3)),
         "mae": np.abs(error).mean((1, 2, 3)),
         "ciede2000": np.array([_ciede2000(t, g) for t, g in zip(truth, generated, strict=True)]),
-        "gradient_similarity": np.array([_gradient_similarity(t, g) for t, g in zip(truth, generated, strict=True)]),
+        "gradient_similarity": gradient_similarity(truth, generated),
         "spectral_angle": _spectral_angle(truth, generated),
     }
+
+
+def psnr(truth: np.ndarray, generated: np.ndarray) -> np.ndarray:
+    """As in `standard`, (N,)."""
+    mse = ((truth - generated) ** 2).mean((1, 2, 3))
+    return np.minimum(-10 * np.log10(np.maximum(mse, 1e-10)), 100.0)
+
+
+def gradient_similarity(truth: np.ndarray, generated: np.ndarray) -> np.ndarray:
+    """As in `standard`, (N,)."""
+    return np.array([_gradient_similarity(t, g) for t, g in zip(truth, generated, strict=True)])
 
 
 def paper(truth: np.ndarray, generated: np.ndarray) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sar_keras.errors import DataError
 from sar_keras.inference.compiled import compiled
+from sar_keras.inference.detail import add_detail, check_detail, fine_structure
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once
 from sar_keras.inference.openvino import check_engine
@@ -61,6 +62,7 @@ def colorize(
     units: str = "auto",
     precision: str = "float32",
     engine: str = "tensorflow",
+    detail: float = 0.0,
 ) -> np.ndarray:
     """Colorize one SAR image of any height and width.
 
@@ -74,15 +76,19 @@ def colorize(
         precision: "float32", or "bfloat16", which is faster where the processor has it.
         engine: "tensorflow", or "openvino", which is faster on CPUs and needs some seconds before images of a new size;
             it is the extra `openvino`.
+        detail: How much of the SAR image's own fine structure comes into the lightness, 0 to 1, see
+            `sar_keras.inference.detail`.
 
     Returns:
         RGB, uint8 (H, W, 3).
 
     Raises:
-        DataError: the image cannot be read or has too few bands; or other units, another precision or engine.
+        DataError: the image cannot be read or has too few bands; or other units, another precision or engine; or
+            a detail beyond 0 to 1.
         ModelError: `model` is a path without a model.
     """
     check_engine(engine, precision)
+    check_detail(detail)
     check_units(units)
     if not isinstance(model, keras.Model):
         model = load_once(model)
@@ -111,4 +117,9 @@ def colorize(
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
     run = compiled(model, image_function, "image", precision, engine, exact=True)
-    return run(np.asarray(scale.to_unit(values, units)))
+    sar = np.asarray(scale.to_unit(values, units))
+    colours = run(sar)
+    if detail:
+        fine = fine_structure(sar, np.logical_not(missing.any(-1)))
+        colours = np.rint(add_detail(colours.astype("float32"), detail * fine)).astype(np.uint8)
+    return colours

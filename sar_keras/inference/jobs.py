@@ -22,6 +22,7 @@ def colorize_files(
     progress: Callable[[Iterable], Iterable] = iter,
     precision: str = "float32",
     engine: str = "tensorflow",
+    detail: float = 0.0,
 ) -> list[Path]:
     """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
 
@@ -38,7 +39,7 @@ def colorize_files(
             raise OutputError(f"{destination}: would replace its own input; give another {parameter('output')}")
 
     def work(files, destination):
-        write_image(destination, colorize(model, files, precision=precision, engine=engine))
+        write_image(destination, colorize(model, files, precision=precision, engine=engine, detail=detail))
 
     return do_all(jobs, work, "images", progress)
 

@@ -18,6 +18,7 @@ import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.compiled import compiled
 from sar_keras.inference.confidence import expected_error_of, uncertainty_function
+from sar_keras.inference.detail import check_detail
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once, model_name
@@ -53,6 +54,7 @@ def colorize_scene(
     batch: int = 1,
     precision: str = "float32",
     engine: str = "tensorflow",
+    detail: float = 0.0,
     confidence: bool = False,
     preview: str | os.PathLike | None = None,
     resume: bool = False,
@@ -82,6 +84,8 @@ def colorize_scene(
         batch: Windows a call of the network.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
         engine: "tensorflow", or "openvino", which is faster on CPUs; it is the extra `openvino`.
+        detail: How much of the SAR image's own fine structure comes into the lightness, 0 to 1, see
+            `sar_keras.inference.detail`.
         confidence: Also write `<destination>_confidence.tif`: how far each colour may be off, the expected absolute
             error on a scale of 0..1, see `sar_keras.inference.confidence`. One uint8 band; its scale, 0.5 / 255, is in
             the file.
@@ -108,6 +112,7 @@ def colorize_scene(
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     _check_options(tile, overlap, batch, patch, limits, destination, preview)
     check_engine(engine, precision)
+    check_detail(detail)
     _warn_of_window_statistics(model)
     metadata = metadata_of(model)
     scale, trained_on = metadata.sar_scale, metadata.sar_bands
@@ -118,7 +123,7 @@ def colorize_scene(
             outputs["confidence"] = destination.with_name(f"{destination.stem}_confidence.tif")
         _check_not_an_input(scene, [*outputs.values(), *([Path(preview)] if preview else [])])
         area = _area(scene, window)
-        tags, key = _provenance(model, scene, [tile, overlap, precision, engine, confidence, *area.flatten()])
+        tags, key = _provenance(model, scene, [tile, overlap, precision, engine, confidence, *area.flatten()], detail)
         warn_if_units_differ(scene.units, scale, source.name)
         warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
@@ -131,7 +136,7 @@ def colorize_scene(
             network = scene_network(model, precision, confidence, engine)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
-                colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress)
+                colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress, detail)
                 if not partial.seen:
                     raise DataError(f"{source.name}: holds no data in this window: every pixel is nodata")
                 partial.publish()
@@ -243,7 +248,9 @@ def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> 
     return Window(column, row, width, height)
 
 
-def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> tuple[dict[str, str], str]:
+def _provenance(
+    model: keras.Model, scene: rasters.SarScene, options: list, detail: float
+) -> tuple[dict[str, str], str]:
     """The output's tags, and a key that is the same only where the same colours would come out."""
     path, weights_hash = metadata_of(model).saved_as, _hash_of_weights(model)
     if path:
@@ -261,6 +268,8 @@ def _provenance(model: keras.Model, scene: rasters.SarScene, options: list) -> t
         "SAR_KERAS_INPUT": f"{scene.input.place.name}, band {', '.join(map(str, scene.bands))}",
         "SAR_KERAS_SCALE": f"{scene.units}, {low:g} to {high:g} became -1 to 1",
     }
+    if detail:
+        tags["SAR_KERAS_DETAIL"] = f"{detail}: fine structure of the lightness is SAR texture"
     files = [os.stat(file) for file in scene.files]
     state = [(file.st_size, file.st_mtime_ns) for file in files]
     key = hashlib.sha256(json.dumps([tags, weights_hash, state, options]).encode()).hexdigest()

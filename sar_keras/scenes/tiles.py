@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from rasterio.windows import Window
 
+from sar_keras.inference.detail import REACH, add_detail, fine_structure
 from sar_keras.io.rasters import SarScene
 from sar_keras.scenes.unfinished import Unfinished
 
@@ -94,6 +95,7 @@ def colorize_tiles(
     batch: int,
     partial: Unfinished,
     progress: Callable[[int], object],
+    detail: float = 0.0,
 ) -> None:
     """Bring the rows of windows that are not finished yet through the network and into the partial file.
 
@@ -106,6 +108,7 @@ def colorize_tiles(
         batch: Windows a call of the network.
         partial: The file that is written; it says which rows are finished.
         progress: Called with the number of pixels done since the last call.
+        detail: How much fine structure of the SAR comes into the lightness, 0 to 1.
     """
     first, last = rows[0][0], rows[-1][-1]
     below = partial.below
@@ -113,14 +116,21 @@ def colorize_tiles(
         below = np.zeros((overlap, last.column + last.width - first.column, partial.bands), "float32")
     blend = _Blend(overlap, below)
 
+    # Windows are read as far around as the fine structure of their pixels depends on, so that it is the same in each.
+    margin = REACH if detail else 0
+
     def read(places):
-        return [
-            (place, *scene.read(area.col_off + place.column, area.row_off + place.row, place.width, place.height))
-            for place in places
-        ]
+        windows = []
+        for place in places:
+            column, row = area.col_off + place.column - margin, area.row_off + place.row - margin
+            sar, valid = scene.read(column, row, place.width + 2 * margin, place.height + 2 * margin)
+            fine = detail * fine_structure(sar, valid, margin) if detail else None
+            inside = slice(margin, margin + place.height), slice(margin, margin + place.width)
+            windows.append((place, sar[inside], valid[inside], fine))
+        return windows
 
     def compute(windows):
-        chosen = [index for index, (_, _, valid) in enumerate(windows) if valid.any()]
+        chosen = [index for index, (_, _, valid, _) in enumerate(windows) if valid.any()]
         if not chosen:
             return windows, {}
         values = network(np.stack([windows[index][1] for index in chosen]))
@@ -129,11 +139,13 @@ def colorize_tiles(
     def write(computed):
         windows, values = computed
         pixels = 0
-        for index, (place, _, valid) in enumerate(windows):
+        for index, (place, _, valid, fine) in enumerate(windows):
             ends_row = place.column == last.column
             new = values.get(index)
             if new is None:
                 new = np.zeros((place.height, place.width, partial.bands), "float32")
+            elif fine is not None:
+                new[..., :3] = add_detail(new[..., :3], fine)
             rows_at_edge = place.row == first.row, place.row == last.row
             finished = blend.add(new, place.column - first.column, *rows_at_edge, ends_row)
             top, left = max(-place.row, 0), max(-place.column, 0)

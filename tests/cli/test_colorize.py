@@ -7,6 +7,8 @@ from helpers import names, one_line, read_scene, speckle, write_scene
 from PIL import Image
 from rio_cogeo import cog_validate
 
+import sar_keras
+
 
 def test_a_folder_of_which_one_fails(command, model_file, tmp_path):
     for name in ("one.tif", "below/two.tif"):
@@ -34,6 +36,25 @@ def test_images_stay_images(command, model_file, tmp_path, save_png):
     assert code == 2 and "--tile is for scenes" in one_line(err) and not (tmp_path / "d.png").exists()
     code, out, _ = command("colorize", model_file, image, "-o", tmp_path / "d.tif", "--tile", "64", "--overlap", "8")
     assert code == 0 and out == f"{tmp_path / 'd.tif'}\n" and cog_validate(tmp_path / "d.tif", quiet=True)[0]
+
+
+def test_detail_is_for_images_and_scenes_alike(command, model_file, tmp_path, save_png):
+    image = speckle((64, 64))
+    image[:, 30:32] = 255
+    source = save_png(tmp_path / "a.png", image)
+    colours = {}
+    for name, detail in (("plain.png", None), ("none.png", "0"), ("half.png", "0.5"), ("half.tif", "0.5")):
+        more = ["--detail", detail] if detail else []
+        assert command("colorize", model_file, source, "-o", tmp_path / name, *more)[0] == 0
+        colours[name] = np.asarray(Image.open(tmp_path / name)).astype(int)
+    assert (tmp_path / "none.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+    np.testing.assert_array_equal(colours["half.png"], sar_keras.colorize(model_file, image, detail=0.5))
+    assert np.abs(colours["half.png"] - colours["plain.png"]).max() > 5
+    assert np.quantile(np.abs(colours["half.png"] - colours["half.tif"]), 0.99) <= 2
+    for output in ("b.png", "b.tif"):
+        code, _, err = command("colorize", model_file, source, "-o", tmp_path / output, "--detail", "1.5")
+        assert code == 2 and "--detail: must be from 0 to 1, got 1.5" in one_line(err)
+        assert not (tmp_path / output).exists()
 
 
 def bad_text(path):

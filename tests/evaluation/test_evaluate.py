@@ -1,10 +1,12 @@
 import importlib.util
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import scipy.stats
+import skimage.metrics
 from helpers import read_rows
 
 import sar_keras
@@ -74,6 +76,21 @@ def test_how_well_the_expected_error_ranks_the_real_one(tiny_run, report):
     assert found["sparsification"]["ause"] >= 0
 
 
+def test_figures_with_detail_are_those_of_what_colorize_gives(tiny_run, report):
+    rows = [row for row in read_rows(tiny_run / "split.csv") if row["split"] == "test"]
+    model = sar_keras.load_model(tiny_run)
+    assert list(report["detail"]) == ["0", "0.25", "0.5"]
+    for detail, figures in report["detail"].items():
+        psnr = []
+        for row in rows:
+            truth = read_optical(tiny_run / "data" / row["optical"])
+            colours = sar_keras.colorize(model, tiny_run / "data" / row["sar"], detail=float(detail))
+            psnr.append(skimage.metrics.peak_signal_noise_ratio(truth, colours))
+        assert figures["psnr"]["mean"] == pytest.approx(np.mean(psnr), abs=0.02)
+    for name, figure in report["detail"]["0"].items():
+        assert figure == report["metrics"][name]
+
+
 def test_intervals_cover_the_mean_and_shrink_with_more_images(random):
     few, many = (_intervals({"x": random.normal(5, 1, n)})["x"] for n in (20, 2000))
     assert few["low"] < few["mean"] < few["high"]
@@ -85,6 +102,7 @@ def test_command_prints_and_writes_json(command, tiny_run, tmp_path):
     code, out, err = command("evaluate", tiny_run, "--by", "terrain", "--json", tmp_path / "scores.json")
     assert code == 0 and err == ""
     assert "PSNR" in out and "mean colour" in out and "not LPIPS" in out and "VGG16 loss" in out and "\nterrain" in out
+    assert "(colorize --detail)\n" in out and re.search("PSNR.*\\n.*gradient similarity", out.split("--detail")[1])
     figure = json.loads((tmp_path / "scores.json").read_text())["metrics"]["psnr"]
     assert set(figure) == {"mean", "low", "high"} and figure["low"] <= figure["mean"] <= figure["high"]
 

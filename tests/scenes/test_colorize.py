@@ -12,6 +12,7 @@ from rio_cogeo import cog_validate
 import sar_keras
 from sar_keras.errors import OutputError
 from sar_keras.inference.confidence import with_uncertainty
+from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.networks.rewriting import for_inference
 from sar_keras.scenes import colorize as scenes
 
@@ -274,6 +275,40 @@ def test_tags_name_model_and_input(model_file, tmp_path):
         and "Synthetic" in tags["TIFFTAG_IMAGEDESCRIPTION"]
     )
     assert tags["TIFFTAG_DATETIME"] == "2020:01:02 03:04:05" and tags["AREA_OR_POINT"] == "Point"
+
+
+def test_detail_is_told_by_the_tags_and_none_of_it_leaves_the_file_as_it_is(model, tmp_path):
+    source = write_scene(tmp_path / "a.tif", speckle((150, 100)))
+    for name, options in (("plain", {}), ("none", {"detail": 0}), ("half", {"detail": 0.5})):
+        scenes.colorize_scene(model, source, tmp_path / f"{name}.tif", tile=PATCH, overlap=16, **options)
+    assert (tmp_path / "none.tif").read_bytes() == (tmp_path / "plain.tif").read_bytes()
+    with rasterio.open(tmp_path / "plain.tif") as plain, rasterio.open(tmp_path / "half.tif") as half:
+        assert half.tags()["SAR_KERAS_DETAIL"] == "0.5: fine structure of the lightness is SAR texture"
+        new = {"SAR_KERAS_DETAIL", "SAR_KERAS_KEY"}
+        assert half.tags().items() - plain.tags().items() == {(name, half.tags()[name]) for name in new}
+        assert (half.read() != plain.read()).any()
+
+
+@pytest.mark.parametrize(
+    "options", [{"precision": "bfloat16"}, pytest.param({"engine": "openvino"}, marks=pytest.mark.slow)]
+)
+def test_detail_comes_after_the_network_whatever_runs_it(model, tmp_path, options):
+    image = speckle((64, 64))
+    image[:, 30:32] = 255
+    source = write_scene(tmp_path / "a.tif", image)
+    plain, _ = read_scene(scenes.colorize_scene(model, source, tmp_path / "c.tif", **options))
+    scenes.colorize_scene(model, source, tmp_path / "d.tif", detail=1, **options)
+    fine = fine_structure((image / 127.5 - 1).astype("float32")[..., None])
+    difference = np.abs(read_scene(tmp_path / "d.tif")[0] - add_detail(plain.astype("float32"), fine))
+    assert np.quantile(difference, 0.99) <= 1.5 and fine.any()
+
+
+def test_detail_leaves_the_confidence_as_it_is(model, tmp_path):
+    source = write_scene(tmp_path / "a.tif", speckle((64, 64)))
+    for name, detail in (("plain", 0), ("detail", 1)):
+        scenes.colorize_scene(model, source, tmp_path / f"{name}.tif", confidence=True, detail=detail)
+    confidence = [read_scene(tmp_path / f"{name}_confidence.tif")[0] for name in ("plain", "detail")]
+    np.testing.assert_array_equal(*confidence)
 
 
 def test_a_source_of_a_vrt_is_not_replaced(model, tmp_path):

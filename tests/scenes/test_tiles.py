@@ -15,6 +15,7 @@ from rasterio.transform import Affine
 import sar_keras
 from sar_keras.data.synthetic import synthesize_scene
 from sar_keras.errors import DataError
+from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.networks.sizes import any_size
 from sar_keras.scenes import colorize as scenes
 
@@ -222,6 +223,24 @@ def seams(model, tmp_path, source):
             here, inside = (gradient(turn(results[name]), chosen) for name in (tile, other))
             ratios.append(here / inside)
     return np.max(ratios), np.abs(results[512].astype(int) - results[1024]).mean()
+
+
+@pytest.mark.parametrize("overlap", [0, 8, 32])
+def test_detail_is_that_of_the_whole_scene(tmp_path, overlap):
+    image = speckle((200, 230))
+    image[:, 90:92] = 255
+    valid = np.ones(image.shape, bool)
+    valid[120:150, 100:180] = False
+    source = write_scene(tmp_path / "a.tif", image, mask=valid)
+    local = one_convolution()  # its windows agree where they overlap, so that whatever differs is the detail's
+    options = dict(tile=64, overlap=overlap, batch=2)
+    plain, _ = read_scene(scenes.colorize_scene(local, source, tmp_path / "plain.tif", **options))
+    colours, _ = read_scene(scenes.colorize_scene(local, source, tmp_path / "detail.tif", detail=0.7, **options))
+    sar = (image / 127.5 - 1).astype("float32")[..., None]
+    expected = add_detail(plain.astype("float32"), 0.7 * fine_structure(sar, valid))
+    difference = np.abs(colours - expected)[valid]
+    assert np.abs(colours.astype(int) - plain)[valid].max() > 10
+    assert np.quantile(difference, 0.999) <= 1.5 and difference.max() <= 5  # `plain` is rounded, dark colours most so
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import rasterio
 from helpers import names, read_scene, speckle, write_scene
 
 from sar_keras.errors import DataError
@@ -66,6 +67,12 @@ def test_only_what_fits_is_resumed_and_only_what_may_be_wanted_is_kept(model, tm
         model, source, out / "c.tif", resume=True, tile=2 * PATCH, overlap=16, progress=steps.append, log=log.append
     )
     assert "begins anew" in log[1] and len(steps) == 3 and names(out) == ["c.tif"]
+    log = []
+    scenes.colorize_scene(model, source, out / "c.tif", resume=True, tile=2 * PATCH, overlap=16, detail=0.5)
+    scenes.colorize_scene(
+        model, source, out / "c.tif", resume=True, tile=2 * PATCH, overlap=16, detail=0.5, log=log.append
+    )
+    assert "is there already" in log[1] and "SAR_KERAS_DETAIL" in rasterio.open(out / "c.tif").tags()
     (out / "c.tif").unlink()
     with pytest.raises(DataError):
         scenes.colorize_scene(model, source, out / "c.tif", progress=lambda n: stop(n, DataError("x")), **options)
