@@ -29,18 +29,18 @@ class HintsConfig(Section):
     """How often a guided model is trained with each kind of hint, in relation to the others."""
 
     none: float = Field(default=0.3, ge=0)
-    palette: float = Field(default=0.2, ge=0)
-    coarse: float = Field(default=0.25, ge=0)
-    other_date: float = Field(default=0.25, ge=0)
+    palette: float = Field(default=0.15, ge=0)
+    coarse: float = Field(default=0.2, ge=0)
+    other_date: float = Field(default=0.35, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _some(self):
-        if not any(self.shares().values()):
+        if not any(self.shares()):
             raise ValueError("one of them must be above 0")
         return self
 
-    def shares(self) -> dict[str, float]:
-        return dict(self)
+    def shares(self) -> list[float]:
+        return [self.none, self.palette, self.coarse, self.other_date]
 
 
 class DataConfig(Section):

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.config import DataConfig
-from sar_keras.data.hints import Beside, draw_hint
+from sar_keras.data.hints import Beside, OtherDate, draw_hint
 from sar_keras.data.loading import Images
 from sar_keras.data.pairs import evenly
 from sar_keras.data.references import References
@@ -59,51 +59,38 @@ def training_dataset(
     mean = mean_colour(images, evenly(indices, 500)) if config.to_mean_colour else None
     colours = tf.constant(colours_of_places(images, indices)) if references else None
 
-    def changed(sar, draw):
+    def patch_of(stored, draw):
+        sar, optical = _patch(*stored, images, draw, config.augment)
         if config.speckle:
             sar = _speckled(sar, images.sar_scale, draw)
         if config.radiometric_jitter:
             sar = _jittered(sar, config.radiometric_jitter, draw)
-        return sar
+        return sar, optical
 
     def load_pair(position, stream):
-        sar, optical = images.read(chosen[_shuffled(position, count, seed, stream)])
+        index = chosen[_shuffled(position, count, seed, stream)]
         # Another stream than the order's, one number a position.
         draw = tf.stack([tf.constant(seed + (stream + 1) * 2**31, tf.int64), position])
-        sar, optical = _patch(sar, optical, images, draw, config.augment)
-        if mean is not None:
-            optical = _moved(optical, mean, config.to_mean_colour)
-        return changed(sar, draw), optical
-
-    def load_guided(position):
-        index = chosen[_shuffled(position, count, seed, 0)]
-        draw = tf.stack([tf.constant(seed + 2**31, tf.int64), position])
         stored = images.read(index)
-        sar, optical = _patch(*stored, images, draw, config.augment)
-        *reference, has_sar, has_reference = references.read(index, *stored)
-        reference_sar, reference = _patch(*reference, images, draw, config.augment)
-        elsewhere_sar, elsewhere = _patch(
-            *images.read(chosen[_shuffled(position, count, seed, 1)]), images, draw, config.augment
-        )
-        beside = Beside(
-            tf.gather(colours, index),
-            reference,
-            changed(reference_sar, draw),
-            has_reference,
-            has_sar,
-            elsewhere,
-            changed(elsewhere_sar, draw),
-        )
-        sar = changed(sar, draw)
-        hint, truth = draw_hint(sar, optical, beside, list(config.hints.shares().values()), draw + 2**35)
+        sar, optical = patch_of(stored, draw)
+        if references is None:
+            return sar, _moved(optical, mean, config.to_mean_colour) if mean is not None else optical
+
+        def other_date():
+            *pair, has_sar, has_optical = references.read(index, *stored)
+            return OtherDate(*patch_of(pair, draw), has_sar, has_optical)
+
+        def elsewhere():
+            return patch_of(images.read(chosen[_shuffled(position, count, seed, stream=2)]), draw)
+
+        beside = Beside(tf.gather(colours, index), other_date, elsewhere)
+        hint, optical = draw_hint(sar, optical, beside, config.hints.shares(), draw + 2**35)
         if mean is not None:
             has_none = tf.reduce_all(hint == 0)
-            truth = tf.where(has_none, _moved(truth, mean, config.to_mean_colour), truth)
-        return {"sar": sar, "hint": hint}, truth
+            optical = tf.cond(has_none, lambda: _moved(optical, mean, config.to_mean_colour), lambda: optical)
+        return {"sar": sar, "hint": hint}, optical
 
     def load_one(position):
-        if references:
-            return load_guided(position)
         if paired:
             return load_pair(position, stream=0)
         return load_pair(position, stream=0)[0], load_pair(position, stream=1)[1]
@@ -154,7 +141,7 @@ def _share(batch_size: int, context: tf.distribute.InputContext) -> tuple[int, C
 def _shuffled(position: tf.Tensor, count: int, seed: int, stream: int) -> tf.Tensor:
     """Which of `count` items stands at a position of an endless sequence of passes; each pass has its own order."""
     # Of a seed, index_shuffle uses the lower bits only, so that the streams must differ there.
-    once_through = position // count if stream == 0 else -1 - position // count
+    once_through = (position // count, -1 - position // count, 2**20 + position // count)[stream]
     return tf.random.experimental.index_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
         tf.math.floormod(position, count), tf.stack([tf.constant(seed, tf.int64), once_through]), count - 1
     )

@@ -158,8 +158,8 @@ def composed(
     where_sar: np.ndarray | None = None,
 ) -> np.ndarray:
     """`compose_hint` of arrays."""
-    where, sar, where_sar = (None if plane is None else np.float32(plane) for plane in (where, sar, where_sar))
-    return compose_hint(np.float32(rgb), kind, where, sar, where_sar, channels).numpy()
+    planes = [None if plane is None else tf.constant(np.float32(plane)) for plane in (where, sar, where_sar)]
+    return compose_hint(tf.constant(np.float32(rgb)), kind, planes[0], planes[1], planes[2], channels).numpy()
 
 
 def _is_path(image: ImageLike) -> bool:
