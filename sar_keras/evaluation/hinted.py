@@ -1,0 +1,177 @@
+"""How good a guided model is under each kind of hint, beside the hint alone."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sar_keras.data import pipeline
+from sar_keras.data.loading import Images
+from sar_keras.data.references import References
+from sar_keras.evaluation import metrics
+from sar_keras.networks.guided import compose_hint, inputs_of
+
+COARSE = 8  # pixels a side of the coarse image
+# Kinds of hints as tables call them, with what they are compared with: the hint alone.
+TITLES = {
+    "none": ("no hint", ""),
+    "palette": ("mean colour of the place", "that colour"),
+    "coarse": (f"image of {COARSE} x {COARSE} pixels", "enlarged bicubically"),
+    "coarse_elsewhere": (f"image of {COARSE} x {COARSE} pixels, SAR of another patch", "enlarged bicubically"),
+    "other_date": ("image of another date", "copied"),
+    "other_date_fitted": ("", "after a linear fit"),
+    "elsewhere": ("another place's image as that date", "copied"),
+}
+
+
+def score_hints(
+    generator: keras.Model,
+    images: Images,
+    references: References,
+    colours: np.ndarray,
+    fit: np.ndarray | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> dict[str, dict]:
+    """Score a guided model on all pairs of `images` under each kind of hint that there is.
+
+    Args:
+        generator: The model.
+        images: The pairs.
+        references: Their images of another date.
+        colours: (pairs, 3), the mean colour of each pair's place in [-1, 1].
+        fit: From `fit_dates`, or None.
+        progress: Wraps the iteration over the pairs.
+
+    Returns:
+        Name in TITLES to {"model", "alone"}, each {"psnr", "ssim"} of (n,), or None where there is no such, and of hints
+        of another date also {"changed", "unchanged"}: sum of the squared errors of RGB in [0, 1] and their number,
+        (n, 2), where the pair's mask says that the ground has changed.
+    """
+    run = tf.function(lambda sar, hint: generator(inputs_of(generator, sar, hint), training=False))
+    found: dict = defaultdict(lambda: {"model": defaultdict(list), "alone": defaultdict(list)})
+    pairs = list(pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1))
+    for index in progress(range(len(pairs))):
+        sar, truth = pairs[index]
+        other = _elsewhere(images, index)
+        changed = references.changed.get(index)
+        changed = None if changed is None else _centre(changed, images.size)
+        for name, (own_sar, hint, alone) in _hints(images, references, colours, fit, pairs, index, other).items():
+            answers = {"model": run(own_sar, hint) if hint is not None else None, "alone": alone}
+            for side, answer in answers.items():
+                if answer is not None:
+                    _score(found[name][side], np.asarray(truth), np.asarray(answer), changed)
+    return {
+        name: {side: {key: np.array(values) for key, values in of.items()} or None for side, of in sides.items()}
+        for name, sides in found.items()
+    }
+
+
+def _hints(images, references, colours, fit, pairs, index: int, other: int | None) -> dict[str, tuple]:
+    """Name to (SAR image, hint or None, the hint alone or None) for a pair."""
+    (sar, truth), channels = pairs[index], images.channels
+    flat = tf.broadcast_to(tf.constant(colours[index], tf.float32), tf.shape(truth))
+    small = tf.image.resize(truth, (COARSE, COARSE), "area")
+    enlarged = tf.clip_by_value(tf.image.resize(small, tf.shape(truth)[1:3], "bicubic"), -1.0, 1.0)
+    coarse = compose_hint(enlarged, "coarse", channels=channels)
+    none = tf.zeros_like(coarse)
+    hints = {
+        "none": (sar, none, None),
+        "palette": (sar, compose_hint(flat, "palette", channels=channels), flat),
+        "coarse": (sar, coarse, enlarged),
+    }
+    if other is not None:
+        hints["coarse_elsewhere"] = pairs[other][0], coarse, enlarged
+    if index in references.optical:
+        optical, of_date = date_of(images, references, index)
+        hints["other_date"] = sar, compose_hint(optical, "other_date", None, of_date, channels=channels), optical
+        if fit is not None:
+            hints["other_date_fitted"] = sar, None, fitted(fit, optical)
+        if other in references.optical:
+            optical, of_date = date_of(images, references, other)
+            hints["elsewhere"] = sar, compose_hint(optical, "other_date", None, of_date, channels=channels), optical
+    return hints
+
+
+def date_of(images: Images, references: References, index: int) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Optical image (1, H, W, 3) of another date, and its SAR image or None, in [-1, 1], as evaluation cuts the pair."""
+    optical = _centre(references.optical[index], images.size)
+    sar = references.sar.get(index)
+    values = _centre(sar, images.size) if sar is not None else np.zeros((1, 1, images.channels), images.dtypes[0])
+    unit_sar, unit_optical = images.to_unit(values, optical)
+    return unit_optical[None], None if sar is None else unit_sar[None]
+
+
+def fit_dates(images: Images, references: References, indices: list[int]) -> np.ndarray | None:
+    """The linear map (4, 3) from colours of another date, and 1, to those of the pair, by least squares over pixels."""
+    named = [index for index in indices if index in references.optical]
+    left, right = [], []
+    for index, (_, truth) in zip(named, pipeline.evaluation_dataset(images, named, 1), strict=True):
+        left.append(np.asarray(date_of(images, references, index)[0])[0, ::4, ::4].reshape(-1, 3))
+        right.append(np.asarray(truth)[0, ::4, ::4].reshape(-1, 3))
+    if not named:
+        return None
+    colours = np.concatenate(left)
+    return np.linalg.lstsq(np.c_[colours, np.ones(len(colours))], np.concatenate(right), rcond=None)[0]
+
+
+def fitted(fit: np.ndarray, optical: tf.Tensor) -> np.ndarray:
+    """Colours of another date (1, H, W, 3) after the map from `fit_dates`."""
+    colours = np.asarray(optical)
+    return np.clip(colours @ fit[:3] + fit[3], -1, 1).astype("float32")
+
+
+def _centre(image: np.ndarray, size: int) -> np.ndarray:
+    """What evaluation cuts out of a stored image."""
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
+def _elsewhere(images: Images, index: int) -> int | None:
+    """The next pair of another place."""
+    count, place = len(images.pairs), images.pairs[index].place
+    following = ((index + step) % count for step in range(1, count))
+    return next((other for other in following if images.pairs[other].place != place), None)
+
+
+def _score(scores: dict[str, list], truth: np.ndarray, answer: np.ndarray, changed: np.ndarray | None) -> None:
+    truth, answer = (np.clip((image + 1) / 2, 0, 1) for image in (truth, answer))
+    scores["psnr"].append(metrics.psnr(truth, answer)[0])
+    scores["ssim"].append(float(tf.image.ssim(truth, answer, 1.0)[0]))
+    if changed is not None:
+        squared = ((truth - answer)[0] ** 2).mean(-1)
+        for name, where in (("changed", changed), ("unchanged", ~changed)):
+            scores[name].append((float(squared[where].sum()), int(where.sum())))
+
+
+def summary(scores: dict[str, dict]) -> dict[str, dict]:
+    """The scores as numbers: {"psnr", "ssim", "psnr_changed", "psnr_unchanged"} of each side, where there is such."""
+
+    def of_side(side: dict | None) -> dict | None:
+        if side is None:
+            return None
+        numbers = {name: float(side[name].mean()) for name in ("psnr", "ssim")}
+        for name in ("changed", "unchanged"):
+            if name in side and side[name][:, 1].sum():
+                error, count = side[name].sum(0)
+                numbers[f"psnr_{name}"] = float(-10 * np.log10(error / count))
+        return numbers | {"n": len(side["psnr"])}
+
+    return {name: {side: of_side(values) for side, values in sides.items()} for name, sides in scores.items()}
+
+
+def table(report: dict[str, dict]) -> list[str]:
+    """A `summary` as lines of text."""
+    keys = {"psnr": "PSNR", "ssim": "SSIM", "psnr_changed": "changed", "psnr_unchanged": "unchanged"}
+    there = [key for key in keys if any(side and key in side for of in report.values() for side in of.values())]
+    lines = ["", f"{'under a hint':46}" + "".join(f"{keys[key]:>11}" for key in there)]
+    for name, sides in report.items():
+        for side, title in zip(("model", "alone"), TITLES[name], strict=True):
+            if sides[side]:
+                title = title if side == "model" else f"    {title}"
+                cells = "".join(f"{sides[side][key]:11.4g}" if key in sides[side] else " " * 11 for key in there)
+                lines.append(f"{title:46}{cells}")
+    if "psnr_changed" in there:
+        lines.append("changed, unchanged: PSNR (dB) over all pixels where the ground has, and has not, changed.")
+    return lines
