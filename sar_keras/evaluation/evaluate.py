@@ -14,10 +14,11 @@ from sar_keras.config import DataConfig, load_run
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import SPLITS, Pair, find_pairs
 from sar_keras.data.reading import PairReader
+from sar_keras.data.references import load_references
 from sar_keras.data.sources import pairs_of_run
 from sar_keras.data.splits import read_split, split_pairs
 from sar_keras.errors import DataError, ModelError, parameter
-from sar_keras.evaluation import metrics
+from sar_keras.evaluation import hinted, metrics
 from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
 from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.inference.metadata import metadata_of
@@ -25,7 +26,7 @@ from sar_keras.inference.model_file import load_model
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.networks.guided import inputs_of
-from sar_keras.networks.sizes import patch_size, sar_channels
+from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
 from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.terminal import progress_bar
 
@@ -73,6 +74,8 @@ def evaluate(
         {"mean_colour", "copy_sar"}, "by_terrain", "by_scene", "detail", "confidence"}; each metric is {"mean", "low",
         "high"}, with a 95 % bootstrap interval over images. "by_terrain" and "by_scene" hold one dict of metrics a
         terrain or scene.
+        "hints" of a guided model says how it does under each kind of hint, beside the hint alone, see
+        `sar_keras.evaluation.hinted.summary`.
         "detail" has "psnr" and "gradient_similarity" of the model's colours with so much of the SAR image's fine
         structure in their lightness, for "0", "0.25" and "0.5"; it is None under the protocol "paper".
         "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
@@ -162,6 +165,9 @@ def evaluate(
         "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in chosen], per_image["model"]),
         "detail": _detail(model_scores, detailed) if protocol == "standard" else None,
         "confidence": _confidence(errors) if expected_error else None,
+        "hints": _hints(generator, images, training, config)
+        if protocol == "standard" and takes_hint(generator)
+        else None,
     }
 
 
@@ -194,6 +200,8 @@ def table(report: dict, by: str | None = None) -> str:
         )
     if report["detail"]:
         lines += _detail_table(report["detail"])
+    if report.get("hints"):
+        lines += hinted.table(report["hints"])
     if report["confidence"]:
         lines += _confidence_table(report["confidence"])
     if by:
@@ -204,6 +212,17 @@ def table(report: dict, by: str | None = None) -> str:
         for group, figures in groups.items():
             lines.append(f"{group:{width}}" + "".join(f"{figures[name]['mean']:11.4g}" for name in names))
     return "\n".join(lines)
+
+
+def _hints(generator: keras.Model, images: loading.Images, training: list[Pair], config) -> dict[str, dict]:
+    """The scores under each kind of hint; the linear fit of another date is that of the training pairs."""
+    fit, named = None, [pair for pair in training if pair.reference]
+    if named:
+        to_fit = _load(named, generator, config)
+        fit = hinted.fit_dates(to_fit, load_references(to_fit), list(range(len(named))))
+    colours = pipeline.colours_of_places(images, list(range(len(images.pairs))))
+    progress = progress_bar("under hints", "image", len(images.pairs))
+    return hinted.summary(hinted.score_hints(generator, images, load_references(images), colours, fit, progress))
 
 
 def _pairs(run: Path, config, data, size: int) -> list[Pair]:

@@ -45,15 +45,15 @@ def score_hints(
         progress: Wraps the iteration over the pairs.
 
     Returns:
-        Name in TITLES to {"model", "alone"}, each {"psnr", "ssim"} of (n,), or None where there is no such, and of hints
-        of another date also {"changed", "unchanged"}: sum of the squared errors of RGB in [0, 1] and their number,
-        (n, 2), where the pair's mask says that the ground has changed.
+        Name in TITLES to {"model", "alone"}, each {"psnr", "ssim"} of (n,), or None where there is no such. Where pairs
+        name a mask also {"changed", "unchanged"}: the sum of the squared errors of RGB in [0, 1] over pixels that have,
+        and have not, changed, and the number of these pixels, (n, 2).
     """
     run = tf.function(lambda sar, hint: generator(inputs_of(generator, sar, hint), training=False))
     found: dict = defaultdict(lambda: {"model": defaultdict(list), "alone": defaultdict(list)})
     pairs = list(pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1))
     for index in progress(range(len(pairs))):
-        sar, truth = pairs[index]
+        truth = pairs[index][1]
         other = _elsewhere(images, index)
         changed = references.changed.get(index)
         changed = None if changed is None else _centre(changed, images.size)
@@ -95,7 +95,7 @@ def _hints(images, references, colours, fit, pairs, index: int, other: int | Non
 
 
 def date_of(images: Images, references: References, index: int) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Optical image (1, H, W, 3) of another date, and its SAR image or None, in [-1, 1], as evaluation cuts the pair."""
+    """Optical image (1, H, W, 3) of another date and its SAR image or None, in [-1, 1], cut as the pair for evaluation."""
     optical = _centre(references.optical[index], images.size)
     sar = references.sar.get(index)
     values = _centre(sar, images.size) if sar is not None else np.zeros((1, 1, images.channels), images.dtypes[0])
