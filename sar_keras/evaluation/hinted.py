@@ -95,7 +95,7 @@ def _hints(images, references, colours, fit, pairs, index: int, other: int | Non
 
 
 def date_of(images: Images, references: References, index: int) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Optical image (1, H, W, 3) of another date and its SAR image or None, in [-1, 1], cut as the pair for evaluation."""
+    """Optical image (1, H, W, 3) of another date and its SAR image or None, in [-1, 1], cut as the pair is."""
     optical = _centre(references.optical[index], images.size)
     sar = references.sar.get(index)
     values = _centre(sar, images.size) if sar is not None else np.zeros((1, 1, images.channels), images.dtypes[0])

@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from sar_keras.data.hints import Beside, OtherDate, draw_hint
+from sar_keras.networks.guided import KINDS
+
+SIZE = 64
+COLOUR = np.array([0.3, -0.2, 0.1], "float32")
+
+
+@pytest.fixture(scope="module")
+def draw():
+    """draw(kind, seed) is (hint, optical) that are drawn for a pair, whose images the function holds as attributes."""
+    random = np.random.default_rng(0)
+
+    def image(channels):
+        small = random.uniform(-0.6, 0.6, (8, 8, channels)).astype("float32")
+        return tf.image.resize(small, (SIZE, SIZE), "bicubic")
+
+    sar, optical, before_sar, before, elsewhere_sar, elsewhere = (image(c) for c in (1, 3) * 3)
+
+    @tf.function
+    def drawn(shares, seed, has_date):
+        date = OtherDate(before_sar, before, has_date, has_date)
+        beside = Beside(tf.constant(COLOUR), lambda: date, lambda: (elsewhere_sar, elsewhere))
+        return draw_hint(sar, optical, beside, shares, seed)
+
+    def of_kind(kind, seed, has_date=True):
+        shares = tuple(float(kind == name) for name in ("none", *KINDS))
+        hint, truth = drawn(shares, tf.constant([0, seed], tf.int64), tf.constant(has_date))
+        return hint.numpy(), truth.numpy()
+
+    of_kind.optical, of_kind.before, of_kind.elsewhere = optical.numpy(), before.numpy(), elsewhere.numpy()
+    of_kind.before_sar, of_kind.sar = before_sar.numpy(), sar.numpy()
+    return of_kind
+
+
+def correlation(a, b):
+    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+
+
+def test_without_a_hint_nothing_changes(draw):
+    hint, truth = draw("none", 1)
+    assert not hint.any() and (truth == draw.optical).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hint_says_what_kind_it_is_and_a_seed_draws_it_again(kind, draw):
+    hint, truth = draw(kind, 3)
+    planes = dict(zip(KINDS, np.moveaxis(hint[..., 3:6], -1, 0), strict=True))
+    assert planes[kind].any() and not any(planes[other].any() for other in KINDS if other != kind)
+    assert np.abs(hint).max() <= 1 and np.abs(truth).max() <= 1
+    again, other = draw(kind, 3), draw(kind, 4)
+    assert (again[0] == hint).all() and (again[1] == truth).all() and (other[0] != hint).any()
+
+
+def test_a_palette_is_one_colour_near_the_place_s_or_the_patch_s(draw):
+    for seed in range(20):
+        hint, truth = draw("palette", seed)
+        here = hint[..., 3] == 1
+        colours = np.unique(hint[here][:, :3], axis=0)
+        assert len(colours) == 1
+        # The change of colour is the same linear map for place and patch, found here from the images.
+        gain, shift = np.polyfit(draw.optical.mean(-1).ravel(), truth.mean(-1).ravel(), 1)
+        near = [np.abs(colours.mean() - (gain * colour.mean() + shift)) for colour in (COLOUR, draw.optical)]
+        assert min(near) < 0.1
+
+
+def test_a_coarse_image_shows_the_truth_blurred(draw):
+    correlations = []
+    for seed in range(20):
+        hint, truth = draw("coarse", seed)
+        here = hint[..., 4] == 1
+        correlations.append(correlation(hint[here][:, :3], truth[here]))
+    # The coarsest have 4 pixels a side, where the image itself has 8.
+    assert min(correlations) > 0.2 and np.median(correlations) > 0.8
+
+
+def test_an_image_of_another_date_is_that_one_or_now_and_then_another_place(draw):
+    of_date, wrong, with_sar = 0, 0, 0
+    for seed in range(60):
+        hint, _ = draw("other_date", seed)
+        here = hint[..., 5] == 1
+        to_date, to_other = (correlation(hint[here][:, :3], image[here]) for image in (draw.before, draw.elsewhere))
+        of_date, wrong = of_date + (to_date > 0.6), wrong + (to_other > 0.6)
+        if hint[..., 6].any():
+            with_sar += 1
+            assert max(correlation(hint[..., 7], image) for image in (draw.before_sar, hint[..., 7])) > 0.5
+    assert of_date > 3 * wrong > 0 and 30 < with_sar < 55
+
+
+def test_without_a_real_one_another_date_is_the_pair_changed(draw):
+    near = []
+    for seed in range(20):
+        hint, truth = draw("other_date", seed, has_date=False)
+        here = hint[..., 5] == 1
+        near.append(correlation(hint[here][:, :3], truth[here]))
+    assert np.median(near) > 0.5 and min(near) < 0.9
+
+
+@pytest.fixture
+def dated(tmp_path):
+    """A manifest of four pairs, of which the first names an image of another date, its SAR image and a mask."""
+    random, lines = np.random.default_rng(0), ["sar,optical,reference,reference_sar,changed,scene"]
+    for n in range(4):
+        for name, shape in {"s": (32, 32), "o": (32, 32, 3), "r": (32, 32, 3), "rs": (32, 32), "c": (32, 32)}.items():
+            Image.fromarray(random.integers(0, 2 if name == "c" else 256, shape, dtype="uint8")).save(
+                tmp_path / f"{name}{n}.png"
+            )
+        lines.append(f"s{n}.png,o{n}.png" + (f",r{n}.png,rs{n}.png,c{n}.png" if n == 0 else ",,,") + f",place{n % 2}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_pairs_name_images_of_another_date(dated):
+    from sar_keras.data.loading import load_images
+    from sar_keras.data.pairs import find_pairs
+    from sar_keras.data.references import load_references
+
+    images = load_images(find_pairs(dated).pairs, size=32)
+    references = load_references(images)
+    assert set(references.optical) == set(references.sar) == set(references.changed) == {0}
+    assert (references.optical[0] == np.asarray(Image.open(dated / "r0.png"))).all()
+    assert (references.changed[0] == (np.asarray(Image.open(dated / "c0.png")) > 0)).all()
+    for index, expected in ((0, (True, True)), (1, (False, False))):
+        sar, optical, has_sar, has_optical = references.read(tf.constant(index), *images.read(tf.constant(index)))
+        assert (bool(has_sar), bool(has_optical)) == expected
+        name = "r" if index == 0 else "o"
+        assert (optical.numpy() == np.asarray(Image.open(dated / f"{name}{index}.png"))).all() and sar.shape[-1] == 1
+
+
+def test_an_image_of_another_date_that_does_not_fit_is_named(dated):
+    from sar_keras.data.loading import load_images
+    from sar_keras.data.pairs import find_pairs
+    from sar_keras.data.references import load_references
+    from sar_keras.errors import DataError
+
+    Image.new("RGB", (40, 40)).save(dated / "r0.png")
+    with pytest.raises(DataError, match=r"r0\.png: is 40x40 uint8, its partner s0\.png 32x32"):
+        load_references(load_images(find_pairs(dated).pairs, size=32))
+    (dated / "r0.png").unlink()
+    with pytest.raises(DataError, match=r"line 2 names .*r0\.png, which does not exist"):
+        find_pairs(dated)
+
+
+def test_the_colour_of_a_place_is_the_mean_of_its_pairs(dated):
+    from sar_keras.data.loading import load_images
+    from sar_keras.data.pairs import find_pairs
+    from sar_keras.data.pipeline import colours_of_places
+
+    images = load_images(find_pairs(dated).pairs, size=32)
+    colours = colours_of_places(images, [0, 1, 2])
+    means = [np.asarray(Image.open(dated / f"o{n}.png")).mean((0, 1)) / 127.5 - 1 for n in range(3)]
+    np.testing.assert_allclose(colours[0], (means[0] + means[2]) / 2, atol=1e-5)
+    np.testing.assert_allclose(colours[1], means[1], atol=1e-5)

@@ -1,0 +1,128 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import one_line
+from PIL import Image
+
+import sar_keras
+from sar_keras.errors import DataError, ModelError
+from sar_keras.inference.metadata import ModelMetadata
+from sar_keras.inference.model_file import save_model
+from sar_keras.networks.guided import GuidedGenerator, compose_hint
+
+
+@pytest.fixture(scope="module")
+def guided_file(tmp_path_factory):
+    """A small guided generator with weights at random."""
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("guided") / "guided.keras"
+    save_model(GuidedGenerator((32, 32, 1), filters=2), path, ModelMetadata())
+    return path
+
+
+@pytest.fixture
+def files(tmp_path, random, save_png):
+    """A SAR image, images of the same and of another size, its SAR image, and a mask."""
+    levels = {
+        "sar": random.integers(0, 256, (32, 32), dtype="uint8"),
+        "same": random.integers(0, 256, (32, 32, 3), dtype="uint8"),
+        "small": random.integers(0, 256, (4, 4, 3), dtype="uint8"),
+        "before": random.integers(0, 256, (32, 32), dtype="uint8"),
+        "mask": np.pad(np.full((16, 32), 255, "uint8"), ((0, 16), (0, 0))),
+    }
+    return {name: save_png(tmp_path / f"{name}.png", image) for name, image in levels.items()}
+
+
+def unit(path):
+    image = np.asarray(Image.open(path)).astype("float32") / 127.5 - 1
+    return image if image.ndim == 3 else image[..., None]
+
+
+def expected(guided_file, files, *hint):
+    """By the network itself."""
+    model = sar_keras.load_model(guided_file)
+    sar, hint = unit(files["sar"])[None], compose_hint(*hint)[None]
+    optical = model.predict({"sar": sar, "hint": hint}, verbose=0)[0]
+    return np.clip(np.rint((optical + 1) * 127.5), 0, 255).astype("uint8")
+
+
+def cases(files):
+    flat = np.broadcast_to(np.float32([0x5C, 0x6B, 0x3A]) / 127.5 - 1, (32, 32, 3))
+    enlarged = np.clip(tf.image.resize(unit(files["small"]), (32, 32), "bicubic", antialias=True), -1, 1)
+    mean = np.broadcast_to(unit(files["same"]).mean((0, 1)), (32, 32, 3))
+    clear = np.float32(np.asarray(Image.open(files["mask"])) == 0)[..., None]
+    same = unit(files["same"])
+    return [
+        ({"palette": "#5c6b3a"}, (flat, "palette")),
+        ({"palette": files["same"]}, (mean, "palette")),
+        ({"basemap": files["small"]}, (enlarged, "coarse")),
+        ({"reference": files["same"]}, (same, "other_date")),
+        (
+            {"reference": files["same"], "reference_sar": files["before"]},
+            (same, "other_date", None, unit(files["before"])),
+        ),
+        ({"reference": files["same"], "clouds": files["mask"]}, (same, "other_date", clear)),
+    ]
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_a_hint_reaches_the_network_from_python_and_from_the_command_line(case, guided_file, files, command, tmp_path):
+    options, hint = cases(files)[case]
+    of_network = expected(guided_file, files, *hint)
+    np.testing.assert_array_equal(sar_keras.colorize(guided_file, files["sar"], **options), of_network)
+    flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", value)]
+    assert command("colorize", guided_file, files["sar"], "-o", tmp_path / "out.png", *flags)[0] == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), of_network)
+
+
+def test_without_a_hint_a_guided_model_colours_too(guided_file, files):
+    none = np.zeros((32, 32, 8), "float32")
+    model = sar_keras.load_model(guided_file)
+    optical = model.predict({"sar": unit(files["sar"])[None], "hint": none[None]}, verbose=0)[0]
+    got = sar_keras.colorize(guided_file, files["sar"])
+    np.testing.assert_array_equal(got, np.clip(np.rint((optical + 1) * 127.5), 0, 255))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--palette", "grassy"], "--palette grassy: neither a colour such as '#5c6b3a' nor a file"),
+        (["--palette", "#fff", "--basemap", "x.png"], "--palette and --basemap: give one of them"),
+        (["--reference-sar", "x.png"], "--reference-sar: belongs to --reference, which is not given"),
+        (["--basemap", "nowhere.png"], "nowhere.png: no such file"),
+    ],
+)
+def test_a_hint_that_cannot_be_is_one_line(options, said, guided_file, files, command, tmp_path):
+    code, _, errors = command("colorize", guided_file, files["sar"], "-o", tmp_path / "out.png", *options)
+    assert code == 2 and said in one_line(errors) and not (tmp_path / "out.png").exists()
+
+
+def test_a_model_that_takes_no_hint_says_so(model_file, files, command, tmp_path):
+    with pytest.raises(ModelError, match="takes no hint, so palette has no effect"):
+        sar_keras.colorize(model_file, files["sar"], palette="#5c6b3a")
+    code, _, errors = command("colorize", model_file, files["sar"], "-o", tmp_path / "out.png", "--palette", "#5c6b3a")
+    assert code == 2 and "strong.keras: takes no hint" in one_line(errors)
+
+
+def test_a_hint_is_rgb_of_8_bits(guided_file, files):
+    with pytest.raises(DataError, match="a hint is RGB of 8 bits"):
+        sar_keras.colorize(guided_file, files["sar"], basemap=np.zeros((4, 4, 3), "uint16"))
+
+
+def test_an_export_takes_hints(guided_file, files, tmp_path):
+    model = sar_keras.load_model(guided_file)
+    served = tf.saved_model.load(str(sar_keras.export_saved_model(model, tmp_path / "served"))).signatures
+    sar, hint = unit(files["sar"])[None], np.asarray(compose_hint(unit(files["same"]), "coarse"))[None]
+    optical = served["serving_default"](sar=tf.constant(sar), hint=tf.constant(hint))["optical"]
+    np.testing.assert_allclose(optical, model.predict({"sar": sar, "hint": hint}, verbose=0), atol=1e-5)
+    image = tf.constant([files["sar"].read_bytes()])
+    for name, parameter in {"reference": "reference", "basemap": "basemap"}.items():
+        answer = served[f"colorize_png_with_{name}"](
+            image_bytes=image, hint_bytes=tf.constant([files["small"].read_bytes()])
+        )
+        got = tf.io.decode_png(answer["png_bytes"][0]).numpy().astype(int)
+        own = sar_keras.colorize(model, files["sar"], **{parameter: files["small"]})
+        assert np.abs(got - own).max() <= 1
+    got = tf.io.decode_png(served["colorize_png"](image_bytes=image)["png_bytes"][0]).numpy().astype(int)
+    assert np.abs(got - sar_keras.colorize(model, files["sar"])).max() <= 1

@@ -1,0 +1,126 @@
+import keras
+import numpy as np
+import pytest
+import rasterio
+from helpers import one_line
+from rasterio.transform import from_origin
+from rasterio.warp import Resampling, reproject, transform_bounds
+
+import sar_keras
+from sar_keras.inference.metadata import ModelMetadata
+from sar_keras.inference.model_file import save_model
+from sar_keras.networks.guided import GuidedGenerator
+
+UTM, TRANSFORM = "EPSG:32633", from_origin(500_000, 5_000_000, 10, 10)
+HEIGHT, WIDTH = 96, 128
+
+
+@pytest.fixture(scope="module")
+def copying_file(tmp_path_factory):
+    """A guided generator that adds nothing: its colours are those of a coarse hint, grey where there is none."""
+    keras.utils.set_random_seed(0)
+    generator = GuidedGenerator((32, 32, 1), filters=2)
+    *weights, kernel, bias = generator.get_weights()
+    generator.set_weights([*weights, kernel * 0, bias * 0])
+    path = tmp_path_factory.mktemp("guided") / "copying.keras"
+    save_model(generator, path, ModelMetadata())
+    return path
+
+
+def write(path, levels, crs=UTM, transform=TRANSFORM, **profile):
+    count, height, width = levels.shape
+    settings = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": levels.dtype}
+    with rasterio.open(path, "w", crs=crs, transform=transform, **settings, **profile) as file:
+        file.write(levels)
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path, random):
+    return write(tmp_path / "scene.tif", random.integers(1, 256, (1, HEIGHT, WIDTH), dtype="uint8"))
+
+
+def smooth_colours(height, width):
+    rows, columns = np.mgrid[:height, :width] / max(height, width)
+    return np.stack([40 + 150 * rows, 200 - 120 * columns, 90 + 60 * rows * columns]).astype("uint8")
+
+
+def colours(path):
+    with rasterio.open(path) as file:
+        return file.read().astype(int)
+
+
+def test_a_basemap_of_the_scene_s_grid_comes_out_where_it_lies(scene, copying_file, tmp_path):
+    there = smooth_colours(HEIGHT, WIDTH)
+    basemap = write(tmp_path / "basemap.tif", there)
+    out = sar_keras.colorize_scene(copying_file, scene, tmp_path / "out.tif", basemap=basemap, tile=64, overlap=16)
+    assert np.abs(colours(out) - there).max() <= 1
+    with rasterio.open(out) as file:
+        assert file.tags()["SAR_KERAS_HINT"] == "the coarse image basemap.tif"
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_another_projection_and_resolution_are_warped(crs, scene, copying_file, tmp_path):
+    bounds = rasterio.transform.array_bounds(HEIGHT, WIDTH, TRANSFORM)
+    west, south, east, north = transform_bounds(UTM, crs, *bounds)
+    margin = 0.1 * (east - west)
+    transform = rasterio.transform.from_bounds(west - margin, south - margin, east + margin, north + margin, 60, 50)
+    there = smooth_colours(50, 60)
+    basemap = write(tmp_path / "basemap.tif", there, crs, transform)
+    out = sar_keras.colorize_scene(copying_file, scene, tmp_path / "out.tif", basemap=basemap)
+    expected = np.zeros((3, HEIGHT, WIDTH), "uint8")
+    reproject(
+        there, expected, src_crs=crs, src_transform=transform, dst_crs=UTM, dst_transform=TRANSFORM,
+        resampling=Resampling.cubic,
+    )  # fmt: skip
+    assert np.abs(colours(out) - expected).max() <= 2
+
+
+def test_where_a_reference_ends_has_nodata_or_clouds_there_is_no_hint(scene, copying_file, tmp_path):
+    there = np.full((3, HEIGHT, WIDTH // 2), 200, "uint8")  # the western half
+    there[:, 10:20, 10:20] = 7
+    basemap = write(tmp_path / "basemap.tif", there, nodata=7)
+    mask = np.zeros((1, HEIGHT, WIDTH), "uint8")
+    mask[:, 60:70, 30:40] = 1
+    clouds = write(tmp_path / "clouds.tif", mask)
+    out = sar_keras.colorize_scene(copying_file, scene, tmp_path / "out.tif", basemap=basemap, clouds=clouds)
+    got = colours(out)
+    grey, hinted = (np.abs(got - level).max(0) <= 1 for level in (127.5, 200))
+    assert hinted[40:50, 10:50].all() and hinted[80:, :60].all()
+    assert grey[:, WIDTH // 2 + 2 :].all() and grey[12:18, 12:18].all() and grey[62:68, 32:38].all()
+
+
+def test_a_reference_of_other_ground_is_one_line_and_leaves_nothing(scene, copying_file, tmp_path, command):
+    far = write(tmp_path / "far.tif", smooth_colours(50, 60), transform=from_origin(700_000, 5_000_000, 10, 10))
+    code, _, errors = command("colorize", copying_file, scene, "-o", tmp_path / "out.tif", "--reference", far)
+    assert code == 2 and "far.tif: does not overlap" in one_line(errors)
+    plain = write(tmp_path / "plain.tif", smooth_colours(50, 60), crs=None, transform=None)
+    code, _, errors = command("colorize", copying_file, scene, "-o", tmp_path / "out.tif", "--reference", plain)
+    assert code == 2 and "plain.tif: does not say where on a map it lies" in one_line(errors)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_the_sar_image_of_the_other_date_reaches_the_network(scene, tmp_path, random):
+    keras.utils.set_random_seed(0)
+    path = tmp_path / "guided.keras"
+    save_model(GuidedGenerator((32, 32, 1), filters=2), path, ModelMetadata())
+    reference = write(tmp_path / "reference.tif", smooth_colours(HEIGHT, WIDTH))
+    before = write(tmp_path / "before.tif", random.integers(1, 256, (1, HEIGHT, WIDTH), dtype="uint8"))
+    outputs = [
+        sar_keras.colorize_scene(path, scene, tmp_path / f"{n}.tif", reference=reference, **options)
+        for n, options in enumerate([{}, {"reference_sar": before}, {"reference_sar": scene}])
+    ]
+    one, two, three = map(colours, outputs)
+    assert (one != two).any() and (two != three).any()
+    with rasterio.open(scene) as sar, rasterio.open(before) as earlier:
+        images = [sar.read(1)[:32, :32], earlier.read(1)[:32, :32]]
+    window = sar_keras.colorize_scene(
+        path, scene, tmp_path / "window.tif", reference=reference, reference_sar=before, window=(0, 0, 32, 32)
+    )
+    patch = sar_keras.colorize(
+        path,
+        images[0],
+        reference=np.moveaxis(smooth_colours(HEIGHT, WIDTH)[:, :32, :32], 0, -1),
+        reference_sar=images[1],
+    )
+    assert np.abs(colours(window) - np.moveaxis(patch.astype(int), -1, 0)).max() <= 1
