@@ -127,7 +127,7 @@ def draw_hint(
             lambda: _changed(sar, truth, elsewhere_sar, elsewhere, draws),
         )
         # Without a real one the SAR image is drawn along with the optical one.
-        has_sar = (date.has_sar | ~date.has_optical) & draws.happens(0.7)
+        has_sar = (date.has_sar | tf.logical_not(date.has_optical)) & draws.happens(0.7)
         is_wrong = draws.happens(_WRONG)
         reference = tf.where(is_wrong, elsewhere, reference)
         reference_sar = tf.where(is_wrong, elsewhere_sar, reference_sar)

@@ -78,7 +78,8 @@ def training_dataset(
 
         def other_date():
             *pair, has_sar, has_optical = references.read(index, *stored)
-            return OtherDate(*patch_of(pair, draw), has_sar, has_optical)
+            of_date = patch_of(pair, draw)
+            return OtherDate(of_date[0], of_date[1], has_sar, has_optical)
 
         def elsewhere():
             return patch_of(images.read(chosen[_shuffled(position, count, seed, stream=2)]), draw)

@@ -28,7 +28,9 @@ class References:
     sar: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     changed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
-    def read(self, index: tf.Tensor, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def read(
+        self, index: tf.Tensor, sar: tf.Tensor, optical: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """SAR and optical image of another date as stored, and for each whether there is one; for use in `Dataset.map`.
 
         Where there is none the pair's own stands in its place: `sar` and `optical`, as `Images.read` gives them.
@@ -41,8 +43,13 @@ class References:
 
         kinds = [*self.images.dtypes, np.dtype(bool), np.dtype(bool)]
         of_date = tf.numpy_function(read, [index, sar, optical], kinds, stateful=False)
-        shapes = sar.shape, optical.shape, (), ()
-        return tuple(tf.ensure_shape(tensor, shape) for tensor, shape in zip(of_date, shapes, strict=True))
+        of_sar, of_optical, has_sar, has_optical = of_date
+        return (
+            tf.ensure_shape(of_sar, sar.shape),
+            tf.ensure_shape(of_optical, optical.shape),
+            tf.ensure_shape(has_sar, ()),
+            tf.ensure_shape(has_optical, ()),
+        )
 
 
 def load_references(images: Images) -> References:
