@@ -72,6 +72,7 @@ def test_a_run_stopped_by_ctrl_c_says_how_to_go_on_and_goes_on_to_the_same_bits(
         ),
         ("cyclegan", ["train.batch_size=12"], [5]),
         ("epcgan", [], [5]),
+        ("guided", [], [5]),
     ],
 )
 def test_systems_stopped_inside_an_epoch_go_on_to_the_same_bits(
