@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,7 +76,9 @@ class Images:
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as stored; for use inside `Dataset.map`."""
-        sar, optical = tf.numpy_function(self._read, [index], self.dtypes, stateful=False)
+        # TensorFlow keeps the function until the process ends, and would keep the images with it. A dataset holds them.
+        images = weakref.proxy(self)
+        sar, optical = tf.numpy_function(lambda index: images._read(index), [index], self.dtypes, stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
 
     def to_unit(self, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,16 @@ def test_what_is_in_memory_is_the_only_copy_and_stays_as_it_is(hundred, monkeypa
         pass
     for store, expected in zip(images.memory, before, strict=True):
         np.testing.assert_array_equal(store, expected)
+
+
+def test_images_that_nothing_reads_any_more_leave_the_memory(hundred):
+    images = load_images(hundred[:4], size=32)
+    take(training_dataset(images, list(range(4)), 2, 0, DataConfig()), 1)
+    take(evaluation_dataset(images, list(range(4)), 2), 1)
+    there = weakref.ref(images.memory[0].base)
+    del images
+    gc.collect()
+    assert there() is None
 
 
 def test_pairs_that_do_not_fit_together(tmp_path, save_png):
