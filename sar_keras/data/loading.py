@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import os
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +19,7 @@ from sar_keras.data.reading import PairReader
 from sar_keras.data.windows import MOST_MISSING
 from sar_keras.errors import ConfigError, DataError
 from sar_keras.io.images import FAST_PNG
-from sar_keras.io.nodata import blank_zero_areas
+from sar_keras.io.nodata import blank_zero_areas, is_measured
 from sar_keras.io.sar import Scale, fit_scale, guess_units
 
 # Images read to find the range of values that are not 8-bit.
@@ -27,7 +29,11 @@ _SCALE_VALUES = 1_000_000
 # Share of the pairs that `on_error="skip"` leaves out before it stops after all.
 _MOST_SKIPPED = 0.01
 # Pairs that are read before they are looked at.
-_AHEAD = 16
+_AHEAD = 4 * (os.cpu_count() or 4)
+
+
+class _LacksData(DataError):
+    """A pair of patches of which much holds no data."""
 
 
 _Read = tuple[np.ndarray, np.ndarray] | DataError
@@ -75,7 +81,9 @@ class Images:
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pair at `index` as stored; for use inside `Dataset.map`."""
-        sar, optical = tf.numpy_function(self.stored, [index], self.dtypes, stateful=False)
+        # TensorFlow keeps the function until the process ends, and would keep the images with it. A dataset holds them.
+        images = weakref.proxy(self)
+        sar, optical = tf.numpy_function(lambda index: images.stored(index), [index], self.dtypes, stateful=False)
         return tf.ensure_shape(sar, (None, None, self.channels)), tf.ensure_shape(optical, (None, None, 3))
 
     def to_unit(self, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,9 +144,11 @@ def load_images(
         on_error: "stop", or "skip" to leave out pairs that cannot be read, with a warning that names each; of those
             that can no longer be read later, another of the split takes the place.
 
+    Patches of which more than a tenth holds no data are left out, as such windows of scenes are; a warning counts them.
+
     Raises:
-        DataError: a file is missing, broken or empty, holds no data, or the two images of a pair differ in size; or
-            more than 1 % of the pairs are to be skipped.
+        DataError: a file is missing, broken or empty, all lack data, the two images of a pair differ in size, or more
+            than 1 % of the pairs are to be skipped.
         ConfigError: windows of scenes are to be resized.
     """
     if resize and any(pair.window for pair in pairs):
@@ -149,7 +159,7 @@ def load_images(
     sampled = set(evenly([pair for pair in pairs if pair.split == "train"] or pairs, _SCALE_SAMPLES))
     kept: list[Pair] = []
     first: tuple[np.ndarray, np.ndarray] | None = None
-    failures = 0
+    failures, lacking = 0, []
     reader = reader or PairReader()
 
     def try_to_read(pair: Pair) -> _Read:
@@ -166,6 +176,9 @@ def load_images(
         for pair, images in zip(pairs, progress(results), strict=True):
             if not isinstance(images, DataError):
                 images = _type_error(pair, images, first or images) or images
+            if isinstance(images, _LacksData):
+                lacking.append(images)
+                continue
             if isinstance(images, DataError):
                 failures += 1
                 _skip(images, failures, len(pairs), on_error)
@@ -185,6 +198,11 @@ def load_images(
             if pair in sampled:
                 samples.append(images)
             kept.append(pair)
+    if lacking and not kept:
+        raise lacking[0]
+    if lacking:
+        warnings.warn(f"left out: {lacking[0]}; so of {len(lacking)} of {len(pairs)} pairs", stacklevel=2)
+    samples = samples or [first]
     sar_samples, optical_samples = zip(*samples, strict=True)
     sar_units, optical_values = guess_units(_pool(sar_samples)), _pool(optical_samples)
     if sar_units == "db":
@@ -196,7 +214,7 @@ def load_images(
         reader,
         resize,
         fit_scale(_pool(sar_samples), sar_units),
-        fit_scale(optical_values, "uint8" if optical_values.dtype == np.uint8 else "reflectance"),
+        fit_scale(optical_values, "uint8") if optical_values.dtype == np.uint8 else _fit_reflectance(optical_values),
         sar_units,
         (sar_samples[0].dtype, optical_values.dtype),
         (memory[0][: len(kept)], memory[1][: len(kept)]) if memory else None,
@@ -204,8 +222,16 @@ def load_images(
     )
 
 
+def _fit_reflectance(values: np.ndarray) -> Scale:
+    measured = values[values != 0]
+    return fit_scale(measured if measured.size else values, "reflectance")
+
+
 def _in_turn(pool: ThreadPoolExecutor, read: Callable[[Pair], _Read], pairs: list[Pair]) -> Generator[_Read]:
-    """As `pool.map`, which may have read everything before the first result is taken; closing it ends the reading."""
+    """Read pairs ahead of who takes the results, in their order; `pool.map` would read all of them.
+
+    Closing it cancels what is not read yet.
+    """
     waiting: deque[Future[_Read]] = deque()
     try:
         for pair in pairs:
@@ -261,9 +287,12 @@ def _read(pair: Pair, reader: PairReader) -> tuple[np.ndarray, np.ndarray]:
     if sar.shape[:2] != optical.shape[:2]:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (sar, optical))
         raise DataError(f"{pair.sar}: differs in size from its partner {pair.optical.name} ({sizes}); resample one")
-    # Where SAR is missing is a guess anyway, but missing colours would be learnt, and scored, as black.
-    for path, image, most in ((pair.sar, sar, 1), (pair.optical, optical, MOST_MISSING)):
-        missing = 1 - np.isfinite(image).all(-1).mean() if image.dtype.kind == "f" else 0
-        if missing > most or missing == 1:
-            raise DataError(f"{path}: {missing:.0%} of it are nodata or no numbers; fill it, or leave the pair out")
+    for path, image in ((pair.sar, sar), (pair.optical, optical)):
+        missing = ~is_measured(image).all(-1)
+        if path == pair.optical and image.dtype != np.uint8:
+            missing |= (image == 0).all(-1)  # in 8 bits it is black
+        if missing.mean() > MOST_MISSING:
+            raise _LacksData(f"{path}: {missing.mean():.0%} of it hold no data, more than {MOST_MISSING:.0%}")
+        if image.dtype.kind == "f":
+            image[missing] = np.nan
     return sar, optical

@@ -241,9 +241,8 @@ def _with_own_split(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
     parts = [split for split in SPLITS if any(pair.split == split for pair in pairs)]
     outside = next((pair for pair in pairs if not pair.split), None)
     if not outside and (len(parts) > 1 or parts == ["test"]):
-        said = (
-            f"folders split the data into {', '.join(parts)}" if len(parts) > 1 else "by its folder all of it is test"
-        )
+        all_test = "the folders' names say that all pairs are test data"
+        said = all_test if parts == ["test"] else f"folders split the data into {', '.join(parts)}"
         return pairs, [f"{said}, which data.split=auto takes; data.split=scene overrules"]
     said = f"folders named {', '.join(parts)} are not taken for a split: {outside and outside.sar} lies in none of them"
     return [dataclasses.replace(pair, split=None) for pair in pairs], [said] if len(parts) > 1 else []

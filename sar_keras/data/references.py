@@ -1,6 +1,7 @@
 """Images of another date, beside the pairs that name one: what a guided model may see."""
 
 import dataclasses
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -36,10 +37,12 @@ class References:
         Where there is none the pair's own stands in its place: `sar` and `optical`, as `Images.read` gives them.
         """
 
+        images = weakref.proxy(self)  # as in `Images.read`
+
         def read(index: int, sar: np.ndarray, optical: np.ndarray):
             found = int(index)
-            has = np.array(found in self.sar), np.array(found in self.optical)
-            return self.sar.get(found, sar), self.optical.get(found, optical), *has
+            has = np.array(found in images.sar), np.array(found in images.optical)
+            return images.sar.get(found, sar), images.optical.get(found, optical), *has
 
         kinds = [*self.images.dtypes, np.dtype(bool), np.dtype(bool)]
         of_date = tf.numpy_function(read, [index, sar, optical], kinds, stateful=False)

@@ -19,7 +19,7 @@ from sar_keras.data.pairs import evenly
 from sar_keras.data.reading import PairReader
 from sar_keras.data.sources import draw_pairs, find_source, pairs_of_run
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
-from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, SarKerasError, TrainingDiverged, parameter
+from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, TrainingDiverged, parameter
 from sar_keras.evaluation.evaluate import TITLES, evaluate
 from sar_keras.evaluation.machine import processor
 from sar_keras.inference.metadata import metadata_of
@@ -77,6 +77,8 @@ def benchmark(
         raise ConfigError("benchmark runs on one machine: unset TF_CONFIG")
     if (minutes is None) == (steps is None):
         raise ConfigError(f"give either {parameter('minutes')} or {parameter('steps')}")
+    if output.is_file():
+        raise OutputError(f"{output}: is a file; give a folder for the comparison")
     of_presets = _overrides_of(presets, overrides)
     configs = {Path(preset).stem: _config(preset, data, minutes, steps, of_presets[preset]) for preset in presets}
     if len(configs) < len(presets):
@@ -109,7 +111,7 @@ def _leaving_nothing_untrained(output: Path, drawn: bool) -> Iterator[None]:
     had_split = (output / "split.csv").is_file()
     try:
         yield
-    except SarKerasError:
+    except BaseException:  # also Ctrl-C: what it leaves would stand in the way of the next call
         if not had_split and not any(output.glob("*/config.yaml")):
             (output / "split.csv").unlink(missing_ok=True)
             if drawn:
@@ -180,8 +182,6 @@ def _split(output: Path, config: Config) -> Path:
     """One split for all: made for the first, kept for what is added later."""
     path = (output / "split.csv").absolute()
     if not path.is_file():
-        if output.is_file():
-            raise OutputError(f"{output}: is a file; give a folder for the comparison")
         data = config.data
         draw_pairs(data, output, config.train.seed)
         pairs = split_pairs(find_source(data, output).pairs, data.split, data.ratios, config.train.seed)

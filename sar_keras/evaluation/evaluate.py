@@ -138,7 +138,7 @@ def evaluate(
                     figures["lpips"] = scorers[name].update(truth, _to_fraction(candidates[name]))
                 scores[name].append(figures)
             if protocol == "standard":
-                fine = np.stack([fine_structure(image) for image in sar.numpy()])
+                fine = np.stack([fine_structure(image, (image > -1).any(-1)) for image in sar.numpy()])
                 for detail, batch in detailed.items():
                     candidate = add_detail(_to_fraction(candidates["model"]) * 255, detail * fine) / 255
                     batch.append({name: figure(truth, candidate) for name, figure in _OF_DETAIL.items()})

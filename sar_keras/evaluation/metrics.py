@@ -38,13 +38,13 @@ def standard(truth: np.ndarray, generated: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def psnr(truth: np.ndarray, generated: np.ndarray) -> np.ndarray:
-    """As in `standard`, (N,)."""
+    """The figure of `standard` for images (N, H, W, 3) in [0, 1]: (N,)."""
     mse = ((truth - generated) ** 2).mean((1, 2, 3))
     return np.minimum(-10 * np.log10(np.maximum(mse, 1e-10)), 100.0)
 
 
 def gradient_similarity(truth: np.ndarray, generated: np.ndarray) -> np.ndarray:
-    """As in `standard`, (N,)."""
+    """The figure of `standard` for images (N, H, W, 3) in [0, 1]: (N,)."""
     return np.array([_gradient_similarity(t, g) for t, g in zip(truth, generated, strict=True)])
 
 

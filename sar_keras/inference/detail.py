@@ -13,8 +13,8 @@ import numpy as np
 
 from sar_keras.errors import DataError, parameter
 
-# What a mean or minimum is taken over, as the distances of two pixels that are joined, one after the other: (1, 2, 4)
-# joins the 8 pixels of a row, and the same twice weighs 15 by a triangle.
+# Filters made of sums, or minima, of two shifted images, one after the other; the numbers are the shifts' distances. So
+# (1, 2, 4) joins the 8 pixels of a row, and the same twice weighs 15 by a triangle.
 _SMOOTH = (1, 1)
 _COARSE = (1, 2, 4, 1, 2, 4)
 _NEARBY = (1, 2, 4, 8, 16, 9)
@@ -22,7 +22,7 @@ _NEARBY = (1, 2, 4, 8, 16, 9)
 _SPECKLE = 3.0
 # How far around a pixel lies what matters to it.
 REACH = (sum(_COARSE) + sum(_COARSE) + sum(_NEARBY)) // 2
-# What 1 of the structure is in lightness: the ratio of the standard deviations of both, each in the same band, in 101
+# Units of L for each unit of the structure: the ratio of the standard deviations of both, each in the same band, in 101
 # pairs of ombria that are in the training split of the seeds 0, 1, 2 and 10. So with all of it the lightness has as
 # much fine structure as that of optical images.
 LIGHTNESS = 40.0

@@ -20,7 +20,7 @@ from sar_keras.io import images
 
 _TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
-    "float32": "Float32", "float64": "Float64",
+    "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64",
 }  # fmt: skip
 _ROUNDING = 0.1  # of a pixel
 # A raster with the column and the row of a virtual one at which its upper left corner lies.

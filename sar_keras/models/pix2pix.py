@@ -145,8 +145,8 @@ class Pix2Pix(System):
     def train_step(self, data):
         sar, optical, _ = keras.utils.unpack_x_y_sample_weight(data)
         judged = self.discriminator is not None and not self.warming_up
-        # What follows the gradients is pruned from the graph: none is computed for the discriminator's weights in the
-        # generator's pass. The weights of the frozen features are not watched: the tape would keep what they compute.
+        # Gradients that nothing uses, as those of the discriminator's weights in the generator's pass, are pruned. The
+        # weights of the frozen features are not watched, or the tape would keep what they compute.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             for network in filter(None, (self.generator, self.discriminator)):
                 tape.watch(compat.tensorflow_variables(network.trainable_variables))

@@ -20,7 +20,7 @@ from sar_keras.io.virtual import Grid
 # Words in the names of layers that HyP3, OPERA and others give along with radar images.
 _BESIDE = {"dem", "inc", "incidence", "angle", "ls", "layover", "shadow", "mask", "area", "rgb", "looks", "anf"}
 # 20200131, 2020-01-31 ...
-_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
+_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
 def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:

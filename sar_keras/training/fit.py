@@ -201,7 +201,7 @@ def _fit(
         forget_events_after(start.step, run / "logs")
 
     _print_opening(config, run, images, indices, strategy, policy, phases[0].model, steps)
-    if all(phase.finished for phase in phases):
+    if all(map(under_way.is_over, phases)):
         _print_nothing_to_do(phases)
     for phase in phases:
         generator = train_phase(under_way, phase)

@@ -70,7 +70,7 @@ class SaveRun(keras.callbacks.Callback):
         self._since["epoch"] += 1
         if is_chief(self.run.strategy):
             self._save_generator(epoch + 1, logs)
-        self.phase.stopped = self.model.stop_training and not self.phase.finished
+        self.phase.stopped = bool(self.model.stop_training) and not self.phase.finished
         # The chief alone keeps the history.
         if mean_over_workers(float(self.run.stopped_early(self.phase)), self.run.strategy):
             self.model.stop_training = True

@@ -66,7 +66,7 @@ def test_two_parts_are_a_split(tmp_path, parts):
 def test_test_data_alone_are_test_data(tmp_path, way):
     touch(tmp_path, *[f"data/{way.format(side=side, n=n)}" for side in ("s1", "s2") for n in range(3)])
     found = find_pairs(tmp_path / "data")
-    assert splits(split_pairs(found.pairs)) == {"test": 3} and "all of it is test" in found.said[0]
+    assert splits(split_pairs(found.pairs)) == {"test": 3} and "all pairs are test data" in found.said[0]
     # Of data that lie in such a folder that says nothing.
     for place in ("test", "test/deep"):
         touch(tmp_path, *[f"{place}/s{side}/{n}.png" for side in (1, 2) for n in range(3)])

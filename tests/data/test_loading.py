@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +74,9 @@ def test_nodata_in_a_window_is_dark_and_does_not_stretch_the_scale(tmp_path, ran
 def test_what_of_a_patch_is_no_data_is_dark_and_does_not_stretch_the_scale(tmp_path, random, way, in_memory):
     sar = random.normal(-12, 2, (1, 64, 64)).astype("float32")
     optical = random.uniform(500, 3000, (3, 64, 64)).astype("float32")
-    ranges = [np.percentile(values, [1, 99]) for values in (sar[:, :, 20:], optical[:, :, 6:])]
+    ranges = [np.percentile(values, [1, 99]) for values in (sar[:, :, 5:], optical[:, :, 6:])]
     value = {"nan": np.nan, "tag": -99, "sentinel": -9999, "logarithm of zero": -np.inf}[way]
-    sar[:, :, :20], optical[:, :, :6] = value, np.nan
+    sar[:, :, :5], optical[:, :, :6] = value, np.nan
     pair = Pair(
         write_tiff(tmp_path / "s.tif", sar, nodata=-99 if way == "tag" else None),
         write_tiff(tmp_path / "o.tif", optical, nodata=-1),
@@ -84,28 +86,37 @@ def test_what_of_a_patch_is_no_data_is_dark_and_does_not_stretch_the_scale(tmp_p
     scales = [(scale.low, scale.high) for scale in (images.sar_scale, images.optical_scale)]
     np.testing.assert_allclose(scales, ranges, rtol=1e-3)
     for dataset in (evaluation_dataset(images, [0], 1), training_dataset(images, [0], 1, 0, DataConfig(augment=False))):
-        for values, first in zip(take(dataset, 1)[0], (20, 6), strict=True):
+        for values, first in zip(take(dataset, 1)[0], (5, 6), strict=True):
             assert (values[0, :, :first] == -1).all() and abs(values[0, :, first:].mean()) < 0.1
 
 
 @pytest.mark.parametrize(
-    ("columns", "sides"), [(0, ()), (6, ()), (7, ("optical",)), (63, ("optical",)), (64, ("sar", "optical"))]
+    ("side", "way"),
+    [("sar", "nan"), ("sar", "sentinel"), ("optical", "nan"), ("optical", "sentinel"), ("optical", "zeros of 16 bits")],
 )
-def test_a_patch_without_sar_or_with_few_colours_is_refused(tmp_path, save_png, columns, sides):
-    values = np.full((64, 64), 1, np.float32)
-    values[:, :columns] = np.nan
-    bad, good = save_png(tmp_path / "b.tif", values), save_png(tmp_path / "a.png", np.zeros((64, 64), np.uint8))
-    for side, pair in (("sar", Pair(bad, good)), ("optical", Pair(good, bad))):
-        if side in sides:
-            with pytest.raises(DataError, match=rf"b\.tif: {columns / 64:.0%} of it are nodata or no numbers"):
-                load_images([pair], 64)
-        else:
-            assert load_images([pair], 64).pairs == [pair]
+@pytest.mark.parametrize(("columns", "kept"), [(0, True), (6, True), (7, False), (64, False)])
+def test_a_patch_that_lacks_more_than_a_tenth_is_left_out(tmp_path, save_png, way, side, columns, kept):
+    value, kind = {"nan": (np.nan, "float32"), "sentinel": (-9999, "float32"), "zeros of 16 bits": (0, "uint16")}[way]
+    whole = np.full((1, 64, 64), 500 if kind == "uint16" else -5, kind)
+    lacking = whole.copy()
+    lacking[:, :, :columns] = value
+    grey = save_png(tmp_path / "grey.png", np.zeros((64, 64), np.uint8))  # dark, which is no lack of data
+    pairs = []
+    for name, values in (("a", whole), ("b", lacking)):
+        path = write_tiff(tmp_path / f"{name}.tif", values)
+        pairs.append(Pair(path, grey) if side == "sar" else Pair(grey, path))
+    if kept:
+        assert load_images(pairs, 64).pairs == pairs
+        return
+    with pytest.warns(UserWarning, match=rf"left out: .*b\.tif: {columns / 64:.0%} of it hold no data.*1 of 2 pairs"):
+        assert load_images(pairs, 64).pairs == pairs[:1]
+    with pytest.raises(DataError, match=r"b\.tif: .* hold no data, more than 10%"):
+        load_images(pairs[1:], 64)
 
 
 @pytest.mark.filterwarnings("ignore:skipped")
 @pytest.mark.parametrize("skipped", [0, 1])
-def test_what_is_in_memory_is_the_only_copy_and_stays_as_it_is(hundred, monkeypatch, skipped):
+def test_training_changes_nothing_of_what_is_in_memory(hundred, monkeypatch, skipped):
     for pair in hundred:  # floats, which operations might change where they are
         values = np.full((1, 32, 32), -int(pair.sar.stem), np.float32)
         values[:, 3:5] = np.nan
@@ -120,6 +131,16 @@ def test_what_is_in_memory_is_the_only_copy_and_stays_as_it_is(hundred, monkeypa
         pass
     for store, expected in zip(images.memory, before, strict=True):
         np.testing.assert_array_equal(store, expected)
+
+
+def test_images_that_nothing_reads_any_more_leave_the_memory(hundred):
+    images = load_images(hundred[:4], size=32)
+    take(training_dataset(images, list(range(4)), 2, 0, DataConfig()), 1)
+    take(evaluation_dataset(images, list(range(4)), 2), 1)
+    there = weakref.ref(images.memory[0].base)
+    del images
+    gc.collect()
+    assert there() is None
 
 
 def test_pairs_that_do_not_fit_together(tmp_path, save_png):

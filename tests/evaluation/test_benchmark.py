@@ -97,6 +97,12 @@ def test_procedural_pairs_of_another_call_are_not_taken(command, tmp_path):
     assert names(tmp_path / "out") == ["data"]
 
 
+def test_a_file_is_no_place_for_a_comparison(command, tmp_path):
+    (tmp_path / "out").write_text("notes")
+    code, _, err = command("benchmark", "--presets", "l1", "--steps", "4", "-o", tmp_path / "out", *OVERRIDES)
+    assert code == 2 and "is a file; give a folder" in one_line(err) and (tmp_path / "out").read_text() == "notes"
+
+
 def test_runs_on_other_numbers_of_pairs_do_not_compare(compared):
     result = compared("pix2pix", "--steps", "4", "--set", "data.limit=12")
     assert result.exit_code == 2 and "data.limit: pix2pix has 12, l1 has None" in result.stderr

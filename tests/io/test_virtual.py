@@ -20,7 +20,7 @@ def read(scene):
         return source.read(), source.read_masks().all(0)
 
 
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "int64", "float32", "float64"])
 @pytest.mark.parametrize("bands", [1, 2])
 def test_tiles_cut_from_a_raster_are_that_raster(tmp_path, random, kind, bands):
     whole = random.integers(1, 200, (bands, 90, 130)).astype(kind)

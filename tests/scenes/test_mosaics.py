@@ -176,7 +176,7 @@ def test_a_tile_that_cannot_be_read_does_not_stop_the_others(command, model_file
         ([{"name": "S1_20200101_a"}, {"name": "S1_20200101_b", "column": 40}], [[0, 1]]),
         ([{"name": "S1_20200101_a"}, {"name": "S1_20200113_a", "column": 40}], []),
         ([{"name": "S1_2020-01-01"}, {"name": "S1_2020-01-13", "column": 40}], []),
-        ([{"name": "2020_01_01"}, {"name": "2020_01_13", "column": 40}], []),
+        ([{"name": "vv_2020_01_01"}, {"name": "vv_2020_01_02", "column": 40}], [[0, 1]]),  # rows and columns of tiles
         ([{"name": "2020-01-01-0000000000"}, {"name": "2020-01-01-0000000040", "column": 40}], [[0, 1]]),
         (
             [{"name": "a_VV"}, {"name": "b_VV", "column": 40}, {"name": "a_VH"}, {"name": "b_VH", "column": 40}],

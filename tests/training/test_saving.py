@@ -88,7 +88,7 @@ def test_a_signal_ends_the_run_after_a_checkpoint_at_the_step(train, tmp_path, n
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
 
-@pytest.mark.parametrize("stops", [True, False])
+@pytest.mark.parametrize("stops", [True, False, np.True_, np.False_])
 def test_a_checkpoint_says_whether_a_callback_of_the_users_ended_the_training(train, tmp_path, stops):
     def stop(epoch, logs):
         callback.model.stop_training = stops
