@@ -7,6 +7,7 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import DataError, ModelError
+from sar_keras.inference.export import export_saved_model
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
 from sar_keras.networks.guided import GuidedGenerator, compose_hint
@@ -112,7 +113,7 @@ def test_a_hint_is_rgb_of_8_bits(guided_file, files):
 
 def test_an_export_takes_hints(guided_file, files, tmp_path):
     model = sar_keras.load_model(guided_file)
-    served = tf.saved_model.load(str(sar_keras.export_saved_model(model, tmp_path / "served"))).signatures
+    served = tf.saved_model.load(str(export_saved_model(model, tmp_path / "served"))).signatures
     sar, hint = unit(files["sar"])[None], np.asarray(compose_hint(unit(files["same"]), "coarse"))[None]
     optical = served["serving_default"](sar=tf.constant(sar), hint=tf.constant(hint))["optical"]
     np.testing.assert_allclose(optical, model.predict({"sar": sar, "hint": hint}, verbose=0), atol=1e-5)
