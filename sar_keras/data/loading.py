@@ -202,7 +202,7 @@ def load_images(
         raise lacking[0]
     if lacking:
         warnings.warn(f"left out: {lacking[0]}; so of {len(lacking)} of {len(pairs)} pairs", stacklevel=2)
-    samples = samples or [first]
+    samples = samples or ([first] if first else [])
     sar_samples, optical_samples = zip(*samples, strict=True)
     sar_units, optical_values = guess_units(_pool(sar_samples)), _pool(optical_samples)
     if sar_units == "db":

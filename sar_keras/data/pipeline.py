@@ -60,12 +60,15 @@ def training_dataset(
     colours = tf.constant(colours_of_places(images, indices)) if references else None
 
     def patch_of(stored, draw):
-        sar, optical = _patch(*stored, images, draw, config.augment)
+        sar, optical = _patch(stored[0], stored[1], images, draw, config.augment)
         if config.speckle:
             sar = _speckled(sar, images.sar_scale, draw)
         if config.radiometric_jitter:
             sar = _jittered(sar, config.radiometric_jitter, draw)
         return sar, optical
+
+    def near_mean(optical):
+        return _moved(optical, mean, config.to_mean_colour) if mean is not None else optical
 
     def load_pair(position, stream):
         index = chosen[_shuffled(position, count, seed, stream)]
@@ -74,21 +77,19 @@ def training_dataset(
         stored = images.read(index)
         sar, optical = patch_of(stored, draw)
         if references is None:
-            return sar, _moved(optical, mean, config.to_mean_colour) if mean is not None else optical
+            return sar, near_mean(optical)
+        of_dates = references
 
         def other_date():
-            *pair, has_sar, has_optical = references.read(index, *stored)
-            of_date = patch_of(pair, draw)
-            return OtherDate(of_date[0], of_date[1], has_sar, has_optical)
+            *pair, has_sar, has_optical = of_dates.read(index, *stored)
+            return OtherDate(*patch_of(pair, draw), has_sar, has_optical)
 
         def elsewhere():
             return patch_of(images.read(chosen[_shuffled(position, count, seed, stream=2)]), draw)
 
         beside = Beside(tf.gather(colours, index), other_date, elsewhere)
         hint, optical = draw_hint(sar, optical, beside, config.hints.shares(), draw + 2**35)
-        if mean is not None:
-            has_none = tf.reduce_all(hint == 0)
-            optical = tf.cond(has_none, lambda: _moved(optical, mean, config.to_mean_colour), lambda: optical)
+        optical = tf.cond(tf.reduce_any(hint != 0), lambda: optical, lambda: near_mean(optical))
         return {"sar": sar, "hint": hint}, optical
 
     def load_one(position):

@@ -88,7 +88,7 @@ def _hints(images, references, colours, fit, pairs, index: int, other: int | Non
         hints["other_date"] = sar, compose_hint(optical, "other_date", None, of_date, channels=channels), optical
         if fit is not None:
             hints["other_date_fitted"] = sar, None, fitted(fit, optical)
-        if other in references.optical:
+        if other is not None and other in references.optical:
             optical, of_date = date_of(images, references, other)
             hints["elsewhere"] = sar, compose_hint(optical, "other_date", None, of_date, channels=channels), optical
     return hints
@@ -99,7 +99,7 @@ def date_of(images: Images, references: References, index: int) -> tuple[tf.Tens
     optical = _centre(references.optical[index], images.size)
     sar = references.sar.get(index)
     values = _centre(sar, images.size) if sar is not None else np.zeros((1, 1, images.channels), images.dtypes[0])
-    unit_sar, unit_optical = images.to_unit(values, optical)
+    unit_sar, unit_optical = images.to_unit(tf.constant(values), tf.constant(optical))
     return unit_optical[None], None if sar is None else unit_sar[None]
 
 

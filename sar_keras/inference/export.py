@@ -48,8 +48,11 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
 
     guided = takes_hint(model)
 
-    def serving_default(**inputs):
-        return {"optical": model(inputs if guided else inputs["sar"], training=False)}
+    def serving_default(sar):
+        return {"optical": model(sar, training=False)}
+
+    def serving_default_guided(sar, hint):
+        return {"optical": model({"sar": sar, "hint": hint}, training=False)}
 
     def colored(encoded, hint=None):
         sar = _decode(encoded, channels, scale)
@@ -76,7 +79,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     size, files = patch_size(model), tf.TensorSpec((None,), tf.string, name="image_bytes")
     planes = {"sar": channels} | ({"hint": hint_channels(channels)} if guided else {})
     arrays = {name: tf.TensorSpec((None, size, size, count), tf.float32, name=name) for name, count in planes.items()}
-    archive.add_endpoint("serving_default", serving_default, arrays)
+    archive.add_endpoint("serving_default", serving_default_guided if guided else serving_default, [*arrays.values()])
     archive.add_endpoint("colorize_png", colorize_png, [files])
     if guided:
         for name, kind in {"reference": "other_date", "basemap": "coarse"}.items():
