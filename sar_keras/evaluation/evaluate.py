@@ -132,10 +132,7 @@ def evaluate(
                 # Every second row and column: ranks hardly change, and large splits fit into memory.
                 errors.extend(zip(error[:, ::2, ::2], expected[:, ::2, ::2], strict=True))
 
-    per_image = {
-        name: {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-        for name, batches in scores.items()
-    }
+    per_image = {name: _join(batches) for name, batches in scores.items()}
     fid = {"fid": {name: scorer.fid() for name, scorer in scorers.items()}} if scorers else {}
     return fid | {
         "protocol": protocol,
@@ -147,10 +144,26 @@ def evaluate(
         "trained_on_vgg": bool(config and config.loss.weights().get("perceptual")),
         "metrics": _intervals(per_image["model"]),
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
-        "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
-        "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in chosen], per_image["model"]),
+        **_groups(chosen, per_image["model"]),
         "confidence": _confidence(errors) if expected_error else None,
     }
+
+
+def figures_of(
+    colorize: Callable[[np.ndarray], np.ndarray | tf.Tensor], images: loading.Images, indices: list[int]
+) -> dict:
+    """The "metrics", "by_terrain" and "by_scene" of `evaluate` for a function from SAR (N, H, W, C) to RGB in [-1, 1].
+
+    `indices` are those of the pairs that count.
+    """
+    features = tf.function(VGG16Features())
+    progress = progress_bar("evaluating", "batch", -(-len(indices) // BATCH))
+    batches = []
+    for sar, optical in progress(pipeline.evaluation_dataset(images, indices, BATCH)):
+        score = _scorer(_to_fraction(optical), _to_fraction(sar), "standard", features)
+        batches.append(score(colorize(sar.numpy())))
+    per_image = _join(batches)
+    return {"metrics": _intervals(per_image), **_groups([images.pairs[index] for index in indices], per_image)}
 
 
 def table(report: dict, by: str | None = None) -> str:
@@ -294,6 +307,17 @@ def _confidence_table(confidence: dict) -> list[str]:
         lines.append(f"{title:32}" + "".join(f"{error:7.4f}" for error in curve[name]))
     lines.append(f"area above the real error's curve: {curve['ause']:.3f}; at random {curve['ause_random']:.3f}")
     return lines
+
+
+def _join(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _groups(pairs: list[Pair], per_image: dict[str, np.ndarray]) -> dict[str, dict]:
+    return {
+        "by_terrain": _by([pair.terrain or "unknown" for pair in pairs], per_image),
+        "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in pairs], per_image),
+    }
 
 
 def _by(groups: list[str], per_image: dict[str, np.ndarray]) -> dict:
