@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -72,7 +73,8 @@ def fit_trees(
 
     def learn(colour: np.ndarray) -> HistGradientBoostingRegressor:
         # Early stopping would look at other pixels of the same images, which does not tell how it is on other places.
-        return HistGradientBoostingRegressor(early_stopping=False, random_state=seed).fit(features, colour)
+        settings: dict[str, Any] = {"early_stopping": False, "random_state": seed}
+        return HistGradientBoostingRegressor(**settings).fit(features, colour)
 
     return Trees(_side_by_side(learn, colours.T))
 
@@ -117,16 +119,12 @@ def pixel_features(
 
 def _surroundings(image: np.ndarray) -> list[np.ndarray]:
     """The image itself, its mean in squares around each pixel, and that of all of it; each (H, W, bands)."""
-    means = [uniform_filter(image, (side, side, 1)) for side in _SQUARES]
+    means = [uniform_filter(image, side, axes=(0, 1)) for side in _SQUARES]
     return [image, *means, np.broadcast_to(image.mean((0, 1)), image.shape)]
 
 
 def _texture(image: np.ndarray) -> list[np.ndarray]:
-    """Standard deviation, minimum and maximum in the squares."""
-    features = []
-    for side in _SQUARES:
-        square = (side, side, 1)
-        mean = uniform_filter(image, square)
-        variance = uniform_filter(image**2, square) - mean**2
-        features.append(np.sqrt(np.maximum(variance, 0)))
-    return features
+    """The standard deviation in the same squares, and that of the whole image."""
+    pairs = zip(_surroundings(image), _surroundings(image**2), strict=True)
+    # Of the image itself it is 0 everywhere.
+    return [np.sqrt(np.maximum(of_squares - mean**2, 0)) for mean, of_squares in pairs][1:]

@@ -149,9 +149,7 @@ def evaluate(
     }
 
 
-def figures_of(
-    colorize: Callable[[np.ndarray], np.ndarray | tf.Tensor], images: loading.Images, indices: list[int]
-) -> dict:
+def figures_of(colorize: Callable[[np.ndarray], np.ndarray], images: loading.Images, indices: list[int]) -> dict:
     """The "metrics", "by_terrain" and "by_scene" of `evaluate` for a function from SAR (N, H, W, C) to RGB in [-1, 1].
 
     `indices` are those of the pairs that count.
@@ -240,11 +238,11 @@ def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)
 
 
-def _to_fraction(images: tf.Tensor) -> np.ndarray:
+def _to_fraction(images: tf.Tensor | np.ndarray) -> np.ndarray:
     return np.clip((np.asarray(images) + 1) / 2, 0, 1)
 
 
-def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor], dict[str, np.ndarray]]:
+def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.ndarray], dict[str, np.ndarray]]:
     """A function from images in [-1, 1] to their figures beside `truth`, which is in [0, 1] as `sar` is."""
     true_features = features and features(truth * 2 - 1)
 
