@@ -19,8 +19,8 @@ from sar_keras.data.loading import Images
 
 # Pixels that the trees learn from, of all images together.
 _PIXELS = 200_000
-# Sides of the squares around a pixel that the features describe; the whole image is described, too.
-_SQUARES = (3, 9, 27, 81)
+# Sides of the squares around a pixel that are described. Not the whole image: what it looks like tells places apart.
+_SQUARES = (3, 9, 33, 129)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +71,10 @@ def fit_trees(
         colours.append(optical[0].numpy().reshape(-1, 3)[drawn])
     features, colours = np.concatenate(features), np.concatenate(colours)
 
+    # Few small trees: what larger ones know more is about the places that they have seen.
+    settings: dict[str, Any] = {"max_iter": 50, "max_leaf_nodes": 8, "early_stopping": False, "random_state": seed}
+
     def learn(colour: np.ndarray) -> HistGradientBoostingRegressor:
-        # Early stopping would look at other pixels of the same images, which does not tell how it is on other places.
-        settings: dict[str, Any] = {"early_stopping": False, "random_state": seed}
         return HistGradientBoostingRegressor(**settings).fit(features, colour)
 
     return Trees(_side_by_side(learn, colours.T))
@@ -108,23 +109,18 @@ def pixel_features(
     Returns:
         (H, W, features), float32.
     """
-    features = [*_surroundings(sar), *_texture(sar)]
+    features = _describe(sar)
     if reference is not None:
-        features += _surroundings(reference)
+        features += [reference, uniform_filter(reference, 3, axes=(0, 1))]
     if reference_sar is not None:
-        before = _surroundings(reference_sar)
-        features += before + [a - b for a, b in zip(_surroundings(sar), before, strict=True)]
+        features += _describe(reference_sar)
     return np.concatenate(features, -1)
 
 
-def _surroundings(image: np.ndarray) -> list[np.ndarray]:
-    """The image itself, its mean in squares around each pixel, and that of all of it; each (H, W, bands)."""
-    means = [uniform_filter(image, side, axes=(0, 1)) for side in _SQUARES]
-    return [image, *means, np.broadcast_to(image.mean((0, 1)), image.shape)]
-
-
-def _texture(image: np.ndarray) -> list[np.ndarray]:
-    """The standard deviation in the same squares, and that of the whole image."""
-    pairs = zip(_surroundings(image), _surroundings(image**2), strict=True)
-    # Of the image itself it is 0 everywhere.
-    return [np.sqrt(np.maximum(of_squares - mean**2, 0)) for mean, of_squares in pairs][1:]
+def _describe(image: np.ndarray) -> list[np.ndarray]:
+    """The image itself, and mean and standard deviation in squares around each pixel; each (H, W, bands)."""
+    features = [image]
+    for side in _SQUARES:
+        mean, mean_square = (uniform_filter(values, side, axes=(0, 1)) for values in (image, image**2))
+        features += [mean, np.sqrt(np.maximum(mean_square - mean**2, 0))]
+    return features
