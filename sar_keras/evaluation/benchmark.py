@@ -2,9 +2,12 @@
 
 import contextlib
 import datetime
+import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +18,13 @@ import tensorflow as tf
 import sar_keras
 from sar_keras.config import Config, is_of_other_systems, keys, load_config, load_run, override
 from sar_keras.data import loading, pipeline
-from sar_keras.data.pairs import evenly
+from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
 from sar_keras.data.sources import draw_pairs, find_source, pairs_of_run
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, TrainingDiverged, parameter
-from sar_keras.evaluation.evaluate import TITLES, evaluate
+from sar_keras.evaluation.baselines import fit_trees
+from sar_keras.evaluation.evaluate import TITLES, evaluate, figures_of
 from sar_keras.evaluation.machine import processor
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
@@ -29,11 +33,13 @@ from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.networks.guided import inputs_of
 from sar_keras.training.fit import fit
 from sar_keras.training.history import read_history
-from sar_keras.training.machines import describe, dtype_policy_for, strategy_for
+from sar_keras.training.machines import describe, dtype_policy_for, strategy_for, training_clock
 
 PRESETS = (
     "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong", "fast",
 )  # fmt: skip
+_TREES = "gradient-boosted trees (SAR)"
+_IMAGES_OF_TREES = 500  # training images that they learn from at most
 _PATCHES = 6  # test patches in the picture
 # A run of a number of steps is validated so often; a sixth of a run with a refinement belongs to that.
 _EPOCHS_OF_STEPS = 12
@@ -56,7 +62,8 @@ def benchmark(
     """Train and evaluate presets under equal minutes or equal steps; what is done already in `output` is kept.
 
     Writes a run directory a preset with its evaluation.json, and after each of them, from all that `output` holds,
-    benchmark.md, benchmark.json, patches.png (the same test patches across systems) and curves.png.
+    benchmark.md, benchmark.json, patches.png (the same test patches across systems) and curves.png. The tables have a
+    row of gradient-boosted trees on the same split, trees.json, where scikit-learn is installed.
 
     Args:
         output: Folder of the comparison.
@@ -85,6 +92,8 @@ def benchmark(
         raise ConfigError("two presets have the same name, which is that of their run")
     first = next(iter(configs.values()))
     _check_that_they_compare(output, configs)
+    if not importlib.util.find_spec("sklearn"):
+        print('no row of gradient-boosted trees: pip install "sar-keras[trees]"', file=sys.stderr)
     with _leaving_nothing_untrained(output, drawn=first.data.layout == "synthetic"):
         split_file, report = _split(output, first), None
         for name, config in configs.items():
@@ -195,11 +204,15 @@ def _split(output: Path, config: Config) -> Path:
 
 
 def write_report(output: Path) -> Path:
-    """Write benchmark.md, benchmark.json, patches.png and curves.png from the finished runs in a folder."""
+    """Write benchmark.md, benchmark.json, patches.png and curves.png from the finished runs in a folder.
+
+    The pixel baseline, trees.json, is fitted where it is not there yet.
+    """
     runs = sorted((path.parent for path in output.glob("*/evaluation.json")), key=_rank)
     if not runs:
         raise ModelError(f"{output}: no system has finished")
-    about, results = _about(runs[0]), [_result(run) for run in runs]
+    trees = _trees(output, runs[0])
+    about, results = _about(runs[0]) | {"trees": trees}, [_result(run) for run in runs]
     _draw_patches(output / "patches.png", runs)
     _draw_curves(output / "curves.png", runs)
     with atomic(output / "benchmark.json") as temporary:
@@ -244,6 +257,40 @@ def _result(run: Path) -> dict:
     return report | about | {"model": run.name}
 
 
+def _trees(output: Path, run: Path) -> dict | None:
+    """The figures of gradient-boosted trees on the SAR pixels of the same split, with the scales and the seed of a run.
+
+    None: scikit-learn is not there.
+    """
+    path = output / "trees.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    if not importlib.util.find_spec("sklearn"):
+        return None
+    config, metadata = load_run(run), metadata_of(load_model(run))
+    pairs = pairs_of_run(config.data, output)
+    of_split = {split: [pair for pair in pairs if pair.split == split] for split in ("train", "test")}
+    of_split["train"] = evenly(of_split["train"], _IMAGES_OF_TREES)
+    images = _load([*of_split["train"], *of_split["test"]], config)
+    images = images.with_scales(metadata.sar_scale, metadata.optical_scale)
+    train, test = ([n for n, pair in enumerate(images.pairs) if pair.split == split] for split in of_split)
+    print("\n== gradient-boosted trees", flush=True)
+    started = training_clock()
+    trees = fit_trees(images, train, config.train.seed)
+    about = {"minutes": (training_clock() - started) / 60, "images": len(train)}
+    version = importlib.metadata.version("scikit-learn")
+    circumstances = _circumstances(config) | {"device": "CPU", "scikit_learn": version}
+    report = figures_of(trees.predict, images, test) | about | circumstances
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _load(pairs: list[Pair], config: Config) -> loading.Images:
+    reader = PairReader(config.model.channels, config.data.sar_bands, config.data.optical_bands)
+    return loading.load_images(pairs, config.data.image_size, reader, config.data.resize, on_error=config.data.on_error)
+
+
 def _markdown(about: dict, results: list[dict]) -> str:
     names = list(results[0]["metrics"])
     titles = [TITLES[name][0] + (" ↑" if TITLES[name][1] else " ↓") for name in names]
@@ -265,6 +312,10 @@ def _markdown(about: dict, results: list[dict]) -> str:
     for result in results:
         sums = [f"{result['minutes']:.1f}", str(result["images"]), f"{result['weights'] / 1e6:.1f}"]
         lines.append(_row([result["model"], *sums, *_figures(result, names)]))
+    trees = about["trees"]
+    if trees:
+        figures = [f"{trees['metrics'][name]['mean']:.4g}" for name in names]
+        lines.append(_row([_TREES, f"{trees['minutes']:.1f}", str(trees["images"]), "", *figures]))
     for key, title in (("mean_colour", "mean training colour"), ("copy_sar", "SAR as grey")):
         figures = [f"{results[0]['baselines'][key][name]['mean']:.4g}" for name in names]
         lines.append(_row([title, "", "", "", *figures]))
@@ -275,7 +326,7 @@ def _markdown(about: dict, results: list[dict]) -> str:
         lines += [f"## PSNR (dB) by {by}", ""]
         groups = list(results[0][f"by_{by}"])
         lines += [_row(["system", *groups]), _row(["---"] * (1 + len(groups)))]
-        for result in results:
+        for result in [*results, *([{"model": _TREES, **trees}] if trees else [])]:
             figures = [f"{result[f'by_{by}'][group]['psnr']['mean']:.2f}" for group in groups]
             lines.append(_row([result["model"], *figures]))
         lines.append("")
@@ -297,8 +348,7 @@ def _draw_patches(path: Path, runs: list[Path]) -> None:
     config = load_run(runs[0])
     pairs = pairs_of_run(config.data, path.parent)
     chosen = evenly([pair for pair in pairs if pair.split == "test"], _PATCHES)
-    reader = PairReader(config.model.channels, config.data.sar_bands, config.data.optical_bands)
-    images = loading.load_images(chosen, config.data.image_size, reader, config.data.resize)
+    images = _load(chosen, config)
     sar, optical = next(iter(pipeline.evaluation_dataset(images, list(range(len(chosen))), len(chosen))))
     columns = {"SAR": np.repeat(sar[..., :1], 3, -1)}
     for run in runs:

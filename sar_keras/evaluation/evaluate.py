@@ -148,7 +148,7 @@ def evaluate(
                 # Every second row and column, copied: ranks hardly change, and large splits fit into memory.
                 errors.extend(zip(error[:, ::2, ::2].copy(), expected[:, ::2, ::2].copy(), strict=True))
 
-    per_image = {name: _joined(batches) for name, batches in scores.items()}
+    per_image = {name: _join(batches) for name, batches in scores.items()}
     model_scores = _intervals(per_image["model"])
     fid = {"fid": {name: scorer.fid() for name, scorer in scorers.items()}} if scorers else {}
     return fid | {
@@ -161,14 +161,28 @@ def evaluate(
         "trained_on_vgg": bool(config and config.loss.weights().get("perceptual")),
         "metrics": model_scores,
         "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
-        "by_terrain": _by([pair.terrain or "unknown" for pair in chosen], per_image["model"]),
-        "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in chosen], per_image["model"]),
+        **_groups(chosen, per_image["model"]),
         "detail": _detail(model_scores, detailed) if protocol == "standard" else None,
         "confidence": _confidence(errors) if expected_error else None,
         "hints": _hints(generator, images, training, config)
         if protocol == "standard" and takes_hint(generator)
         else None,
     }
+
+
+def figures_of(colorize: Callable[[np.ndarray], np.ndarray], images: loading.Images, indices: list[int]) -> dict:
+    """The "metrics", "by_terrain" and "by_scene" of `evaluate` for a function from SAR (N, H, W, C) to RGB in [-1, 1].
+
+    `indices` are those of the pairs that count.
+    """
+    features = tf.function(VGG16Features())
+    progress = progress_bar("evaluating", "batch", -(-len(indices) // BATCH))
+    batches = []
+    for sar, optical in progress(pipeline.evaluation_dataset(images, indices, BATCH)):
+        score = _scorer(_to_fraction(optical), _to_fraction(sar), "standard", features)
+        batches.append(score(colorize(sar.numpy())))
+    per_image = _join(batches)
+    return {"metrics": _intervals(per_image), **_groups([images.pairs[index] for index in indices], per_image)}
 
 
 def table(report: dict, by: str | None = None) -> str:
@@ -260,11 +274,11 @@ def _load(pairs: list[Pair], generator: keras.Model, config) -> loading.Images:
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)
 
 
-def _to_fraction(images: tf.Tensor) -> np.ndarray:
+def _to_fraction(images: tf.Tensor | np.ndarray) -> np.ndarray:
     return np.clip((np.asarray(images) + 1) / 2, 0, 1)
 
 
-def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor], dict[str, np.ndarray]]:
+def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.ndarray], dict[str, np.ndarray]]:
     """A function from images in [-1, 1] to their figures beside `truth`, which is in [0, 1] as `sar` is."""
     true_features = features and features(truth * 2 - 1)
 
@@ -291,12 +305,8 @@ def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     return intervals
 
 
-def _joined(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-
-
 def _detail(model_scores: dict, detailed: dict[float, list[dict[str, np.ndarray]]]) -> dict:
-    report = {f"{detail:g}": _intervals(_joined(batches)) for detail, batches in detailed.items()}
+    report = {f"{detail:g}": _intervals(_join(batches)) for detail, batches in detailed.items()}
     return {"0": {name: model_scores[name] for name in _OF_DETAIL}} | report
 
 
@@ -345,6 +355,17 @@ def _confidence_table(confidence: dict) -> list[str]:
         lines.append(f"{title:32}" + "".join(f"{error:7.4f}" for error in curve[name]))
     lines.append(f"area above the real error's curve: {curve['ause']:.3f}; at random {curve['ause_random']:.3f}")
     return lines
+
+
+def _join(batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _groups(pairs: list[Pair], per_image: dict[str, np.ndarray]) -> dict[str, dict]:
+    return {
+        "by_terrain": _by([pair.terrain or "unknown" for pair in pairs], per_image),
+        "by_scene": _by(["_".join(filter(None, pair.place)) or "unknown" for pair in pairs], per_image),
+    }
 
 
 def _by(groups: list[str], per_image: dict[str, np.ndarray]) -> dict:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import markdown_rows, write_scenes, write_tiff
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 import sar_keras
 from sar_keras.data.synthetic import write_pairs
@@ -101,9 +103,10 @@ def test_ablation(run, tmp_path, pairs_folder):
     printed = run("ablation", "--data", pairs_folder, "--steps", 2, "--only", "without_edges", *tiny, "-o", "out")
     assert printed.splitlines()[-1] == "out/benchmark.md"
     assert sar_keras.load_config(tmp_path / "out/without_edges/config.yaml").loss.edges == 0
-    _, row, *baselines = markdown_rows((tmp_path / "out/benchmark.md").read_text())[:4]
+    _, row, *baselines = markdown_rows((tmp_path / "out/benchmark.md").read_text())[:5]
     assert row[0] == "without_edges" and row[2] == "16"  # two steps of eight images
-    assert [cells[0] for cells in baselines] == ["mean training colour", "SAR as grey"]
+    names = ["gradient-boosted trees (SAR)", "mean training colour", "SAR as grey"]
+    assert [cells[0] for cells in baselines] == names
 
 
 @pytest.mark.slow
@@ -146,6 +149,34 @@ def test_scene(run, tmp_path, tiny_run):
     assert [row[2] for row in found] == ["0.3"] * 4 + ["0.1"]
     off = float(re.search(r"bfloat16 is off by ([\d.]+) of 255", printed)[1])
     assert 0 < off < 3
+
+
+@pytest.mark.slow
+def test_trees(run, tmp_path, random, save_png):
+    columns = ["sar_before", "optical_before", "sar_after", "optical_after"]
+    lines = [",".join(columns)]
+    splits = ["sar,split"]
+    for index in range(6):
+        names = [f"{column}/{index}.png" for column in columns]
+        for name in names:
+            bands = (3,) if name.startswith("optical") else ()
+            save_png(tmp_path / name, random.integers(0, 256, (64, 64, *bands), np.uint8))
+        lines.append(",".join(names))
+        splits.append(f"{names[0]},{'train' if index < 4 else 'test'}")
+    (tmp_path / "dates.csv").write_text("\n".join(lines))
+    (tmp_path / "split.csv").write_text("\n".join(splits))
+    head, *found = markdown_rows(run("trees", "dates.csv", "--split", "split.csv"))
+    assert head[1:] == ["truth before: PSNR (dB)", "SSIM", "truth after: PSNR (dB)", "SSIM"]
+    figures = {row[0]: float(row[1]) for row in found}
+    copied = [
+        peak_signal_noise_ratio(
+            *(np.asarray(Image.open(tmp_path / f"optical_{date}/{n}.png")) for date in ("before", "after"))
+        )
+        for n in (4, 5)
+    ]
+    assert figures["optical image of the other date"] == pytest.approx(np.mean(copied), abs=0.006)
+    # Noise has nothing to learn but its mean.
+    assert all(abs(figures[row[0]] - figures["mean colour"]) < 0.7 for row in found if "trees" in row[0])
 
 
 @pytest.mark.slow

@@ -1,12 +1,17 @@
 import json
+import sys
 
 import numpy as np
 import pytest
-from helpers import TINY, names, one_line, read_rows
+from helpers import TINY, markdown_rows, names, one_line, read_rows
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 import sar_keras
+from sar_keras.data.loading import load_images
+from sar_keras.data.pairs import Pair
 from sar_keras.data.synthetic import write_pairs
+from sar_keras.evaluation.baselines import fit_trees
 from sar_keras.evaluation.benchmark import _config
 
 # Those that every system has, but for what `benchmark` sets itself.
@@ -43,6 +48,41 @@ def test_what_is_done_is_kept_and_its_figures_are_those_of_evaluate(compared):
     text = (compared.output / "benchmark.md").read_text()
     assert f"{again['metrics']['psnr']['mean']:.4g}" in text and "SAR as grey" in text
     assert str(compared.output) not in text + json.dumps(report)
+
+
+def test_trees_are_scored_on_the_same_test_images(compared, pairs_folder):
+    report = json.loads((compared.output / "benchmark.json").read_text())
+    rows = read_rows(compared.output / "split.csv")
+    pairs = [Pair(pairs_folder / row["sar"], pairs_folder / row["optical"], split=row["split"]) for row in rows]
+    images = load_images(pairs, 64)
+    train = [n for n, pair in enumerate(pairs) if pair.split == "train"]
+    trees = fit_trees(images, train, seed=0)
+    figures = []
+    for pair in (pair for pair in pairs if pair.split == "test"):
+        sar, truth = (np.asarray(Image.open(path)) / np.float32(127.5) - 1 for path in (pair.sar, pair.optical))
+        generated = trees.predict(sar[None, ..., None])[0]
+        figures.append(peak_signal_noise_ratio(truth, generated, data_range=2))
+    found = report["trees"]["metrics"]["psnr"]
+    assert found["mean"] == pytest.approx(np.mean(figures), abs=0.01) and found["low"] < found["mean"] < found["high"]
+    assert report["trees"]["metrics"].keys() == report["results"][0]["metrics"].keys()
+    text = (compared.output / "benchmark.md").read_text()
+    row, *_ = [cells for cells in markdown_rows(text) if "trees" in cells[0]]
+    assert row[:3] == ["gradient-boosted trees (SAR)", f"{report['trees']['minutes']:.1f}", str(len(train))]
+    assert row[4] == f"{found['mean']:.4g}"
+
+
+def test_without_scikit_learn_a_line_says_what_to_install(compared, monkeypatch, tmp_path):
+    trees = compared.output / "trees.json"
+    trees.rename(tmp_path / "trees.json")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "sklearn", None)  # what Python itself takes for not installed
+        result = compared("l1", "--steps", "4")
+    assert result.exit_code == 0 and one_line(result.stderr).endswith('pip install "sar-keras[trees]"')
+    assert "trees" not in (compared.output / "benchmark.md").read_text() and not trees.exists()
+    assert compared("l1", "--steps", "4").stderr == ""
+    assert "gradient-boosted trees" in (compared.output / "benchmark.md").read_text()
+    trees_again = json.loads(trees.read_text())
+    assert trees_again["metrics"] == json.loads((tmp_path / "trees.json").read_text())["metrics"]
 
 
 @pytest.mark.slow
