@@ -20,9 +20,11 @@ from sar_keras.config import Config, is_of_other_systems, keys, load_config, loa
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
+from sar_keras.data.references import load_references
 from sar_keras.data.sources import draw_pairs, find_source, pairs_of_run
 from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, TrainingDiverged, parameter
+from sar_keras.evaluation import hinted
 from sar_keras.evaluation.baselines import fit_trees
 from sar_keras.evaluation.evaluate import TITLES, evaluate, figures_of
 from sar_keras.evaluation.machine import processor
@@ -280,7 +282,11 @@ def _trees(output: Path, run: Path) -> dict | None:
     about = {"minutes": (training_clock() - started) / 60, "images": len(train)}
     version = importlib.metadata.version("scikit-learn")
     circumstances = _circumstances(config) | {"device": "CPU", "scikit_learn": version}
-    report = figures_of(trees.predict, images, test) | about | circumstances
+    report = figures_of(trees.predict, images, test) | about | circumstances | {"other_date": None}
+    references = load_references(images)
+    dated = hinted.fit_trees_to_dates(images, references, train, config.train.seed)
+    if dated:
+        report["other_date"] = hinted.score_trees(dated, images, references, test)
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
     return report
@@ -322,6 +328,12 @@ def _markdown(about: dict, results: list[dict]) -> str:
     if any(result["trained_on_vgg"] for result in results):
         lines += ["", "\\* trained with a loss of VGG16 features itself, which flatters it there."]
     lines.append("")
+    guided = {result["model"]: result["hints"] for result in results if result.get("hints")}
+    for name, hints in guided.items():
+        lines += [f"## {name} under hints", "", "```", *hinted.table(hints)[1:]]
+        if trees and trees.get("other_date"):
+            lines.append(hinted.line("gradient-boosted trees with the other date", trees["other_date"], hints))
+        lines += ["```", ""]
     for by in ("terrain", "scene"):
         lines += [f"## PSNR (dB) by {by}", ""]
         groups = list(results[0][f"by_{by}"])

@@ -11,6 +11,7 @@ from sar_keras.data import pipeline
 from sar_keras.data.loading import Images
 from sar_keras.data.references import References
 from sar_keras.evaluation import metrics
+from sar_keras.evaluation.baselines import Trees, fit_trees
 from sar_keras.networks.guided import compose_hint, inputs_of
 
 COARSE = 8  # pixels a side of the coarse image
@@ -103,6 +104,32 @@ def date_of(images: Images, references: References, index: int) -> tuple[tf.Tens
     return unit_optical[None], None if sar is None else unit_sar[None]
 
 
+def fit_trees_to_dates(images: Images, references: References, indices: list[int], seed: int) -> Trees | None:
+    """Trees that see an image of another date, and its SAR image where all pairs name one; None where no pair does."""
+    named = [index for index in indices if index in references.optical]
+    if not named:
+        return None
+    return fit_trees(images, named, seed, (_of_trees(images, references, named, index) for index in named))
+
+
+def score_trees(trees: Trees, images: Images, references: References, indices: list[int]) -> dict:
+    """As a side of `summary`, on those of the pairs at `indices` that name an image of another date."""
+    named = [index for index in indices if index in references.optical]
+    scores: dict = defaultdict(list)
+    for index, (sar, truth) in zip(named, pipeline.evaluation_dataset(images, named, 1), strict=True):
+        beside = [image[None] for image in _of_trees(images, references, named, index)]
+        changed = references.changed.get(index)
+        answer = trees.predict(np.asarray(sar), *beside)
+        _score(scores, np.asarray(truth), answer, None if changed is None else _centre(changed, images.size))
+    return _numbers({key: np.array(values) for key, values in scores.items()})
+
+
+def _of_trees(images: Images, references: References, named: list[int], index: int) -> list[np.ndarray]:
+    optical, sar = date_of(images, references, index)
+    have_sar = sar is not None and all(index in references.sar for index in named)
+    return [np.asarray(optical)[0], *([np.asarray(sar)[0]] if have_sar else [])]
+
+
 def fit_dates(images: Images, references: References, indices: list[int]) -> np.ndarray | None:
     """The linear map (4, 3) from colours of another date, and 1, to those of the pair, by least squares over pixels."""
     named = [index for index in indices if index in references.optical]
@@ -146,32 +173,46 @@ def _score(scores: dict[str, list], truth: np.ndarray, answer: np.ndarray, chang
 
 
 def summary(scores: dict[str, dict]) -> dict[str, dict]:
-    """The scores as numbers: {"psnr", "ssim", "psnr_changed", "psnr_unchanged"} of each side, where there is such."""
+    """What `score_hints` gives as numbers: {"psnr", "ssim", "psnr_changed", "psnr_unchanged", "n"} for each side.
 
-    def of_side(side: dict | None) -> dict | None:
-        if side is None:
-            return None
-        numbers = {name: float(side[name].mean()) for name in ("psnr", "ssim")}
-        for name in ("changed", "unchanged"):
-            if name in side and side[name][:, 1].sum():
-                error, count = side[name].sum(0)
-                numbers[f"psnr_{name}"] = float(-10 * np.log10(error / count))
-        return numbers | {"n": len(side["psnr"])}
+    "psnr" and "ssim" are means over the n images, the others are of all pixels together.
+    """
+    return {
+        name: {side: values and _numbers(values) for side, values in sides.items()} for name, sides in scores.items()
+    }
 
-    return {name: {side: of_side(values) for side, values in sides.items()} for name, sides in scores.items()}
+
+def _numbers(scores: dict[str, np.ndarray]) -> dict[str, float]:
+    numbers = {name: float(scores[name].mean()) for name in ("psnr", "ssim")}
+    for name in ("changed", "unchanged"):
+        if name in scores and scores[name][:, 1].sum():
+            error, count = scores[name].sum(0)
+            numbers[f"psnr_{name}"] = float(-10 * np.log10(error / count))
+    return numbers | {"n": len(scores["psnr"])}
+
+
+_COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "psnr_changed": "changed", "psnr_unchanged": "unchanged"}
 
 
 def table(report: dict[str, dict]) -> list[str]:
     """A `summary` as lines of text."""
-    keys = {"psnr": "PSNR", "ssim": "SSIM", "psnr_changed": "changed", "psnr_unchanged": "unchanged"}
-    there = [key for key in keys if any(side and key in side for of in report.values() for side in of.values())]
-    lines = ["", f"{'under a hint':46}" + "".join(f"{keys[key]:>11}" for key in there)]
+    columns = _columns(report)
+    lines = ["", f"{'under a hint':56}" + "".join(f"{_COLUMNS[key]:>11}" for key in columns)]
     for name, sides in report.items():
         for side, title in zip(("model", "alone"), TITLES[name], strict=True):
             if sides[side]:
-                title = title if side == "model" else f"    {title}"
-                cells = "".join(f"{sides[side][key]:11.4g}" if key in sides[side] else " " * 11 for key in there)
-                lines.append(f"{title:46}{cells}")
-    if "psnr_changed" in there:
+                lines.append(line(title if side == "model" else f"    {title}", sides[side], report))
+    if "psnr_changed" in columns:
         lines.append("changed, unchanged: PSNR (dB) over all pixels where the ground has, and has not, changed.")
     return lines
+
+
+def line(title: str, numbers: dict[str, float], report: dict[str, dict]) -> str:
+    """A line of the table of `report`."""
+    columns = _columns(report)
+    cells = "".join(f"{numbers[key]:11.4g}" if key in numbers else " " * 11 for key in columns)
+    return f"{title:56}{cells}"
+
+
+def _columns(report: dict[str, dict]) -> list[str]:
+    return [key for key in _COLUMNS if any(side and key in side for of in report.values() for side in of.values())]
