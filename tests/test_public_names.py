@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         assert_type(sar_keras.with_uncertainty(model), Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]])
         assert_type(sar_keras.colorize_scene(model, "scene.tif", "colour.tif"), Path)
         assert_type(sar_keras.UNetGenerator(), keras.Model)
+        assert_type(sar_keras.GuidedGenerator(), keras.Model)
+        assert_type(sar_keras.compose_hint(tf.zeros((1, 256, 256, 3)), "coarse"), tf.Tensor)
         assert_type(sar_keras.PatchDiscriminator(), keras.Model)
         assert_type(sar_keras.VGG16Features(), keras.Model)
         assert_type(sar_keras.Pix2Pix(model, model), sar_keras.Pix2Pix)

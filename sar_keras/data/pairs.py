@@ -34,6 +34,9 @@ from sar_keras.io.zips import file_size, is_zip, read_bytes
 
 LAYOUTS = ("auto", "terrain", "sen12", "folders", "aligned", "manifest", "scenes")
 SPLITS = ("train", "validation", "test")
+# Columns of a manifest: those of images of another date, see `Pair`, and all.
+_BESIDE = ("reference", "reference_sar", "changed")
+_COLUMNS = ("sar", "optical", "scene", "terrain", "season", "split", *_BESIDE)
 _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
 
 Side = Literal["left", "right"]
@@ -129,9 +132,9 @@ def find_pairs(
         is_manifest = top.is_file() and not is_zip(top)
         scenes, manifest = (top if is_manifest else top / name for name in ("scenes.csv", "pairs.csv"))
         if file_size(scenes) is not None and (layout == "scenes" or (layout == "auto" and scenes.name == "scenes.csv")):
-            return _cut_scenes(Found(_read_manifest(scenes, True, allow_outside)), size, progress)
+            return _cut_scenes(_manifest(scenes, True, allow_outside), size, progress)
         if layout == "manifest" or is_manifest or (layout == "auto" and file_size(manifest) is not None):
-            return Found(_read_manifest(manifest, must_exist, allow_outside))
+            return _manifest(manifest, must_exist, allow_outside)
         found, are_scenes = _find_below(layouts.list_images(top), layout, size, sar_side)
     if not are_scenes:
         return found
@@ -267,7 +270,14 @@ def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterabl
     return dataclasses.replace(scenes, pairs=pairs)
 
 
-def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pair]:
+def _manifest(path: Path, must_exist: bool, allow_outside: bool) -> Found:
+    pairs, columns = _read_manifest(path, must_exist, allow_outside)
+    others = [column for column in columns if column not in _COLUMNS]
+    return Found(pairs, said=[f"columns of {path.name} that are not read: {', '.join(others)}"] if others else [])
+
+
+def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> tuple[list[Pair], list[str]]:
+    """The pairs of a manifest, and the names of its columns."""
     if file_size(path) is None:
         raise DataError(f"{path}: no such manifest")
     try:
@@ -287,18 +297,14 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
             raise DataError(f"{path}: line {line} lacks the name of a SAR or an optical image")
         split = known_split(row["split"], f"{path}: line {line}") if row.get("split") else None
         sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
-        beside = {
-            name: Path(os.path.normpath(root / row[name]))
-            for name in ("reference", "reference_sar", "changed")
-            if row.get(name)
-        }
+        beside = {name: Path(os.path.normpath(root / row[name])) for name in _BESIDE if row.get(name)}
         for image in (sar, optical, *beside.values()):
             if not allow_outside and not image.is_relative_to(root):
                 raise DataError(
                     f"{path}: line {line} names {image}, which does not lie below the manifest's folder; if you trust "
                     f"the manifest, allow it by {parameter('data.allow_outside')}"
                 )
-            if must_exist and file_size(image) is None:
+            if (must_exist or image in beside.values()) and file_size(image) is None:
                 raise DataError(f"{path}: line {line} names {image}, which does not exist")
         if sar in seen:
             raise DataError(f"{path}: line {line} names {sar} a second time; remove one")
@@ -306,7 +312,7 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> list[Pa
         pair = pair_from_names(sar, optical, row.get("terrain") or None)
         scene = {"season": None, "scene": row["scene"]} if row.get("scene") else {}
         pairs.append(dataclasses.replace(pair, split=split, **scene, **beside))
-    return pairs
+    return pairs, list(columns)
 
 
 def known_split(name: str, where: str) -> str:

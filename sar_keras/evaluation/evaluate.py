@@ -123,6 +123,10 @@ def evaluate(
     detailed: dict[float, list[dict[str, np.ndarray]]] = {detail: [] for detail in _DETAILS}
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
+
+    def has_data(image: np.ndarray) -> np.ndarray | None:
+        return None if images.sar_units in ("uint8", "unit") else (image > -1).any(-1)
+
     # Beside each other: most figures keep one core busy.
     with ThreadPoolExecutor(len(scores)) as pool:
         for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
@@ -138,7 +142,7 @@ def evaluate(
                     figures["lpips"] = scorers[name].update(truth, _to_fraction(candidates[name]))
                 scores[name].append(figures)
             if protocol == "standard":
-                fine = np.stack([fine_structure(image, (image > -1).any(-1)) for image in sar.numpy()])
+                fine = np.stack([fine_structure(image, has_data(image)) for image in sar.numpy()])
                 for detail, batch in detailed.items():
                     candidate = add_detail(_to_fraction(candidates["model"]) * 255, detail * fine) / 255
                     batch.append({name: figure(truth, candidate) for name, figure in _OF_DETAIL.items()})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from PIL import ImageColor
 
 from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.inference.metadata import metadata_of
+from sar_keras.inference.model_file import DEMO
 from sar_keras.io.images import image_array, read_image, read_optical, read_sar
 from sar_keras.networks.guided import compose_hint, hint_channels
 from sar_keras.networks.sizes import sar_channels, takes_hint
 
 # The parameters that give one, of `sar_keras.colorize` and others.
 HINTS = ("palette", "basemap", "reference", "reference_sar", "clouds")
+NO_HINT = "none, so that colours are a guess; a palette, a basemap or a reference guides them"
 ImageLike = Any  # a path, or an array (H, W, 3) of uint8
 
 
@@ -40,12 +43,12 @@ class Hint:
     @property
     def said(self) -> str:
         """For people: what the hint is."""
-        names = {"palette": "the colour", "coarse": "the coarse image", "other_date": "the image of another date"}
         if self.kind == "palette":
             levels = np.rint((np.asarray(self.image) + 1) * 127.5).astype(int)
-            return f"{names[self.kind]} #{levels[0]:02x}{levels[1]:02x}{levels[2]:02x}"
-        name = Path(self.image).name if isinstance(self.image, str | os.PathLike) else "an array"
-        return f"{names[self.kind]} {name}"
+            return f"the colour #{levels[0]:02x}{levels[1]:02x}{levels[2]:02x}"
+        said = f"the {'coarse image' if self.kind == 'coarse' else 'image of another date'} {_name(self.image)}"
+        said += f", with the SAR image {_name(self.sar)} of that date" if self.sar is not None else ""
+        return said + (f", without the clouds of {_name(self.mask)}" if self.mask is not None else "")
 
 
 def hint_of(
@@ -66,7 +69,8 @@ def hint_of(
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in (("reference_sar", reference_sar), ("clouds", clouds)):
         if value is not None and reference is None and (name == "reference_sar" or basemap is None):
-            raise DataError(f"{parameter(name)}: belongs to {parameter('reference')}, which is not given")
+            partners = [parameter("reference"), *([parameter("basemap")] if name == "clouds" else [])]
+            raise DataError(f"{parameter(name)}: belongs to {' or '.join(partners)}, which is not given")
     if not given:
         return None
     if len(given) > 1:
@@ -74,7 +78,7 @@ def hint_of(
     name = next(iter(given))
     if not takes_hint(model):
         raise ModelError(
-            f"{metadata_of(model).saved_as or model.name}: takes no hint, so {parameter(name)} has no effect; "
+            f"{_name_of(model)}: takes no hint, so {parameter(name)} has no effect; "
             "sar-keras fit guided trains a model that does"
         )
     if palette is not None:
@@ -116,7 +120,8 @@ def check_levels(name: str, levels: np.ndarray) -> np.ndarray:
     """
     if levels.dtype != np.uint8 or levels.ndim != 3 or levels.shape[-1] < 3:
         raise DataError(
-            f"{name}: is {levels.dtype} of the shape {levels.shape}; a hint is RGB of 8 bits, as colours are shown"
+            f"{name}: is {levels.dtype}, not RGB of 8 bits, as colours are shown; make it so, for example with "
+            "gdal_translate -ot Byte -scale"
         )
     return levels[..., :3]
 
@@ -136,7 +141,14 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -
     def stretched(image: np.ndarray) -> np.ndarray:
         return np.clip(tf.image.resize(image, (height, width), "bicubic", antialias=True), -1, 1)
 
-    rgb, where, sar = stretched(to_unit(_levels(hint.image))), None, None
+    levels, where, sar = _levels(hint.image), None, None
+    if levels.shape[:2] != (height, width):
+        warnings.warn(
+            f"{_name(hint.image)}: has {levels.shape[1]}x{levels.shape[0]} pixels, stretched to {width}x{height}: "
+            "it has to show the same ground",
+            stacklevel=3,
+        )
+    rgb = stretched(to_unit(levels))
     if hint.mask is not None:
         mask = read_image(hint.mask, lambda bands: bands.numbers[:1]) if _is_path(hint.mask) else np.asarray(hint.mask)
         where = np.asarray(tf.image.resize(np.atleast_3d(mask)[..., :1], (height, width), "nearest")) == 0
@@ -160,6 +172,15 @@ def composed(
     """`compose_hint` of arrays."""
     planes = [None if plane is None else tf.constant(np.float32(plane)) for plane in (where, sar, where_sar)]
     return compose_hint(tf.constant(np.float32(rgb)), kind, planes[0], planes[1], planes[2], channels).numpy()
+
+
+def _name_of(model: keras.Model) -> str:
+    path = metadata_of(model).saved_as
+    return model.name if path is None else "demo" if path == DEMO else str(path)
+
+
+def _name(image: ImageLike) -> str:
+    return Path(image).name if _is_path(image) else "an array"
 
 
 def _is_path(image: ImageLike) -> bool:

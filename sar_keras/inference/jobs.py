@@ -69,9 +69,8 @@ def do_all(
                 raise
             failures.append(str(error))
     if failures:
-        raise SomeFailed(
-            f"{len(failures)} of {len(jobs)} {kind} failed, the others are done:\n  " + "\n  ".join(failures)
-        )
+        others = ", the others are done" if done else ""
+        raise SomeFailed(f"{len(failures)} of {len(jobs)} {kind} failed{others}:\n  " + "\n  ".join(failures))
     return done
 
 

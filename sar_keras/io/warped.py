@@ -46,14 +46,20 @@ def open_on_grid(path: Path | str, grid: rasterio.DatasetReader, grid_name: str)
             add_alpha=not alpha,
         )
         with reading(str(path)):
-            shrink = max(1, max(grid.shape) / _LOOKED_AT)
-            shape = tuple(max(1, round(side / shrink)) for side in grid.shape)
-            if not warped.read(_alpha_band(warped), out_shape=shape).any():
+            if not covered(warped):
                 raise DataError(f"{path}: does not overlap {grid_name}; give one of the same ground")
         return warped
     except BaseException:
         source.close()
         raise
+
+
+def covered(raster) -> float:
+    """The share of a raster that has data, seen at a low resolution."""
+    shrink = max(1, max(raster.shape) / _LOOKED_AT)
+    shape = tuple(max(1, round(side / shrink)) for side in raster.shape)
+    alpha = _alpha_band(raster)
+    return float((raster.read(alpha, out_shape=shape) > 0).mean()) if alpha else 1.0
 
 
 def read_mirrored(raster, bands: list[int], column: int, row: int, width: int, height: int):

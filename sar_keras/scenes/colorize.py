@@ -19,7 +19,7 @@ from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.compiled import compiled
 from sar_keras.inference.confidence import expected_error_of, uncertainty_function
 from sar_keras.inference.detail import check_detail
-from sar_keras.inference.hints import hint_of
+from sar_keras.inference.hints import NO_HINT, hint_of
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_once, model_name
@@ -142,8 +142,8 @@ def colorize_scene(
         area = _area(scene, window)
         options = [tile, overlap, precision, engine, confidence, *area.flatten()]
         tags, key = _provenance(model, scene, scene_hint, options, detail)
-        if hint:
-            log(f"{source.name}: colours start from {hint.said}")
+        if takes_hint(model):
+            log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
         warn_if_units_differ(scene.units, scale, source.name)
         warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
@@ -291,8 +291,8 @@ def _provenance(
     }
     if detail:
         tags["SAR_KERAS_DETAIL"] = f"{detail}: fine structure of the lightness is SAR texture"
-    if hint.hint:
-        tags["SAR_KERAS_HINT"] = hint.hint.said
+    if takes_hint(model):
+        tags["SAR_KERAS_HINT"] = hint.said
     files = [os.stat(file) for file in [*scene.files, *hint.files] if file.exists()]
     state = [(file.st_size, file.st_mtime_ns) for file in files]
     key = hashlib.sha256(json.dumps([tags, weights_hash, state, options]).encode()).hexdigest()

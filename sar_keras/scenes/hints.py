@@ -15,7 +15,7 @@ from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
 from sar_keras.io.inputs import single
 from sar_keras.io.rasters import SarScene, reading
-from sar_keras.io.warped import open_on_grid, read_mirrored
+from sar_keras.io.warped import covered, open_on_grid, read_mirrored
 from sar_keras.networks.sizes import sar_channels
 
 
@@ -24,6 +24,7 @@ class SceneHint:
 
     Attributes:
         hint: What is given, or None.
+        said: For people: what it is, and how much of the scene it covers.
         files: Its files.
 
     Raises:
@@ -34,10 +35,13 @@ class SceneHint:
         self._model, self.hint = model, hint
         self._opened = contextlib.ExitStack()
         self.files: list[Path] = []
+        self.said = hint.said if hint else "none"
         if hint is None or hint.kind == "palette":
             return
         with self._opened as opened:
             self._image = opened.enter_context(self._open(hint.image, scene))
+            share = covered(self._image)
+            self.said += f", which covers {share:.0%} of the scene" if share < 0.995 else ""
             self._bands = list(choose_optical(hint.image, Bands.of(self._image), None).numbers)
             kinds = {self._image.dtypes[band - 1] for band in self._bands}
             check_levels(str(hint.image), np.zeros((1, 1, 3), kinds.pop()))

@@ -32,6 +32,7 @@ from sar_keras.io.files import local_path, remove_leftovers, sha256
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.models.base import System, psnr
 from sar_keras.networks.guided import inputs_of
+from sar_keras.networks.sizes import takes_hint
 from sar_keras.terminal import progress_bar
 from sar_keras.training import build
 from sar_keras.training.callbacks import forget_events_after
@@ -200,7 +201,7 @@ def _fit(
         config.save(run / "config.yaml")  # last: it makes a run of the folder
         forget_events_after(start.step, run / "logs")
 
-    _print_opening(config, run, images, indices, strategy, policy, phases[0].model, steps)
+    _print_opening(config, run, images, indices, strategy, policy, phases[0].model, steps, under_way.references)
     if all(map(under_way.is_over, phases)):
         _print_nothing_to_do(phases)
     for phase in phases:
@@ -230,6 +231,9 @@ def _begin_with(model: System, parent: keras.Model) -> None:
     if shapes != [tuple(weight.shape) for weight in model.generator.weights]:
         millions = [network.count_params() / 1e6 for network in (parent, model.generator)]
         path = metadata_of(parent).saved_as
+        if takes_hint(parent) != model.guided:
+            parents, runs = ("a hint", "none")[:: 1 if takes_hint(parent) else -1]
+            raise ModelError(f"{path}: takes {parents}, the run's network {runs}; begin with another model or preset")
         raise ModelError(
             f"{path}: is another network ({millions[0]:.2f} million weights) than the run's ({millions[1]:.2f}); give "
             "the run the settings model.* that it was trained with"
@@ -381,7 +385,7 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
     return pairs
 
 
-def _print_opening(config, run, images, indices, strategy, policy, model, steps) -> None:
+def _print_opening(config, run, images, indices, strategy, policy, model, steps, references) -> None:
     scenes = len({pair.place for pair in images.pairs if pair.scene is not None})
     shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
     terms = [f"{weight:g} {name}" for name, weight in config.loss.weights().items() if weight]
@@ -389,6 +393,9 @@ def _print_opening(config, run, images, indices, strategy, policy, model, steps)
     print(f"data    {len(images.pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
     for line in images.reader.said:
         print(f"        {line}")
+    if references:
+        print(f"hints   {len(references.optical)} of {len(images.pairs)} pairs name an image of another date", end="")
+        print(f", {len(references.sar)} also its SAR image; those of the others are simulated")
     millions = model.generator.count_params() / 1e6
     print(f"model   {model.description}, {millions:.1f} million weights; loss {' + '.join(terms)}")
     print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")

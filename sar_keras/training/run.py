@@ -90,7 +90,6 @@ class Run:
         folder: The run directory.
         strategy: How it is distributed over devices and machines.
         images: The pairs of all splits.
-        references: The images of another date of a guided system, or None.
         indices: Each split with the indices of its pairs in `images`.
         steps_per_epoch: How many steps an epoch has.
         phases: Its trainings, in their order.
@@ -101,13 +100,13 @@ class Run:
         history: Rows of history.csv, one dict an epoch. Training appends to it.
         samples: Batches for the sample grids, see `sar_keras.training.callbacks.SampleGrids`.
         validation: The validation images, distributed, or None.
+        references: The images of another date for a guided system, or None.
     """
 
     config: Config
     folder: Path
     strategy: tf.distribute.Strategy
     images: Images
-    references: References | None
     indices: dict[str, list[int]]
     steps_per_epoch: int
     phases: list[Phase]
@@ -118,6 +117,7 @@ class Run:
     history: list[dict]
     samples: dict[str, tuple[tf.Tensor, tf.Tensor]]
     validation: tf.distribute.DistributedDataset | None
+    references: References | None = None
 
     def is_over(self, phase: Phase) -> bool:
         """Whether a phase is not trained any further. A callback ends the last phase only until the run is resumed."""
