@@ -36,7 +36,7 @@ LAYOUTS = ("auto", "terrain", "sen12", "folders", "aligned", "manifest", "scenes
 SPLITS = ("train", "validation", "test")
 # Columns of a manifest: those of images of another date, see `Pair`, and all.
 _BESIDE = ("reference", "reference_sar", "changed")
-_COLUMNS = ("sar", "optical", "scene", "terrain", "season", "split", *_BESIDE)
+_COLUMNS = ("sar", "optical", "scene", "terrain", "split", *_BESIDE)
 _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
 
 Side = Literal["left", "right"]

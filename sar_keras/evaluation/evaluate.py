@@ -125,7 +125,7 @@ def evaluate(
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
 
     def has_data(image: np.ndarray) -> np.ndarray | None:
-        return None if images.sar_units in ("uint8", "unit") else (image > -1).any(-1)
+        return None if images.sar_units in ("uint8", "unit") else np.any(image > -1, axis=-1)
 
     # Beside each other: most figures keep one core busy.
     with ThreadPoolExecutor(len(scores)) as pool:
