@@ -142,7 +142,7 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -
         return np.clip(tf.image.resize(image, (height, width), "bicubic", antialias=True), -1, 1)
 
     levels, where, sar = _levels(hint.image), None, None
-    if levels.shape[:2] != (height, width):
+    if hint.kind == "other_date" and levels.shape[:2] != (height, width):
         warnings.warn(
             f"{_name(hint.image)}: has {levels.shape[1]}x{levels.shape[0]} pixels, stretched to {width}x{height}: "
             "it has to show the same ground",

@@ -155,3 +155,12 @@ def test_the_colour_of_a_place_is_the_mean_of_its_pairs(dated):
     means = [np.asarray(Image.open(dated / f"o{n}.png")).mean((0, 1)) / 127.5 - 1 for n in range(3)]
     np.testing.assert_allclose(colours[0], (means[0] + means[2]) / 2, atol=1e-5)
     np.testing.assert_allclose(colours[1], means[1], atol=1e-5)
+
+
+def test_columns_that_are_not_read_are_named(dated):
+    from sar_keras.data.pairs import find_pairs
+
+    assert find_pairs(dated).said == []
+    manifest = dated / "pairs.csv"
+    manifest.write_text(manifest.read_text().replace("reference_sar", "reference_ssar"))
+    assert find_pairs(dated).said == ["columns of pairs.csv that are not read: reference_ssar"]

@@ -106,11 +106,17 @@ def test_a_model_that_takes_no_hint_says_so(model_file, files, command, tmp_path
     assert code == 2 and "strong.keras: takes no hint" in one_line(errors)
 
 
+def test_a_reference_of_another_size_is_stretched_with_a_warning(guided_file, files):
+    with pytest.warns(UserWarning, match=r"small\.png: has 4x4 pixels, stretched to 32x32"):
+        sar_keras.colorize(guided_file, files["sar"], reference=files["small"])
+
+
 def test_a_hint_is_rgb_of_8_bits(guided_file, files):
-    with pytest.raises(DataError, match="a hint is RGB of 8 bits"):
+    with pytest.raises(DataError, match="is uint16, not RGB of 8 bits"):
         sar_keras.colorize(guided_file, files["sar"], basemap=np.zeros((4, 4, 3), "uint16"))
 
 
+@pytest.mark.filterwarnings("ignore:small.png")
 def test_an_export_takes_hints(guided_file, files, tmp_path):
     model = sar_keras.load_model(guided_file)
     served = tf.saved_model.load(str(export_saved_model(model, tmp_path / "served"))).signatures

@@ -84,6 +84,10 @@ def test_where_a_reference_ends_has_nodata_or_clouds_there_is_no_hint(scene, cop
     mask[:, 60:70, 30:40] = 1
     clouds = write(tmp_path / "clouds.tif", mask)
     out = sar_keras.colorize_scene(copying_file, scene, tmp_path / "out.tif", basemap=basemap, clouds=clouds)
+    with rasterio.open(out) as file:
+        assert file.tags()["SAR_KERAS_HINT"] == (
+            "the coarse image basemap.tif, without the clouds of clouds.tif, which covers 49% of the scene"
+        )
     got = colours(out)
     grey, hinted = (np.abs(got - level).max(0) <= 1 for level in (127.5, 200))
     assert hinted[40:50, 10:50].all() and hinted[80:, :60].all()
