@@ -71,6 +71,7 @@ def test_trees_are_scored_on_the_same_test_images(compared, pairs_folder):
     assert row[4] == f"{found['mean']:.4g}"
 
 
+@pytest.mark.slow
 def test_without_scikit_learn_a_line_says_what_to_install(compared, monkeypatch, tmp_path):
     trees = compared.output / "trees.json"
     trees.rename(tmp_path / "trees.json")

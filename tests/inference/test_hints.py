@@ -116,6 +116,7 @@ def test_a_hint_is_rgb_of_8_bits(guided_file, files):
         sar_keras.colorize(guided_file, files["sar"], basemap=np.zeros((4, 4, 3), "uint16"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:small.png")
 def test_an_export_takes_hints(guided_file, files, tmp_path):
     model = sar_keras.load_model(guided_file)

@@ -19,7 +19,7 @@ def test_a_step_follows_the_hint_and_the_discriminator_sees_none(random):
     real = float(tf.reduce_mean(tf.sigmoid(model.discriminator(view))))
     np.testing.assert_allclose(first["d_real"], real, atol=1e-5)
     before = float(tf.reduce_mean(tf.abs(model({"sar": sar, "hint": hint}) - optical)))
-    for _ in range(20):
+    for _ in range(5):
         model.train_on_batch({"sar": sar, "hint": hint}, optical)
     assert float(tf.reduce_mean(tf.abs(model({"sar": sar, "hint": hint}) - optical))) < before
 
