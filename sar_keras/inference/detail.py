@@ -2,9 +2,8 @@
 
 A Lee filter on a band of the image: what is finer than a few pixels, as far as it is stronger than speckle. How strong
 speckle is nobody has to tell: the quietest place nearby shows it. All of it is local, so that it does not matter where
-a window of a scene lies. Of what we compared, Lee filters of a known number of looks, a bilateral filter and total
-variation leave at least five times as much speckle on flat land of a single look, and the latter two are slower than
-networks.
+a window of a scene lies. Lee filters of a known number of looks, a bilateral filter and total variation, which we tried
+too, leave more speckle on flat land of a single look; the latter two are slower than networks.
 """
 
 from collections.abc import Callable
