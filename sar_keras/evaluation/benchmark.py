@@ -339,7 +339,8 @@ def _markdown(about: dict, results: list[dict]) -> str:
         groups = list(results[0][f"by_{by}"])
         lines += [_row(["system", *groups]), _row(["---"] * (1 + len(groups)))]
         for result in [*results, *([{"model": _TREES, **trees}] if trees else [])]:
-            figures = [f"{result[f'by_{by}'][group]['psnr']['mean']:.2f}" for group in groups]
+            of = result[f"by_{by}"]
+            figures = [f"{of[group]['psnr']['mean']:.2f}" if group in of else "" for group in groups]
             lines.append(_row([result["model"], *figures]))
         lines.append("")
     lines += ["![test patches](patches.png)", "", "![validation over training time](curves.png)", ""]
