@@ -141,7 +141,7 @@ class Config(Section):
         row = SYSTEMS.get(self.model.system)
         if row is None or not isinstance(self.model, row.settings.model):
             raise ValueError(f"model.system={self.model.system}: has other sections; make its Config with load_config")
-        if "hints" in self.data.model_fields_set and row.name != "guided" and self.data.hints != HintsConfig():
+        if row.name != "guided" and self.data.hints != HintsConfig():
             raise ValueError(f"data.hints has no meaning for model.system={row.name}; guided takes hints")
         largest = row.largest_batch
         if largest and self.train.batch_size > largest:

@@ -19,7 +19,6 @@ from sar_keras.io.files import readable
 UNITS = ("uint8", "amplitude", "db", "linear", "unit")
 _scene_option = functools.partial(click.option, cls=SceneOption)
 _hint_option = functools.partial(click.option, cls=HintOption)
-_HINTS = ("palette", "basemap", "reference", "reference_sar", "clouds")
 
 
 @click.group("sar-keras", cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
@@ -139,6 +138,7 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
     load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
     from sar_keras.inference.detail import check_detail
+    from sar_keras.inference.hints import HINTS
     from sar_keras.inference.jobs import colorize_files
     from sar_keras.networks.sizes import sar_channels
     from sar_keras.scenes.colorize import colorize_scenes, count_pixels
@@ -147,7 +147,7 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     check_detail(options.get("detail", 0.0))
     scenes = find_scenes(list(inputs), output)
-    for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *_HINTS)]
+    for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *HINTS)]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
     loaded = load_model(model)

@@ -114,9 +114,7 @@ def draw_hint(
         finest = tf.math.log(tf.constant(float(_FINEST + 1) / _COARSEST))
         side = tf.cast(_COARSEST * tf.exp(draws.uniform() * finest), tf.int32)
         seen = tf.cond(draws.happens(0.5), lambda: truth, lambda: _by_another_sensor(truth, draws))
-        small = tf.image.resize(seen[None], [side, side], "area")
-        seen = tf.clip_by_value(tf.image.resize(small, [size, size], "bicubic")[0], -1.0, 1.0)
-        return composed(seen, "coarse"), truth
+        return composed(coarsened(seen[None], side)[0], "coarse"), truth
 
     def other_date():
         truth = recoloured(optical, 0.3)
@@ -138,6 +136,12 @@ def draw_hint(
 
     hint, truth = tf.switch_case(kind, [none, palette, coarse, other_date])
     return tf.ensure_shape(hint, (size, size, hint_channels(channels))), tf.ensure_shape(truth, (size, size, 3))
+
+
+def coarsened(images: tf.Tensor, side) -> tf.Tensor:
+    """Images (N, H, W, 3) in [-1, 1] as they are seen with `side` pixels a side, enlarged again."""
+    small = tf.image.resize(images, [side, side], "area")
+    return tf.clip_by_value(tf.image.resize(small, tf.shape(images)[1:3], "bicubic"), -1.0, 1.0)
 
 
 def _by_another_sensor(optical: tf.Tensor, draws: _Draws) -> tf.Tensor:

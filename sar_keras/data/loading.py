@@ -276,12 +276,14 @@ def _pool(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def _read(pair: Pair, reader: PairReader) -> tuple[np.ndarray, np.ndarray]:
-    """A pair as stored; a window of a scene with half its size around it, where a training patch may lie.
+def margin_of(pair: Pair) -> int:
+    """Pixels around a window of a scene in which a training patch may lie: half its size, and half the splits' gap."""
+    return pair.window[2] // 2 if pair.window else 0
 
-    That is half the gap between splits.
-    """
-    sar, optical = reader.read(pair, margin=pair.window[2] // 2 if pair.window else 0)
+
+def _read(pair: Pair, reader: PairReader) -> tuple[np.ndarray, np.ndarray]:
+    """A pair as stored, a window of a scene with `margin_of` it."""
+    sar, optical = reader.read(pair, margin_of(pair))
     if pair.window:
         return sar, optical
     if sar.shape[:2] != optical.shape[:2]:

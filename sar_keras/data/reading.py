@@ -64,9 +64,14 @@ class PairReader:
             halves = both[:, :width], both[:, width:]
             sar, optical = halves if pair.sar_side == "left" else halves[::-1]
             return sar[..., : self.channels], optical
-        window = None
-        if pair.window:
-            column, row, width, height = pair.window
-            window = Window(column - margin, row - margin, width + 2 * margin, height + 2 * margin)
+        window = window_of(pair, margin)
         sar = read_sar(pair.sar_files, self.channels, window, self.sar_bands, note, self.trained_on)
         return sar, read_optical(pair.optical, window, self.optical_bands, note)
+
+
+def window_of(pair: Pair, margin: int = 0) -> Window | None:
+    """The part of a scene that a pair is, with `margin` pixels around it; None of a pair of patches."""
+    if not pair.window:
+        return None
+    column, row, width, height = pair.window
+    return Window(column - margin, row - margin, width + 2 * margin, height + 2 * margin)

@@ -6,10 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
-from rasterio.windows import Window
 
-from sar_keras.data.loading import Images
-from sar_keras.data.pairs import Pair
+from sar_keras.data.loading import Images, margin_of
+from sar_keras.data.reading import window_of
 from sar_keras.errors import DataError
 from sar_keras.io.images import read_image, read_optical, read_sar
 
@@ -28,6 +27,11 @@ class References:
     optical: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     sar: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     changed: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def all_have_sar(self) -> bool:
+        """Whether no image of another date lacks its SAR image."""
+        return self.sar.keys() == self.optical.keys()
 
     def read(
         self, index: tf.Tensor, sar: tf.Tensor, optical: tf.Tensor
@@ -75,7 +79,7 @@ def load_references(images: Images) -> References:
 
 def _read(images: Images, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     pair, reader = images.pairs[index], images.reader
-    window = _window(pair)
+    window = window_of(pair, margin_of(pair))
     own_sar, own_optical = images.stored(index)
 
     def checked(path, image: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -95,12 +99,3 @@ def _read(images: Images, index: int) -> tuple[np.ndarray, np.ndarray | None, np
     if pair.changed:
         changed = read_image(pair.changed, lambda bands: bands.numbers[:1], window)[..., 0] > 0
     return optical, sar, changed
-
-
-def _window(pair: Pair) -> Window | None:
-    """The window as `sar_keras.data.loading` reads it."""
-    if not pair.window:
-        return None
-    column, row, width, height = pair.window
-    margin = width // 2
-    return Window(column - margin, row - margin, width + 2 * margin, height + 2 * margin)

@@ -18,7 +18,7 @@ from sar_keras.io.zips import gdal_name
 # Images at least so many patches and pixels high and wide are scenes, if nothing else tells what they are. Patches are
 # published in up to 512 pixels.
 _LARGE, _LARGE_PIXELS = 3, 768
-# Windows in which more than this share of the pixels holds no data are left out; so are, by an error, optical patches.
+# Windows in which more than this share of the pixels holds no data are left out; so are patches.
 MOST_MISSING = 0.1
 # Pixels looked at along each side of a window to find that share.
 _SAMPLES = 16

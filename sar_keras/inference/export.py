@@ -8,6 +8,7 @@ import tensorflow as tf
 from sar_keras import compat
 from sar_keras.errors import OutputError, parameter
 from sar_keras.inference.colorize import image_function
+from sar_keras.inference.hints import stretched
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import max_pixels
@@ -124,8 +125,7 @@ def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) 
     """PNG or JPEG bytes of RGB to the planes of a hint, stretched to the size of the SAR image."""
     rgb = tf.cast(tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32) / 127.5 - 1.0
     rgb.set_shape((None, None, 3))
-    stretched = tf.image.resize(rgb, size, "bicubic", antialias=True)
-    return compose_hint(tf.clip_by_value(stretched, -1.0, 1.0), kind, channels=channels)
+    return compose_hint(stretched(rgb, size), kind, channels=channels)
 
 
 def _write_warm_up(target: Path, name: str, shape: tuple) -> None:

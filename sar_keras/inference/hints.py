@@ -90,14 +90,14 @@ def hint_of(
 
 def _colour(palette: ImageLike) -> np.ndarray:
     """A colour's name, such as "#5c6b3a", or three levels of 0 to 255, or the mean colour of an image; in [-1, 1]."""
-    if isinstance(palette, str | os.PathLike) and not os.path.exists(palette):
+    if _is_path(palette) and not os.path.exists(palette):
         try:
             palette = np.array(ImageColor.getrgb(os.fspath(palette))[:3])
         except ValueError as error:
             raise DataError(
                 f"{parameter('palette')} {os.fspath(palette)}: neither a colour such as '#5c6b3a' nor a file"
             ) from error
-    levels = _levels(palette) if isinstance(palette, str | os.PathLike) else np.asarray(palette)
+    levels = _levels(palette) if _is_path(palette) else np.asarray(palette)
     if levels.ndim not in (1, 3) or levels.shape[-1] != 3:
         raise DataError(f"{parameter('palette')}: has the shape {levels.shape}; give three levels of 0 to 255")
     return (levels.reshape(-1, 3).mean(0) / 127.5 - 1).astype("float32")
@@ -105,25 +105,24 @@ def _colour(palette: ImageLike) -> np.ndarray:
 
 def _levels(image: ImageLike) -> np.ndarray:
     """RGB (H, W, 3), uint8."""
-    name = os.fspath(image) if isinstance(image, str | os.PathLike) else "the hint"
-    if isinstance(image, str | os.PathLike):
-        levels = read_optical(image)
+    if _is_path(image):
+        name, levels = os.fspath(image), read_optical(image)
     else:
-        levels = np.asarray(image) if isinstance(image, np.ndarray) else image_array(image)
-    return check_levels(name, levels)
+        name, levels = "the hint", image if isinstance(image, np.ndarray) else image_array(image)
+    check_is_rgb(name, levels.dtype, levels.shape[-1] if levels.ndim == 3 else 1)
+    return levels[..., :3]
 
 
-def check_levels(name: str, levels: np.ndarray) -> np.ndarray:
+def check_is_rgb(name: str, dtype, bands: int = 3) -> None:
     """
     Raises:
         DataError: not RGB of 8 bits.
     """
-    if levels.dtype != np.uint8 or levels.ndim != 3 or levels.shape[-1] < 3:
+    if np.dtype(dtype) != np.uint8 or bands < 3:
         raise DataError(
-            f"{name}: is {levels.dtype}, not RGB of 8 bits, as colours are shown; make it so, for example with "
+            f"{name}: is {dtype}, not RGB of 8 bits, as colours are shown; make it so, for example with "
             "gdal_translate -ot Byte -scale"
         )
-    return levels[..., :3]
 
 
 def to_unit(levels: np.ndarray) -> np.ndarray:
@@ -137,10 +136,6 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -
         return np.zeros((height, width, hint_channels(channels)), "float32")
     if hint.kind == "palette":
         return composed(np.broadcast_to(hint.image, (height, width, 3)), hint.kind, channels)
-
-    def stretched(image: np.ndarray) -> np.ndarray:
-        return np.clip(tf.image.resize(image, (height, width), "bicubic", antialias=True), -1, 1)
-
     levels, where, sar = _levels(hint.image), None, None
     if hint.kind == "other_date" and levels.shape[:2] != (height, width):
         warnings.warn(
@@ -148,7 +143,7 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -
             "it has to show the same ground",
             stacklevel=3,
         )
-    rgb = stretched(to_unit(levels))
+    rgb = stretched(to_unit(levels), (height, width)).numpy()
     if hint.mask is not None:
         mask = read_image(hint.mask, lambda bands: bands.numbers[:1]) if _is_path(hint.mask) else np.asarray(hint.mask)
         where = np.asarray(tf.image.resize(np.atleast_3d(mask)[..., :1], (height, width), "nearest")) == 0
@@ -157,8 +152,13 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -
         if _is_path(values):
             values = read_sar(values, channels, trained_on=metadata.sar_bands)
         values = np.atleast_3d(np.asarray(values))[..., :channels]
-        sar = stretched(np.asarray(metadata.sar_scale.to_unit(values, "auto")))
+        sar = stretched(metadata.sar_scale.to_unit(values, "auto"), (height, width)).numpy()
     return composed(rgb, hint.kind, channels, where, sar)
+
+
+def stretched(image, size) -> tf.Tensor:
+    """An image (H, W, c) in [-1, 1] at another size (height, width), bicubically."""
+    return tf.clip_by_value(tf.image.resize(image, size, "bicubic", antialias=True), -1.0, 1.0)
 
 
 def composed(

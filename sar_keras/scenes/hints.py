@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from sar_keras.errors import DataError
-from sar_keras.inference.hints import Hint, check_levels, composed, image_hint, to_unit
+from sar_keras.inference.hints import Hint, check_is_rgb, composed, image_hint, to_unit
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
@@ -43,8 +43,8 @@ class SceneHint:
             share = covered(self._image)
             self.said += f", which covers {share:.0%} of the scene" if share < 0.995 else ""
             self._bands = list(choose_optical(hint.image, Bands.of(self._image), None).numbers)
-            kinds = {self._image.dtypes[band - 1] for band in self._bands}
-            check_levels(str(hint.image), np.zeros((1, 1, 3), kinds.pop()))
+            for band in self._bands:
+                check_is_rgb(str(hint.image), self._image.dtypes[band - 1])
             self._mask = None if hint.mask is None else opened.enter_context(self._open(hint.mask, scene))
             self._sar = None
             if hint.sar is not None:

@@ -201,7 +201,7 @@ def _fit(
         config.save(run / "config.yaml")  # last: it makes a run of the folder
         forget_events_after(start.step, run / "logs")
 
-    _print_opening(config, run, images, indices, strategy, policy, phases[0].model, steps, under_way.references)
+    _print_opening(under_way, policy)
     if all(map(under_way.is_over, phases)):
         _print_nothing_to_do(phases)
     for phase in phases:
@@ -385,11 +385,12 @@ def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Stra
     return pairs
 
 
-def _print_opening(config, run, images, indices, strategy, policy, model, steps, references) -> None:
+def _print_opening(run: Run, policy: str) -> None:
+    config, images, model, references = run.config, run.images, run.phases[0].model, run.references
     scenes = len({pair.place for pair in images.pairs if pair.scene is not None})
-    shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in indices.items())
+    shares = ", ".join(f"{len(chosen)} {split}" for split, chosen in run.indices.items())
     terms = [f"{weight:g} {name}" for name, weight in config.loss.weights().items() if weight]
-    print(f"run     {run}")
+    print(f"run     {run.folder}")
     print(f"data    {len(images.pairs)} pairs of {scenes or 'unknown'} scene{'s' * (scenes != 1)}: {shares}")
     for line in images.reader.said:
         print(f"        {line}")
@@ -398,7 +399,8 @@ def _print_opening(config, run, images, indices, strategy, policy, model, steps,
         print(f", {len(references.sar)} also its SAR image; those of the others are simulated")
     millions = model.generator.count_params() / 1e6
     print(f"model   {model.description}, {millions:.1f} million weights; loss {' + '.join(terms)}")
-    print(f"device  {describe(strategy, policy)}; batches of {config.train.batch_size}, {steps} steps an epoch")
+    steps = f"batches of {config.train.batch_size}, {run.steps_per_epoch} steps an epoch"
+    print(f"device  {describe(run.strategy, policy)}; {steps}")
     print(flush=True)
 
 
