@@ -173,6 +173,11 @@ def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> t
     return _with_options(dataset.batch(batch_size).prefetch(_AHEAD))
 
 
+def centre(images: Images, sar, optical) -> tuple[tf.Tensor, tf.Tensor]:
+    """What evaluation sees of a pair as stored: (size, size, c), float32 in [-1, 1]."""
+    return _patch(tf.convert_to_tensor(sar), tf.convert_to_tensor(optical), images)
+
+
 def colours_of_places(images: Images, indices: list[int]) -> np.ndarray:
     """For each pair of `images` the mean colour (3,) in [-1, 1] of its place, (pairs, 3); of those at `indices` alone.
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.data import pipeline
+from sar_keras.data.hints import coarsened
 from sar_keras.data.loading import Images
 from sar_keras.data.references import References
 from sar_keras.evaluation import metrics
@@ -52,29 +53,25 @@ def score_hints(
     """
     run = tf.function(lambda sar, hint: generator(inputs_of(generator, sar, hint), training=False))
     found: dict = defaultdict(lambda: {"model": defaultdict(list), "alone": defaultdict(list)})
-    pairs = list(pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1))
-    for index in progress(range(len(pairs))):
-        truth = pairs[index][1]
-        other = _elsewhere(images, index)
-        changed = references.changed.get(index)
-        changed = None if changed is None else _centre(changed, images.size)
-        for name, (own_sar, hint, alone) in _hints(images, references, colours, fit, pairs, index, other).items():
-            answers = {"model": run(own_sar, hint) if hint is not None else None, "alone": alone}
+    pairs = pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1)
+    for index, pair in enumerate(progress(pairs)):
+        changed = _changed(images, references, index)
+        for name, (sar, hint, alone) in _hints(images, references, colours, fit, pair, index).items():
+            answers = {"model": run(sar, hint) if hint is not None else None, "alone": alone}
             for side, answer in answers.items():
                 if answer is not None:
-                    _score(found[name][side], np.asarray(truth), np.asarray(answer), changed)
+                    _score(found[name][side], np.asarray(pair[1]), np.asarray(answer), changed)
     return {
         name: {side: {key: np.array(values) for key, values in of.items()} or None for side, of in sides.items()}
         for name, sides in found.items()
     }
 
 
-def _hints(images, references, colours, fit, pairs, index: int, other: int | None) -> dict[str, tuple]:
-    """Name to (SAR image, hint or None, the hint alone or None) for a pair."""
-    (sar, truth), channels = pairs[index], images.channels
+def _hints(images, references, colours, fit, pair, index: int) -> dict[str, tuple]:
+    """Name to (SAR image, hint or None, the hint alone or None) for a pair (SAR, truth), each (1, H, W, c)."""
+    (sar, truth), channels, other = pair, images.channels, _elsewhere(images, index)
     flat = tf.broadcast_to(tf.constant(colours[index], tf.float32), tf.shape(truth))
-    small = tf.image.resize(truth, (COARSE, COARSE), "area")
-    enlarged = tf.clip_by_value(tf.image.resize(small, tf.shape(truth)[1:3], "bicubic"), -1.0, 1.0)
+    enlarged = coarsened(truth, COARSE)
     coarse = compose_hint(enlarged, "coarse", channels=channels)
     none = tf.zeros_like(coarse)
     hints = {
@@ -83,7 +80,7 @@ def _hints(images, references, colours, fit, pairs, index: int, other: int | Non
         "coarse": (sar, coarse, enlarged),
     }
     if other is not None:
-        hints["coarse_elsewhere"] = pairs[other][0], coarse, enlarged
+        hints["coarse_elsewhere"] = pipeline.centre(images, *images.stored(other))[0][None], coarse, enlarged
     if index in references.optical:
         optical, of_date = date_of(images, references, index)
         hints["other_date"] = sar, compose_hint(optical, "other_date", None, of_date, channels=channels), optical
@@ -97,11 +94,9 @@ def _hints(images, references, colours, fit, pairs, index: int, other: int | Non
 
 def date_of(images: Images, references: References, index: int) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Optical image (1, H, W, 3) of another date and its SAR image or None, in [-1, 1], cut as the pair is."""
-    optical = _centre(references.optical[index], images.size)
-    sar = references.sar.get(index)
-    values = _centre(sar, images.size) if sar is not None else np.zeros((1, 1, images.channels), images.dtypes[0])
-    unit_sar, unit_optical = images.to_unit(tf.constant(values), tf.constant(optical))
-    return unit_optical[None], None if sar is None else unit_sar[None]
+    stored = references.sar.get(index, images.stored(index)[0])
+    sar, optical = pipeline.centre(images, stored, references.optical[index])
+    return optical[None], sar[None] if index in references.sar else None
 
 
 def fit_trees_to_dates(images: Images, references: References, indices: list[int], seed: int) -> Trees | None:
@@ -109,7 +104,7 @@ def fit_trees_to_dates(images: Images, references: References, indices: list[int
     named = [index for index in indices if index in references.optical]
     if not named:
         return None
-    return fit_trees(images, named, seed, (_of_trees(images, references, named, index) for index in named))
+    return fit_trees(images, named, seed, (_of_trees(images, references, index) for index in named))
 
 
 def score_trees(trees: Trees, images: Images, references: References, indices: list[int]) -> dict:
@@ -117,17 +112,15 @@ def score_trees(trees: Trees, images: Images, references: References, indices: l
     named = [index for index in indices if index in references.optical]
     scores: dict = defaultdict(list)
     for index, (sar, truth) in zip(named, pipeline.evaluation_dataset(images, named, 1), strict=True):
-        beside = [image[None] for image in _of_trees(images, references, named, index)]
-        changed = references.changed.get(index)
+        beside = [image[None] for image in _of_trees(images, references, index)]
         answer = trees.predict(np.asarray(sar), *beside)
-        _score(scores, np.asarray(truth), answer, None if changed is None else _centre(changed, images.size))
+        _score(scores, np.asarray(truth), answer, _changed(images, references, index))
     return _numbers({key: np.array(values) for key, values in scores.items()})
 
 
-def _of_trees(images: Images, references: References, named: list[int], index: int) -> list[np.ndarray]:
-    optical, sar = date_of(images, references, index)
-    have_sar = sar is not None and all(index in references.sar for index in named)
-    return [np.asarray(optical)[0], *([np.asarray(sar)[0]] if have_sar else [])]
+def _of_trees(images: Images, references: References, index: int) -> list[np.ndarray]:
+    of_date = date_of(images, references, index)[: 1 + references.all_have_sar]
+    return [np.asarray(image)[0] for image in of_date]
 
 
 def fit_dates(images: Images, references: References, indices: list[int]) -> np.ndarray | None:
@@ -149,10 +142,17 @@ def fitted(fit: np.ndarray, optical: tf.Tensor) -> np.ndarray:
     return np.clip(colours @ fit[:3] + fit[3], -1, 1).astype("float32")
 
 
-def _centre(image: np.ndarray, size: int) -> np.ndarray:
-    """What evaluation cuts out of a stored image."""
-    top, left = ((side - size) // 2 for side in image.shape[:2])
-    return image[top : top + size, left : left + size]
+def _changed(images: Images, references: References, index: int) -> np.ndarray | None:
+    """The mask of what has changed, cut as `pipeline.centre` cuts the pair; None where the pair names none."""
+    mask = references.changed.get(index)
+    if mask is None:
+        return None
+    if not images.resize:
+        side = min(images.size, *mask.shape)
+        top, left = ((length - side) // 2 for length in mask.shape)
+        mask = mask[top : top + side, left : left + side]
+    cut = tf.image.resize(mask[..., None].astype("uint8"), [images.size] * 2, "nearest")
+    return np.asarray(cut)[..., 0] > 0
 
 
 def _elsewhere(images: Images, index: int) -> int | None:
