@@ -96,9 +96,9 @@ def draw_hint(
     def recoloured(colours: tf.Tensor, share: float = 1.0) -> tf.Tensor:
         return tf.clip_by_value(colours * (1 + gain * share) + shift * share, -1.0, 1.0)
 
-    def composed(rgb: tf.Tensor, kind: str, *of_sar: tf.Tensor) -> tf.Tensor:
-        holes = draws.blobs(size, 0.1, 0.6) * tf.cast(draws.happens(0.15), tf.float32)
-        return compose_hint(rgb, kind, 1 - holes, *of_sar, channels=channels)
+    def composed(rgb: tf.Tensor, kind: str, where=True, *of_sar: tf.Tensor) -> tf.Tensor:
+        holes = (draws.blobs(size, 0.1, 0.6) > 0) & draws.happens(0.15)
+        return compose_hint(rgb, kind, where & ~holes, *of_sar, channels=channels)
 
     def none():
         return tf.zeros((size, size, hint_channels(channels))), optical
@@ -129,13 +129,19 @@ def draw_hint(
         is_wrong = draws.happens(_WRONG)
         reference = tf.where(is_wrong, elsewhere, reference)
         reference_sar = tf.where(is_wrong, elsewhere_sar, reference_sar)
+        where = has_data(reference)
         clouds = draws.blobs(size, 0.05, 0.4) * tf.cast(draws.happens(0.2), tf.float32)
         reference += clouds * (draws.uniform(0.5, 1.0) - reference)
         where_sar = tf.fill((size, size, 1), tf.cast(has_sar, tf.float32))
-        return composed(reference, "other_date", reference_sar, where_sar), truth
+        return composed(reference, "other_date", where, reference_sar, where_sar), truth
 
     hint, truth = tf.switch_case(kind, [none, palette, coarse, other_date])
     return tf.ensure_shape(hint, (size, size, hint_channels(channels))), tf.ensure_shape(truth, (size, size, 3))
+
+
+def has_data(image: tf.Tensor) -> tf.Tensor:
+    """(..., H, W, 1): windows of scenes hold -1 in all bands where there is nothing, as the darkest pixels do."""
+    return tf.reduce_any(image > -1.0, -1, keepdims=True)
 
 
 def coarsened(images: tf.Tensor, side) -> tf.Tensor:

@@ -34,6 +34,8 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+# Folders, and columns of manifests, of what a pair may name of another date, see `sar_keras.data.pairs.Pair`.
+BESIDE = ("reference", "reference_sar", "changed")
 # CycleGAN's folders are trainA and trainB, those of pix2pix A/train and B/train.
 _LETTER = re.compile(rf"(?P<split>{'|'.join(SPLIT_FOLDERS)})?[_-]?(?P<letter>[AB])", re.IGNORECASE)
 _BY_LETTER = len(_WORDS)  # in place of a row
@@ -263,6 +265,48 @@ def each_alone(listing: Listing) -> list[Match]:
         for folder, files in listing.images.items()
         for path in sorted(files, key=lambda path: natural_order(path.stem))
     ]
+
+
+class Beside:
+    """The images in folders that are called as one of BESIDE: they belong to the pair whose names are alike."""
+
+    def __init__(self, listing: Listing):
+        self._root = listing.root
+        self._images: dict[str, dict[tuple, list[Path]]] = {name: defaultdict(list) for name in BESIDE}
+        for folder, paths in listing.images.items():
+            if name := _name_beside(folder):
+                for path in paths:
+                    self._images[name][self._key(path)].append(path)
+
+    def take(self, sar: Path) -> dict[str, Path]:
+        """What belongs to the pair of a SAR image, by the names in BESIDE. Each image is given once.
+
+        Raises:
+            DataError: two files could be the same image.
+        """
+        found = {name: images.pop(self._key(sar), []) for name, images in self._images.items()}
+        return {name: _only(paths) for name, paths in found.items() if paths}
+
+    def left(self) -> list[Path]:
+        """The images that no pair took."""
+        return sorted(path for images in self._images.values() for paths in images.values() for path in paths)
+
+    def _key(self, path: Path) -> tuple:
+        folders = [name for name in path.parent.relative_to(self._root).parts if name.lower() not in BESIDE]
+        others = [
+            _KEYS[-1](name) for name in folders if name.lower() not in SPLIT_FOLDERS and not _LETTER.fullmatch(name)
+        ]
+        return read_place(folders).split, *filter(None, others), _KEYS[-1](path.stem)
+
+
+def without_beside(listing: Listing) -> Listing:
+    """The images that `Beside` does not hold."""
+    images = {folder: paths for folder, paths in listing.images.items() if not _name_beside(folder)}
+    return dataclasses.replace(listing, images=images)
+
+
+def _name_beside(folder: Path) -> str | None:
+    return folder.name.lower() if folder.name.lower() in BESIDE else None
 
 
 def scene_name(sar: Path) -> str:

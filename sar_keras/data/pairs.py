@@ -27,16 +27,14 @@ from typing import Literal
 import numpy as np
 
 from sar_keras.data import layouts, looks
-from sar_keras.data.layouts import Listing, Match
+from sar_keras.data.layouts import BESIDE, Listing, Match
 from sar_keras.data.windows import Box, Window, cut, is_large_scene
 from sar_keras.errors import DataError, parameter
 from sar_keras.io.zips import file_size, is_zip, read_bytes
 
 LAYOUTS = ("auto", "terrain", "sen12", "folders", "aligned", "manifest", "scenes")
 SPLITS = ("train", "validation", "test")
-# Columns of a manifest: those of images of another date, see `Pair`, and all.
-_BESIDE = ("reference", "reference_sar", "changed")
-_COLUMNS = ("sar", "optical", "scene", "terrain", "split", *_BESIDE)
+_COLUMNS = ("sar", "optical", "scene", "terrain", "split", *BESIDE)  # of a manifest
 _SEN12_NAME = re.compile(r"(?P<roi>ROIs\d+)_(?P<season>[a-z]+)_s[12]_(?P<scene>\d+)_p(?P<patch>\d{1,18})$")
 
 Side = Literal["left", "right"]
@@ -145,9 +143,12 @@ def find_pairs(
 def _find_below(listing: Listing, layout: str, size: int, sar_side: Side | None) -> tuple[Found, bool]:
     """The pairs below a folder, and whether they are whole scenes."""
     unpaired: list[Path] = []
+    beside, listing = layouts.Beside(listing), layouts.without_beside(listing)
     for found, are_scenes in _readings(listing, layout, size, sar_side):
         if found.pairs:
-            return dataclasses.replace(found, said=listing.said + found.said), are_scenes
+            pairs = [dataclasses.replace(pair, **beside.take(pair.sar)) for pair in found.pairs]
+            unpaired, said = found.unpaired + beside.left(), listing.said + found.said
+            return dataclasses.replace(found, pairs=pairs, unpaired=unpaired, said=said), are_scenes
         unpaired = unpaired or found.unpaired
     raise layouts.nothing_found(listing, layout, unpaired)
 
@@ -265,7 +266,8 @@ def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterabl
     pairs = []
     for scene in progress(scenes.pairs):
         whole = dataclasses.replace(scene, scene=scene.scene or scene.sar.stem)
-        windows = cut(scene.sar, scene.optical, size, scene.more_sar)
+        beside = [path for path in (getattr(scene, name) for name in BESIDE) if path]
+        windows = cut(scene.sar, scene.optical, size, scene.more_sar, beside)
         pairs.extend(dataclasses.replace(whole, window=window, box=box) for window, box in windows)
     return dataclasses.replace(scenes, pairs=pairs)
 
@@ -297,7 +299,7 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> tuple[l
             raise DataError(f"{path}: line {line} lacks the name of a SAR or an optical image")
         split = known_split(row["split"], f"{path}: line {line}") if row.get("split") else None
         sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
-        beside = {name: Path(os.path.normpath(root / row[name])) for name in _BESIDE if row.get(name)}
+        beside = {name: Path(os.path.normpath(root / row[name])) for name in BESIDE if row.get(name)}
         for image in (sar, optical, *beside.values()):
             if not allow_outside and not image.is_relative_to(root):
                 raise DataError(

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.config import DataConfig
-from sar_keras.data.hints import Beside, OtherDate, draw_hint
+from sar_keras.data.hints import Beside, OtherDate, draw_hint, has_data
 from sar_keras.data.loading import Images
 from sar_keras.data.pairs import evenly
 from sar_keras.data.references import References
@@ -235,26 +235,21 @@ def _speckled(sar: tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
     seeds = tf.random.experimental.stateless_split(seed + 2**33, 2)  # pyright: ignore[reportAttributeAccessIssue]
     draw = tf.random.stateless_uniform([2], seeds[0])
     noisy = tf.cond(draw[0] < 0.5, lambda: add_speckle(sar, tf.pow(16.0, draw[1]), scale, seeds[1]), lambda: sar)
-    return tf.where(_has_data(sar), noisy, sar)
+    return tf.where(has_data(sar), noisy, sar)
 
 
 def _jittered(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
     """Shift the backscatter as another place, season or incidence angle would, so that its level tells less."""
     level, contrast = tf.unstack(tf.random.stateless_uniform([2], seed + 2**34, -most, most))
-    return tf.where(_has_data(sar), tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0), sar)
+    return tf.where(has_data(sar), tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0), sar)
 
 
 def _moved(optical: tf.Tensor, mean: np.ndarray, share: float) -> tf.Tensor:
     """Move colours towards the mean, which holds guesses back: radar seldom tells which colour a place has."""
-    valid = _has_data(optical)
+    valid = has_data(optical)
     count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
     mean_of_patch = tf.reduce_sum(tf.where(valid, optical, 0.0), [0, 1]) / count
     return tf.where(valid, tf.clip_by_value(optical + share * (mean - mean_of_patch), -1.0, 1.0), optical)
-
-
-def _has_data(image: tf.Tensor) -> tf.Tensor:
-    """(H, W, 1): windows of scenes hold -1 in all bands where there is nothing, as the darkest pixels do."""
-    return tf.reduce_any(image > -1.0, -1, keepdims=True)
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:

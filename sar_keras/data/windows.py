@@ -29,7 +29,9 @@ Window = tuple[int, int, int, int]
 Box = tuple[float, float, float, float]
 
 
-def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> list[tuple[Window, Box | None]]:
+def cut(
+    sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = (), beside: Sequence[Path] = ()
+) -> list[tuple[Window, Box | None]]:
     """Cut a pair of scenes into a grid of windows side by side, without those that are nodata for the most part.
 
     Keeps some pixels of each window only, so that memory does not grow with the scenes.
@@ -39,6 +41,7 @@ def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> l
         optical: The RGB scene on the same grid.
         size: Height and width of the windows in pixels.
         more_sar: Further files of the SAR scene, where each polarisation has one.
+        beside: Images of another date on the same grid, which may lack data.
 
     Returns:
         For each window (column, row, width, height) in pixels, and (west, south, east, north) in degrees, or None where
@@ -51,12 +54,12 @@ def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> l
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE), contextlib.ExitStack() as opened:
             scenes = []
-            for path in paths:
+            for path in [*paths, *beside]:
                 refuse_name(path)
                 scenes.append(opened.enter_context(rasterio.open(gdal_name(path), driver="GTiff")))
                 refuse_bomb_blocks(path, scenes[-1])
                 refuse_complex(path, scenes[-1].dtypes)
-            for path, scene in zip(paths[1:], scenes[1:], strict=True):
+            for path, scene in zip([*paths[1:], *beside], scenes[1:], strict=True):
                 _check_grid(scenes[0], scene, sar, path)
             columns, rows = scenes[0].width // size, scenes[0].height // size
             if not min(columns, rows):
@@ -65,7 +68,7 @@ def cut(sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = ()) -> l
                     "(data.image_size)"
                 )
             missing = np.zeros((rows * _SAMPLES, columns * _SAMPLES), bool)
-            for path, scene in zip(paths, scenes, strict=True):
+            for path, scene in zip(paths, scenes[: len(paths)], strict=True):
                 # Power and digital numbers are never zero, but an 8-bit image of calm water is.
                 zero_is_missing = path == optical or scene.dtypes[0] != "uint8"
                 missing |= _missing(scene, columns, rows, size, zero_is_missing)

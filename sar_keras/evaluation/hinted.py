@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.data import pipeline
-from sar_keras.data.hints import coarsened
+from sar_keras.data.hints import coarsened, has_data
 from sar_keras.data.loading import Images
 from sar_keras.data.references import References
 from sar_keras.evaluation import metrics
@@ -56,14 +56,23 @@ def score_hints(
     pairs = pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1)
     for index, pair in enumerate(progress(pairs)):
         changed = _changed(images, references, index)
-        for name, (sar, hint, alone) in _hints(images, references, colours, fit, pair, index).items():
-            answers = {"model": run(sar, hint) if hint is not None else None, "alone": alone}
-            for side, answer in answers.items():
-                if answer is not None:
-                    _score(found[name][side], np.asarray(pair[1]), np.asarray(answer), changed)
+        hints = _hints(images, references, colours, fit, pair, index)
+        # All hints of a pair in one call.
+        given = {name: (sar, hint) for name, (sar, hint, _) in hints.items() if hint is not None}
+        answers = run(*(tf.concat(inputs, 0) for inputs in zip(*given.values(), strict=True)))
+        candidates = {(name, "model"): answer[None] for name, answer in zip(given, answers, strict=True)}
+        candidates |= {(name, "alone"): alone for name, (_, _, alone) in hints.items() if alone is not None}
+        scores = _scores(pair[1], tf.concat([*candidates.values()], 0), changed)
+        for n, (name, side) in enumerate(candidates):
+            for figure, values in scores.items():
+                found[name][side][figure].append(values[n])
     return {
-        name: {side: {key: np.array(values) for key, values in of.items()} or None for side, of in sides.items()}
-        for name, sides in found.items()
+        name: {
+            side: {key: np.array(values) for key, values in found[name][side].items()} or None
+            for side in ("model", "alone")
+        }
+        for name in TITLES
+        if name in found
     }
 
 
@@ -83,13 +92,17 @@ def _hints(images, references, colours, fit, pair, index: int) -> dict[str, tupl
         hints["coarse_elsewhere"] = pipeline.centre(images, *images.stored(other))[0][None], coarse, enlarged
     if index in references.optical:
         optical, of_date = date_of(images, references, index)
-        hints["other_date"] = sar, compose_hint(optical, "other_date", None, of_date, channels=channels), optical
+        hints["other_date"] = sar, _of_other_date(optical, of_date, channels), optical
         if fit is not None:
             hints["other_date_fitted"] = sar, None, fitted(fit, optical)
         if other is not None and other in references.optical:
             optical, of_date = date_of(images, references, other)
-            hints["elsewhere"] = sar, compose_hint(optical, "other_date", None, of_date, channels=channels), optical
+            hints["elsewhere"] = sar, _of_other_date(optical, of_date, channels), optical
     return hints
+
+
+def _of_other_date(optical: tf.Tensor, sar: tf.Tensor | None, channels: int) -> tf.Tensor:
+    return compose_hint(optical, "other_date", has_data(optical), sar, channels=channels)
 
 
 def date_of(images: Images, references: References, index: int) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -114,7 +127,8 @@ def score_trees(trees: Trees, images: Images, references: References, indices: l
     for index, (sar, truth) in zip(named, pipeline.evaluation_dataset(images, named, 1), strict=True):
         beside = [image[None] for image in _of_trees(images, references, index)]
         answer = trees.predict(np.asarray(sar), *beside)
-        _score(scores, np.asarray(truth), answer, _changed(images, references, index))
+        for figure, (value,) in _scores(truth, answer, _changed(images, references, index)).items():
+            scores[figure].append(value)
     return _numbers({key: np.array(values) for key, values in scores.items()})
 
 
@@ -162,14 +176,19 @@ def _elsewhere(images: Images, index: int) -> int | None:
     return next((other for other in following if images.pairs[other].place != place), None)
 
 
-def _score(scores: dict[str, list], truth: np.ndarray, answer: np.ndarray, changed: np.ndarray | None) -> None:
-    truth, answer = (np.clip((image + 1) / 2, 0, 1) for image in (truth, answer))
-    scores["psnr"].append(metrics.psnr(truth, answer)[0])
-    scores["ssim"].append(float(tf.image.ssim(truth, answer, 1.0)[0]))
+_ssim = tf.function(lambda truth, answers: tf.image.ssim(truth, answers, 1.0))
+
+
+def _scores(truth: tf.Tensor, answers, changed: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The figures of n answers (n, H, W, 3) to one truth (1, H, W, 3), in [-1, 1], as `score_hints` gives them."""
+    truth, answers = (np.clip((np.asarray(images) + 1) / 2, 0, 1) for images in (truth, answers))
+    scores = {"psnr": metrics.psnr(truth, answers), "ssim": _ssim(truth, answers).numpy()}
     if changed is not None:
-        squared = ((truth - answer)[0] ** 2).mean(-1)
+        squared = ((truth - answers) ** 2).mean(-1)
         for name, where in (("changed", changed), ("unchanged", ~changed)):
-            scores[name].append((float(squared[where].sum()), int(where.sum())))
+            errors = squared[:, where].sum(-1)
+            scores[name] = np.stack([errors, np.full_like(errors, where.sum())], -1)
+    return scores
 
 
 def summary(scores: dict[str, dict]) -> dict[str, dict]:

@@ -1,9 +1,17 @@
 import numpy as np
 import pytest
+import rasterio
 import tensorflow as tf
+from helpers import write_scenes, write_tiff
 from PIL import Image
 
+from sar_keras.config import DataConfig, HintsConfig
 from sar_keras.data.hints import Beside, OtherDate, draw_hint
+from sar_keras.data.loading import load_images
+from sar_keras.data.pairs import find_pairs
+from sar_keras.data.pipeline import colours_of_places, training_dataset
+from sar_keras.data.references import load_references
+from sar_keras.errors import DataError
 from sar_keras.networks.guided import KINDS
 
 SIZE = 64
@@ -115,10 +123,6 @@ def dated(tmp_path):
 
 
 def test_pairs_name_images_of_another_date(dated):
-    from sar_keras.data.loading import load_images
-    from sar_keras.data.pairs import find_pairs
-    from sar_keras.data.references import load_references
-
     images = load_images(find_pairs(dated).pairs, size=32)
     references = load_references(images)
     assert set(references.optical) == set(references.sar) == set(references.changed) == {0}
@@ -132,11 +136,6 @@ def test_pairs_name_images_of_another_date(dated):
 
 
 def test_an_image_of_another_date_that_does_not_fit_is_named(dated):
-    from sar_keras.data.loading import load_images
-    from sar_keras.data.pairs import find_pairs
-    from sar_keras.data.references import load_references
-    from sar_keras.errors import DataError
-
     Image.new("RGB", (40, 40)).save(dated / "r0.png")
     with pytest.raises(DataError, match=r"r0\.png: is 40x40 uint8, its partner s0\.png 32x32"):
         load_references(load_images(find_pairs(dated).pairs, size=32))
@@ -145,11 +144,41 @@ def test_an_image_of_another_date_that_does_not_fit_is_named(dated):
         find_pairs(dated)
 
 
-def test_the_colour_of_a_place_is_the_mean_of_its_pairs(dated):
-    from sar_keras.data.loading import load_images
-    from sar_keras.data.pairs import find_pairs
-    from sar_keras.data.pipeline import colours_of_places
+@pytest.fixture
+def dated_scenes(tmp_path):
+    """A manifest of one scene and what is known of it at another date, of which the first window holds no colours."""
+    sar, optical = write_scenes(tmp_path, "today", 64, 128)
+    with rasterio.open(optical) as file:
+        colours = file.read()
+    colours[:, :32, :32] = 0
+    write_tiff(tmp_path / "earlier.tif", colours[::-1])
+    write_tiff(tmp_path / "earlier_vv.tif", colours[:1])
+    rows = "sar,optical,reference,reference_sar", f"{sar.name},{optical.name},earlier.tif,earlier_vv.tif"
+    (tmp_path / "scenes.csv").write_text("\n".join(rows))
+    return tmp_path
 
+
+def test_windows_of_scenes_have_the_same_windows_of_another_date(dated_scenes):
+    images = load_images(find_pairs(dated_scenes, size=32).pairs, size=32)
+    references = load_references(images)
+    assert len(images.pairs) == len(references.optical) == len(references.sar) == 8
+    for index in range(8):
+        assert (references.optical[index][20:, 20:] == images.stored(index)[1][20:, 20:, ::-1]).mean() > 0.4
+    config = DataConfig(hints=HintsConfig(none=0, palette=0, coarse=0, other_date=1))
+    batches = training_dataset(images, [0], 64, seed=0, config=config, references=references)
+    hint = next(iter(batches))[0]["hint"].numpy()
+    # Where nothing is known of the other date nothing is told, unless a cloud lies there.
+    empty = (hint[..., :6] == 0).all(-1)
+    assert 0.1 < empty.mean() < 0.9
+
+
+def test_scenes_of_another_date_on_another_grid_are_refused(dated_scenes):
+    write_tiff(dated_scenes / "earlier_vv.tif", np.ones((1, 64, 128), np.uint8), west=500_030)
+    with pytest.raises(DataError, match=r"today_S1_VH\.tif: lies 3\.0 pixels off .*earlier_vv\.tif; .*gdalwarp"):
+        find_pairs(dated_scenes, size=32)
+
+
+def test_the_colour_of_a_place_is_the_mean_of_its_pairs(dated):
     images = load_images(find_pairs(dated).pairs, size=32)
     colours = colours_of_places(images, [0, 1, 2])
     means = [np.asarray(Image.open(dated / f"o{n}.png")).mean((0, 1)) / 127.5 - 1 for n in range(3)]
@@ -158,8 +187,6 @@ def test_the_colour_of_a_place_is_the_mean_of_its_pairs(dated):
 
 
 def test_columns_that_are_not_read_are_named(dated):
-    from sar_keras.data.pairs import find_pairs
-
     assert find_pairs(dated).said == []
     manifest = dated / "pairs.csv"
     manifest.write_text(manifest.read_text().replace("reference_sar", "reference_ssar"))

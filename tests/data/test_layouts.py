@@ -420,6 +420,23 @@ def test_where_nothing_is_found_the_message_says_what_there_is(tmp_path, files, 
         find_pairs(tmp_path, "terrain")
 
 
+@pytest.mark.parametrize("way", ["{side}/{n}.png", "agri/{side}/{n}.png", "{part}/{side}/{n}.png"])
+@pytest.mark.parametrize("names", [("s1", "s2"), ("SAR", "optical"), ("A", "B")])
+def test_folders_of_another_date_are_of_the_pairs_that_they_are_named_like(tmp_path, way, names):
+    for n, part in ((1, "train"), (2, "test")):
+        touch(tmp_path, *[way.format(side=side, n=n, part=part) for side in (*names, "Reference", "reference_sar")])
+    for side, n in (("changed", 2), ("reference", 3)):
+        touch(tmp_path, way.format(side=side, n=n, part="test"))
+    found = find_pairs(tmp_path)
+    assert len(found.pairs) == 2
+    for pair, part in zip(sorted(found.pairs, key=lambda pair: pair.sar.stem), ("train", "test"), strict=True):
+        n = int(pair.sar.stem)
+        beside = [way.format(side=side, n=n, part=part) for side in ("Reference", "reference_sar", "changed")]
+        expected = [tmp_path / name for name in beside[: n + 1]] + [None] * (2 - n)
+        assert [pair.reference, pair.reference_sar, pair.changed] == expected
+    assert found.unpaired == [tmp_path / way.format(side="reference", n=3, part="test")]
+
+
 @pytest.fixture
 def large_is_96(monkeypatch):
     """Images of 96 pixels a side are large, which keeps tests small."""
