@@ -150,13 +150,12 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
     for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *HINTS)]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
-    loaded = load_model(model)
+    loaded, log = load_model(model), functools.partial(click.echo, err=True)
     if scenes is None:
-        written = colorize_files(
-            loaded, [Path(name) for name in inputs], output, progress_bar("colorizing", "image"), **options
-        )
+        files = [Path(name) for name in inputs]
+        written = colorize_files(loaded, files, output, log, progress_bar("colorizing", "image"), **options)
     else:
-        log, channels = functools.partial(click.echo, err=True), sar_channels(loaded)
+        channels = sar_channels(loaded)
         jobs = jobs_for(scenes, output, channels, options.get("band"), options.pop("mosaic", False), log)
         pixels = count_pixels(jobs, options.get("window"))
         with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:

@@ -8,11 +8,11 @@ import keras
 
 from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed, parameter
 from sar_keras.inference.colorize import colorize
-from sar_keras.inference.hints import HINTS, hint_of
+from sar_keras.inference.hints import HINTS, NO_HINT, hint_of
 from sar_keras.io.bands import group_polarisations, without_polarisation
 from sar_keras.io.files import walk
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
-from sar_keras.networks.sizes import sar_channels
+from sar_keras.networks.sizes import sar_channels, takes_hint
 
 Source = TypeVar("Source")
 
@@ -21,12 +21,14 @@ def colorize_files(
     model: keras.Model,
     inputs: list[Path],
     output: Path,
+    log: Callable[[str], object] = print,
     progress: Callable[[Iterable], Iterable] = iter,
     **options,
 ) -> list[Path]:
     """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
 
-    For a model of several bands VV and VH in a file each are one image. Options are as in `sar_keras.colorize`.
+    For a model of several bands VV and VH in a file each are one image. Options are as in `sar_keras.colorize`. `log`
+    is told where a guided model has no hint.
 
     Raises:
         DataError, ModelError: a hint that the model cannot take, or one that shows a single image of several.
@@ -41,6 +43,8 @@ def colorize_files(
         check_writable_suffix(destination)
         if destination.resolve() in [path.resolve() for path in files]:
             raise OutputError(f"{destination}: would replace its own input; give another {parameter('output')}")
+    if takes_hint(model) and not hint:
+        log(f"hint: {NO_HINT}")
 
     def work(files, destination):
         write_image(destination, colorize(model, files, **options))

@@ -77,12 +77,14 @@ def test_a_hint_reaches_the_network_from_python_and_from_the_command_line(case, 
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), of_network)
 
 
-def test_without_a_hint_a_guided_model_colours_too(guided_file, files):
+def test_without_a_hint_a_guided_model_colours_too(guided_file, files, command, tmp_path):
     none = np.zeros((32, 32, 8), "float32")
     model = sar_keras.load_model(guided_file)
     optical = model.predict({"sar": unit(files["sar"])[None], "hint": none[None]}, verbose=0)[0]
     got = sar_keras.colorize(guided_file, files["sar"])
     np.testing.assert_array_equal(got, np.clip(np.rint((optical + 1) * 127.5), 0, 255))
+    _, _, said = command("colorize", guided_file, files["sar"], "-o", tmp_path / "out.png")
+    assert "hint: none, so that colours are a guess; a palette, a basemap or a reference guides them" in said
 
 
 @pytest.mark.parametrize(
