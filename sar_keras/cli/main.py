@@ -242,4 +242,20 @@ def benchmark(
     click.echo(run(output, names, data, minutes, steps, overrides))
 
 
+@main.command()
+@click.argument("model", type=PATH, default="demo")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[the first free one from 7860 on]")
+@click.option("--root-path", metavar="PATH", help="The path below which a proxy serves the page, such as /sar.")
+def app(model: Path, host: str, port: int | None, root_path: str | None) -> None:
+    """Open a web page that colours what is dropped on it.
+
+    MODEL is a run directory, a .keras file, or `demo` [demo], which comes with the package.
+    """
+    loaded = sar_keras.load_model(model)
+    from sar_keras.app.page import serve
+
+    serve(loaded, str(model), host, port, root_path)
+
+
 main.add_command(data)

@@ -181,12 +181,14 @@ def centre(images: Images, sar, optical) -> tuple[tf.Tensor, tf.Tensor]:
 def colours_of_places(images: Images, indices: list[int]) -> np.ndarray:
     """For each pair of `images` the mean colour (3,) in [-1, 1] of its place, (pairs, 3); of those at `indices` alone.
 
-    A pair without a scene is a place of its own.
+    The terrains of a scene are places of their own, and so is a pair without a scene.
     """
     of_place: dict = defaultdict(list)
     for index, (_, optical) in zip(indices, evaluation_dataset(images, indices, 1), strict=True):
         pair = images.pairs[index]
-        of_place[pair.place if pair.scene else index].append((index, tf.reduce_mean(optical, [0, 1, 2]).numpy()))
+        of_place[(pair.place, pair.terrain) if pair.scene else index].append(
+            (index, tf.reduce_mean(optical, [0, 1, 2]).numpy())
+        )
     colours = np.zeros((len(images.pairs), 3), "float32")
     for members in of_place.values():
         colours[[index for index, _ in members]] = np.mean([colour for _, colour in members], axis=0)

@@ -223,6 +223,11 @@ class SarScene:
             sar[~valid] = self._neutral
         return sar, valid
 
+    def value(self, column: int, row: int) -> np.ndarray:
+        """The values (channels,) of a pixel, in `units`; not a number where there is no data."""
+        values, valid = self._read(Window(column, row, 1, 1))
+        return values[0, 0] if valid.all() else np.full(values.shape[-1], np.nan)
+
     def thumbnail(self, window: Window, height: int, width: int) -> np.ndarray:
         """The first band of a window at another size, (height, width), float32 in [-1, 1]; -1 without data."""
         with reading(self.input.name):

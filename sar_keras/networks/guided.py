@@ -18,6 +18,7 @@ from sar_keras.networks.unet import unet
 # enlarged. "other_date": an image of another date.
 KINDS = ("palette", "coarse", "other_date")
 _RGB = 3
+_COARSE = 32  # pixels a side
 
 
 def hint_channels(channels: int) -> int:
@@ -113,13 +114,18 @@ class ColoursFromHint(keras.layers.Layer):
     """[hint (N, H, W, c), difference and trust (N, H, W, 4), any values] to RGB (N, H, W, 3) in [-1, 1].
 
     The colour is the hint, times the trust where it is of another date, plus the difference. Both are squashed here.
+    What a coarse hint tells is kept: there the difference has no part that is as coarse.
     """
 
     def call(self, inputs):
         hint, x = inputs
         palette, coarse, other_date = (hint[..., _RGB + n : _RGB + n + 1] for n in range(len(KINDS)))
         trust = palette + coarse + other_date * tf.sigmoid(x[..., 3:])
-        optical = hint[..., :_RGB] * trust + tf.tanh(x[..., :3])
+        difference = tf.tanh(x[..., :3])
+        blurred = tf.image.resize(
+            tf.nn.avg_pool2d(difference, _COARSE, _COARSE, "SAME"), tf.shape(difference)[1:3], "bicubic"
+        )
+        optical = hint[..., :_RGB] * trust + difference - coarse * blurred
         # The gradient passes the clipping, so that a colour outside can be learnt back.
         return optical + tf.stop_gradient(tf.clip_by_value(optical, -1.0, 1.0) - optical)
 

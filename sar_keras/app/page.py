@@ -1,0 +1,348 @@
+"""The web page of `sar-keras app`: a SAR image in, colours out. It needs Gradio, the extra `app`."""
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from sar_keras.app import uploads
+from sar_keras.data.synthetic import TERRAINS, synthesize_scene
+from sar_keras.errors import ConfigError, SarKerasError, parameters_called
+from sar_keras.inference.model_file import load_once
+from sar_keras.io.images import write_image
+from sar_keras.io.sar import UNITS
+from sar_keras.networks.sizes import takes_hint
+
+# Bytes of an upload.
+MOST_BYTES = 2 * 2**30
+_TITLE = "Colours for SAR images"
+_WARNING = (
+    "**The colours are guessed.** A neural network draws what the ground may look like. Radar does not measure colour, "
+    "so nothing here is a measurement of it."
+)
+# No web fonts.
+_FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+_CALLED = {
+    "band": "Band",
+    "units": "Units",
+    "limits": "Range",
+    "palette": "Colour of the place",
+    "basemap": "Coarse image",
+    "reference": "Image of another date",
+    "reference_sar": "SAR image of that date",
+    "detail": "SAR detail",
+}
+_AUTO = "as guessed"
+_EXAMPLES = Path(__file__).parent / "examples"
+
+
+@dataclasses.dataclass
+class Session:
+    """What the page knows of one person.
+
+    Attributes:
+        folder: Where this person's files are.
+        cancelled: Set when the person stops what is under way.
+        result: What is shown.
+        second: Of the second model.
+    """
+
+    folder: Path
+    cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    result: uploads.Result | None = None
+    second: uploads.Result | None = None
+
+    def __deepcopy__(self, memo):
+        return self  # Gradio copies what a page begins with
+
+
+def serve(
+    model: keras.Model, name: str, host: str = "127.0.0.1", port: int | None = None, root_path: str | None = None
+) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        model: The model that colours.
+        name: What people call it on the command line.
+        host: The address to listen at. Others than this machine reach the page where it is not a loopback address.
+        port: The port; None: the first free one from 7860 on.
+        root_path: The path below which a proxy serves the page, such as "/sar".
+
+    Raises:
+        ConfigError: Gradio is missing, or the port is taken.
+    """
+    folder = tempfile.mkdtemp(prefix="sar_keras_app_")
+    # Gradio looks at both when it is imported.
+    os.environ |= {"GRADIO_TEMP_DIR": os.path.join(folder, "gradio"), "GRADIO_ANALYTICS_ENABLED": "False"}
+    try:
+        try:
+            import gradio as gr
+        except ModuleNotFoundError as error:
+            raise ConfigError(f'the page needs the extra app: pip install "sar_keras[app]" ({error.name})') from error
+        is_local = host in ("127.0.0.1", "localhost", "::1")
+        page = build(model, name, Path(folder), is_local)
+        with parameters_called(_CALLED):
+            try:
+                page.launch(
+                    server_name=host,
+                    server_port=port,
+                    root_path=root_path,
+                    max_file_size=MOST_BYTES,
+                    theme=gr.themes.Default(**_FONTS),
+                    css=_CSS,
+                    footer_links=[],
+                    share=False,
+                    quiet=True,
+                    ssr_mode=False,
+                    prevent_thread_lock=True,
+                )
+            except OSError as error:
+                raise ConfigError(f"port {port or 7860}: cannot be used ({error}); give another by --port") from error
+            print(f"{page.local_url}  (Ctrl-C ends it)", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+            page.close(verbose=False)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_CSS = """
+footer {display: none !important}
+.figures table {width: 100%}
+"""
+
+
+def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
+    """The page as `gradio.Blocks`.
+
+    Args:
+        model, name: As for `serve`.
+        folder: Where files are written.
+        with_paths: Whether a person may name a second model by its path on this machine.
+    """
+    import gradio as gr
+
+    examples = _examples(folder / "examples")
+    is_guided, bar = takes_hint(model), gr.Progress()
+
+    def named(text: str) -> str:
+        """A message that names files as the person does, without the folders of this machine."""
+        return re.sub(rf"{re.escape(str(folder))}/(?:[^/\s]+/)*", "", text)
+
+    @contextlib.contextmanager
+    def told_to_people() -> Iterator[None]:
+        """Show an error that a person can mend on the page, as a sentence."""
+        try:
+            yield
+        except SarKerasError as error:
+            raise gr.Error(named(str(error)), duration=None, print_exception=False) from error
+
+    def new_session() -> Session:
+        return Session(Path(tempfile.mkdtemp(dir=folder)))
+
+    def end_session(session: Session | None) -> None:
+        if session:
+            session.cancelled.set()
+            shutil.rmtree(session.folder, ignore_errors=True)
+
+    def look(file: str | None):
+        """Show the controls that matter for this file."""
+        bands, is_scene = [], False
+        if file:
+            with told_to_people():
+                uploads.check_upload(Path(file))
+                scene = uploads.scene_of(Path(file))
+                bands, is_scene = (uploads.bands_of(scene), True) if scene else ([], False)
+        return (
+            gr.update(choices=[_AUTO, *bands], value=_AUTO, visible=len(bands) > 1),
+            gr.update(value="auto", visible=is_scene),
+            gr.update(value=None, visible=is_scene),
+            gr.update(value=None, visible=is_scene),
+            gr.update(interactive=bool(file)),
+        )
+
+    def colorize(session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, truth, second,
+                 progress=bar):  # fmt: skip
+        if not file:
+            return [gr.skip()] * len(shown)
+        session.cancelled.clear()
+        with told_to_people():
+            if (low is None) != (high is None):
+                raise ConfigError("Range: give both ends, or none")
+            settings = uploads.Settings(
+                band=None if band in (None, _AUTO) else band.partition(" ")[0],
+                units=units or "auto",
+                limits=None if low is None else (low, high),
+                detail=detail,
+                palette=_hex(palette) if use and palette else None,
+                basemap=basemap,
+                reference=other,
+                reference_sar=other_sar,
+            )
+
+            def run(network: keras.Model, settings: uploads.Settings) -> uploads.Result:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always", UserWarning)
+                    own = Path(tempfile.mkdtemp(dir=session.folder))
+                    result = uploads.colorize_upload(
+                        network,
+                        Path(file),
+                        settings,
+                        own,
+                        Path(truth) if truth else None,
+                        lambda share: progress(share, desc="colorizing"),
+                        session.cancelled.is_set,
+                    )
+                    said = [str(warning.message) for warning in caught if warning.category is UserWarning]
+                    return dataclasses.replace(result, said=[*result.said, *said])
+
+            session.result, session.second = run(model, settings), None
+            if second and second.strip():
+                other_model = load_once(second.strip())
+                without = {} if takes_hint(other_model) else dict.fromkeys(settings.hint)
+                session.second = run(other_model, dataclasses.replace(settings, **without))
+        return show(session, "SAR", "colours")
+
+    def show(session: Session, left: str, right: str) -> list[Any]:
+        """What the page shows of a session: the values of `shown`."""
+        result = session.result
+        if result is None:
+            return [gr.skip()] * len(shown)
+        layers = _layers(session)
+        left, right = (side if side in layers else "colours" for side in (left, right))
+        is_scene = result.scene is not None
+        return [
+            (layers[left], layers[right]),
+            gr.update(choices=[*layers], value=left),
+            gr.update(choices=[*layers], value=right),
+            layers[right],
+            "\n".join(f"- {named(line)}" for line in result.said),
+            gr.update(value=_table(session), visible=bool(result.figures)),
+            gr.update(value=str(result.picture), visible=True),
+            gr.update(value=str(result.file) if is_scene else None, visible=is_scene),
+            uploads.command_line(name, result),
+            uploads.python_lines(name, result),
+            "Click a pixel of the picture above.",
+            gr.update(visible=True),
+        ]
+
+    def pick(session: Session, event: gr.SelectData) -> str:
+        if session is None or session.result is None:
+            return ""
+        with told_to_people():
+            known = uploads.at_pixel(model, session.result, *event.index)
+        return "\n".join(f"- {key}: {value}" for key, value in known.items())
+
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        session = gr.State(None, delete_callback=end_session)
+        gr.Markdown(f"# {_TITLE}\n\n{_WARNING}\n\nModel: `{name}`")
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                file = gr.File(label=f"SAR image ({', '.join(uploads.UPLOADS)})", file_types=[*uploads.UPLOADS])
+                band = gr.Dropdown([_AUTO], value=_AUTO, label="Band", visible=False)
+                units = gr.Dropdown(["auto", *UNITS], value="auto", label="Units", visible=False)
+                with gr.Row():
+                    low = gr.Number(label="Range: becomes black", visible=False)
+                    high = gr.Number(label="Range: becomes white", visible=False)
+                detail = gr.Slider(0, 1, 0, step=0.05, label="SAR detail in the lightness")
+                with gr.Accordion("What is known of the colours", open=True, visible=is_guided):
+                    use = gr.Checkbox(False, label="Use the colour of the place")
+                    palette = gr.ColorPicker("#5c6b3a", label="Colour of the place")
+                    basemap = gr.File(label="Coarse image of this date (basemap)", height=100)
+                    other = gr.File(label="Image of another date", height=100)
+                    other_sar = gr.File(label="SAR image of that date", height=100)
+                with gr.Accordion("Compare", open=False):
+                    truth = gr.File(label="Optical image of the same ground and date", height=100)
+                    second = gr.Textbox(label="Second model: a run, a .keras file or demo", visible=with_paths)
+                with gr.Row():
+                    start = gr.Button("Colorize", variant="primary", interactive=False)
+                    stop = gr.Button("Stop", variant="stop")
+            with gr.Column(scale=2, min_width=300):
+                with gr.Row():
+                    left = gr.Dropdown(["SAR"], value="SAR", label="Left of the slider")
+                    right = gr.Dropdown(["colours"], value="colours", label="Right of the slider")
+                slider = gr.ImageSlider(label="SAR and colours", format="png", interactive=False, max_height=700)
+                said = gr.Markdown()
+                figures = gr.Markdown(visible=False, elem_classes="figures")
+                with gr.Row():
+                    png = gr.DownloadButton("Download PNG", visible=False)
+                    tif = gr.DownloadButton("Download GeoTIFF", visible=False)
+                with gr.Column(visible=False) as more:
+                    with gr.Accordion("Values of a pixel", open=False):
+                        picked = gr.Image(
+                            label="Click a pixel", format="png", interactive=False, buttons=["fullscreen"]
+                        )
+                        values = gr.Markdown()
+                    with gr.Accordion("The same from the command line and from Python", open=False):
+                        command = gr.Code(label="Command line", language="shell", interactive=False)
+                        python = gr.Code(label="Python", language="python", interactive=False)
+        gr.Examples([[str(path)] for path in examples], [file], label="Examples", examples_per_page=20)
+
+        given = [session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, truth, second]
+        shown = [slider, left, right, picked, said, figures, png, tif, command, python, values, more]
+        private = {"api_visibility": "private"}
+        page.load(new_session, None, session, queue=False, **private)
+        running = {"show_progress_on": [slider], "concurrency_id": "model", **private}
+        looked = file.change(look, file, [band, units, low, high, start], show_progress="hidden", **private)
+        looked.success(colorize, given, shown, **running)
+        start.click(colorize, given, shown, **running)
+        stop.click(lambda session: session and session.cancelled.set(), session, None, queue=False, **private)
+        for side in (left, right):
+            side.input(show, [session, left, right], shown, show_progress="hidden", **private)
+        picked.select(pick, session, values, show_progress="hidden", **private)
+    return page
+
+
+def _layers(session: Session) -> dict[str, Any]:
+    assert session.result
+    layers = dict(session.result.layers)
+    if session.second:
+        layers["colours of the second model"] = session.second.layers["colours"]
+    return layers
+
+
+def _table(session: Session) -> str:
+    """The figures as a table, of each model a column."""
+    results = [result for result in (session.result, session.second) if result and result.figures]
+    if not results:
+        return ""
+    from sar_keras.evaluation.evaluate import TITLES
+
+    shrink = results[0].shrink
+    lines = [
+        "| against the truth | colours |" + " second model |" * (len(results) > 1),
+        "|---" * (len(results) + 1) + "|",
+    ]
+    for key in results[0].figures:
+        cells = " | ".join(f"{result.figures[key]:.4g}" for result in results)
+        lines.append(f"| {TITLES[key][0]} | {cells} |")
+    scale = f"\n\nSeen at 1:{shrink:.2g} of the full size." if shrink > 1 else ""
+    return "\n".join(lines) + scale
+
+
+def _hex(colour: str) -> str:
+    """Gradio's picker gives "#5c6b3a" or "rgba(92, 107, 58, 1)"."""
+    if not colour.startswith("rgb"):
+        return colour
+    levels = [float(text) for text in colour.partition("(")[2].rstrip(")").split(",")[:3]]
+    return "#" + "".join(f"{round(level):02x}" for level in levels)
+
+
+def _examples(folder: Path) -> list[Path]:
+    """Real crops that ship with the package, and drawn scenes."""
+    folder.mkdir()
+    found = [Path(shutil.copy(path, folder)) for path in sorted(_EXAMPLES.glob("*.png"))]
+    for terrain in TERRAINS:
+        path = folder / f"drawn_{terrain}.png"
+        write_image(path, synthesize_scene(terrain, seed=0, size=256)[0])
+        found.append(path)
+    return found
