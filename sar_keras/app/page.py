@@ -155,7 +155,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             shutil.rmtree(session.folder, ignore_errors=True)
 
     def look(file: str | None):
-        """Show the controls that matter for this file."""
+        """Show the controls that matter for this file, and no longer what belongs to another."""
         bands, is_scene = [], False
         if file:
             with told_to_people():
@@ -168,6 +168,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             gr.update(value=None, visible=is_scene),
             gr.update(value=None, visible=is_scene),
             gr.update(interactive=bool(file)),
+            *(None, "", *[gr.update(visible=False)] * 4),
         )
 
     def colorize(session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, truth, second,
@@ -257,11 +258,11 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                 with gr.Accordion("What is known of the colours", open=True, visible=is_guided):
                     use = gr.Checkbox(False, label="Use the colour of the place")
                     palette = gr.ColorPicker("#5c6b3a", label="Colour of the place")
-                    basemap = gr.File(label="Coarse image of this date (basemap)", height=100)
-                    other = gr.File(label="Image of another date", height=100)
-                    other_sar = gr.File(label="SAR image of that date", height=100)
+                    basemap = gr.File(label="Coarse image of this date (basemap)", height=140)
+                    other = gr.File(label="Image of another date", height=140)
+                    other_sar = gr.File(label="SAR image of that date", height=140)
                 with gr.Accordion("Compare", open=False):
-                    truth = gr.File(label="Optical image of the same ground and date", height=100)
+                    truth = gr.File(label="Optical image of the same ground and date", height=140)
                     second = gr.Textbox(label="Second model: a run, a .keras file or demo", visible=with_paths)
                 with gr.Row():
                     start = gr.Button("Colorize", variant="primary", interactive=False)
@@ -283,16 +284,19 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                         )
                         values = gr.Markdown()
                     with gr.Accordion("The same from the command line and from Python", open=False):
-                        command = gr.Code(label="Command line", language="shell", interactive=False)
-                        python = gr.Code(label="Python", language="python", interactive=False)
+                        command = gr.Code(
+                            label="Command line", language="shell", lines=1, wrap_lines=True, interactive=False
+                        )
+                        python = gr.Code(label="Python", language="python", lines=3, wrap_lines=True, interactive=False)
         gr.Examples([[str(path)] for path in examples], [file], label="Examples", examples_per_page=20)
 
         given = [session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, truth, second]
         shown = [slider, left, right, picked, said, figures, png, tif, command, python, values, more]
+        looks_at = [band, units, low, high, start, slider, said, figures, png, tif, more]
         private = {"api_visibility": "private"}
         page.load(new_session, None, session, queue=False, **private)
         running = {"show_progress_on": [slider], "concurrency_id": "model", **private}
-        looked = file.change(look, file, [band, units, low, high, start], show_progress="hidden", **private)
+        looked = file.change(look, file, looks_at, show_progress="hidden", **private)
         looked.success(colorize, given, shown, **running)
         start.click(colorize, given, shown, **running)
         stop.click(lambda session: session and session.cancelled.set(), session, None, queue=False, **private)

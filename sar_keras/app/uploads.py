@@ -223,7 +223,7 @@ def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_ca
     def count(pixels: int) -> None:
         nonlocal done
         if is_cancelled():
-            raise Cancelled("stopped")
+            raise Cancelled("Stopped; nothing was written")
         done += pixels
         progress(done / total)
 

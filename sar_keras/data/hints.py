@@ -15,7 +15,7 @@ from sar_keras.networks.guided import compose_hint, hint_channels
 # Pixels a side of the coarse images.
 _COARSEST, _FINEST = 4, 64
 # How often what is given as another date shows another place.
-_WRONG = 0.2
+_WRONG = 0.25
 
 
 class OtherDate(NamedTuple):
@@ -117,12 +117,11 @@ def draw_hint(
         return composed(coarsened(seen[None], side)[0], "coarse"), truth
 
     def other_date():
-        truth = recoloured(optical, 0.3)
         date, (elsewhere_sar, elsewhere) = beside.other_date(), beside.elsewhere()
         reference, reference_sar = tf.cond(
             date.has_optical,
             lambda: (recoloured(date.optical, 0.3), date.sar),
-            lambda: _changed(sar, truth, elsewhere_sar, elsewhere, draws),
+            lambda: _changed(sar, optical, elsewhere_sar, elsewhere, draws),
         )
         # Without a real one the SAR image is drawn along with the optical one.
         has_sar = (date.has_sar | tf.logical_not(date.has_optical)) & draws.happens(0.7)
@@ -133,7 +132,7 @@ def draw_hint(
         clouds = draws.blobs(size, 0.05, 0.4) * tf.cast(draws.happens(0.2), tf.float32)
         reference += clouds * (draws.uniform(0.5, 1.0) - reference)
         where_sar = tf.fill((size, size, 1), tf.cast(has_sar, tf.float32))
-        return composed(reference, "other_date", where, reference_sar, where_sar), truth
+        return composed(reference, "other_date", where, reference_sar, where_sar), optical
 
     hint, truth = tf.switch_case(kind, [none, palette, coarse, other_date])
     return tf.ensure_shape(hint, (size, size, hint_channels(channels))), tf.ensure_shape(truth, (size, size, 3))

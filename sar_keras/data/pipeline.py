@@ -18,7 +18,7 @@ from sar_keras.data.loading import Images
 from sar_keras.data.pairs import evenly
 from sar_keras.data.references import References
 from sar_keras.io.sar import Scale, add_speckle
-from sar_keras.networks.guided import hint_channels
+from sar_keras.networks.guided import hint_channels, kinds_of
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
 _JITTER = 286 / 256
@@ -48,7 +48,8 @@ def training_dataset(
     `config.augment` flips, turns and enlarges patches. `config.speckle` adds speckle of 1 to 16 looks to half of the
     SAR patches. Each SAR patch is brightened or darkened as a whole by up to `config.radiometric_jitter`, in units of
     [-1, 1], and its contrast changed by up to that share. The mean colour of each optical patch is moved towards that
-    of (at most 500 of) all by the share `config.to_mean_colour`. Pixels without data stay as they are.
+    of (at most 500 of) all by the share `config.to_mean_colour`, as far as no hint tells it. Pixels without data stay
+    as they are.
 
     With `references` the batches are ({"sar": sar, "hint": hint}, optical), see `sar_keras.data.hints`.
 
@@ -67,8 +68,8 @@ def training_dataset(
             sar = _jittered(sar, config.radiometric_jitter, draw)
         return sar, optical
 
-    def near_mean(optical):
-        return _moved(optical, mean, config.to_mean_colour) if mean is not None else optical
+    def near_mean(optical, share=1.0):
+        return _moved(optical, mean, share * config.to_mean_colour) if mean is not None else optical
 
     def load_pair(position, stream):
         index = chosen[_shuffled(position, count, seed, stream)]
@@ -89,8 +90,9 @@ def training_dataset(
 
         beside = Beside(tf.gather(colours, index), other_date, elsewhere)
         hint, optical = draw_hint(sar, optical, beside, config.hints.shares(), draw + 2**35)
-        optical = tf.cond(tf.reduce_any(hint != 0), lambda: optical, lambda: near_mean(optical))
-        return {"sar": sar, "hint": hint}, optical
+        # Colours of today need no guess; those of another date are half of one.
+        told = tf.reduce_max(kinds_of(hint), [0, 1])
+        return {"sar": sar, "hint": hint}, near_mean(optical, 1.0 - tf.reduce_sum(told * [1.0, 1.0, 0.5]))
 
     def load_one(position):
         if paired:
