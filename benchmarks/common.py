@@ -58,9 +58,10 @@ def images_of(run: Path, generator, *splits: str):
     from sar_keras.data.reading import PairReader
     from sar_keras.data.sources import pairs_of_run
     from sar_keras.inference.metadata import metadata_of
+    from sar_keras.networks.sizes import patch_size, sar_channels
 
     data, metadata = load_run(run).data, metadata_of(generator)
     pairs = [pair for pair in pairs_of_run(data, run) if pair.split in splits]
-    _, size, _, channels = generator.input_shape
-    images = load_images(pairs, size, PairReader(channels, data.sar_bands, data.optical_bands), data.resize)
+    reader = PairReader(sar_channels(generator), data.sar_bands, data.optical_bands)
+    images = load_images(pairs, patch_size(generator), reader, data.resize)
     return images.with_scales(metadata.sar_scale, metadata.optical_scale)

@@ -28,9 +28,9 @@ _PRESETS = next(
 class HintsConfig(Section):
     """How often a guided model is trained with each kind of hint, in relation to the others."""
 
-    none: float = Field(default=0.3, ge=0)
+    none: float = Field(default=0.35, ge=0)
     palette: float = Field(default=0.1, ge=0)
-    coarse: float = Field(default=0.2, ge=0)
+    coarse: float = Field(default=0.15, ge=0)
     other_date: float = Field(default=0.4, ge=0)
 
     @pydantic.model_validator(mode="after")

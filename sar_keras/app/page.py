@@ -344,7 +344,7 @@ def _hex(colour: str) -> str:
 def _examples(folder: Path) -> list[Path]:
     """Real crops that ship with the package, and drawn scenes."""
     folder.mkdir()
-    found = [Path(shutil.copy(path, folder)) for path in sorted(_EXAMPLES.glob("*.png"))]
+    found = [Path(shutil.copy(path, folder)) for path in sorted(_EXAMPLES.glob("real_*"))]
     for terrain in TERRAINS:
         path = folder / f"drawn_{terrain}.png"
         write_image(path, synthesize_scene(terrain, seed=0, size=256)[0])

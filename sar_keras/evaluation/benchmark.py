@@ -286,7 +286,7 @@ def _trees(output: Path, run: Path) -> dict | None:
     references = load_references(images)
     dated = hinted.fit_trees_to_dates(images, references, train, config.train.seed)
     if dated:
-        report["other_date"] = hinted.score_trees(dated, images, references, test)
+        report["other_date"] = hinted.numbers(hinted.score_trees(dated, images, references, test))
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
     return report

@@ -35,8 +35,9 @@ def score_hints(
     colours: np.ndarray,
     fit: np.ndarray | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
+    indices: list[int] | None = None,
 ) -> dict[str, dict]:
-    """Score a guided model on all pairs of `images` under each kind of hint that there is.
+    """Score a guided model on pairs under each kind of hint that there is.
 
     Args:
         generator: The model.
@@ -45,6 +46,7 @@ def score_hints(
         colours: (pairs, 3), the mean colour of each pair's place in [-1, 1].
         fit: From `fit_dates`, or None.
         progress: Wraps the iteration over the pairs.
+        indices: The pairs that count. None: all.
 
     Returns:
         Name in TITLES to {"model", "alone"}, each {"psnr", "ssim"} of (n,), or None where there is no such. Where pairs
@@ -53,10 +55,11 @@ def score_hints(
     """
     run = tf.function(lambda sar, hint: generator(inputs_of(generator, sar, hint), training=False))
     found: dict = defaultdict(lambda: {"model": defaultdict(list), "alone": defaultdict(list)})
-    pairs = pipeline.evaluation_dataset(images, list(range(len(images.pairs))), 1)
-    for index, pair in enumerate(progress(pairs)):
+    indices = list(range(len(images.pairs))) if indices is None else indices
+    pairs = pipeline.evaluation_dataset(images, indices, 1)
+    for index, pair in zip(indices, progress(pairs), strict=True):
         changed = _changed(images, references, index)
-        hints = _hints(images, references, colours, fit, pair, index)
+        hints = _hints(images, references, colours, fit, pair, index, _elsewhere(images, index, indices))
         # All hints of a pair in one call.
         given = {name: (sar, hint) for name, (sar, hint, _) in hints.items() if hint is not None}
         answers = run(*(tf.concat(inputs, 0) for inputs in zip(*given.values(), strict=True)))
@@ -76,9 +79,12 @@ def score_hints(
     }
 
 
-def _hints(images, references, colours, fit, pair, index: int) -> dict[str, tuple]:
-    """Name to (SAR image, hint or None, the hint alone or None) for a pair (SAR, truth), each (1, H, W, c)."""
-    (sar, truth), channels, other = pair, images.channels, _elsewhere(images, index)
+def _hints(images, references, colours, fit, pair, index: int, other: int | None) -> dict[str, tuple]:
+    """Name to (SAR image, hint or None, the hint alone or None) for a pair (SAR, truth), each (1, H, W, c).
+
+    `other` is a pair of another place.
+    """
+    (sar, truth), channels = pair, images.channels
     flat = tf.broadcast_to(tf.constant(colours[index], tf.float32), tf.shape(truth))
     enlarged = coarsened(truth, COARSE)
     coarse = compose_hint(enlarged, "coarse", channels=channels)
@@ -120,16 +126,23 @@ def fit_trees_to_dates(images: Images, references: References, indices: list[int
     return fit_trees(images, named, seed, (_of_trees(images, references, index) for index in named))
 
 
-def score_trees(trees: Trees, images: Images, references: References, indices: list[int]) -> dict:
-    """As a side of `summary`, on those of the pairs at `indices` that name an image of another date."""
+def score_trees(trees: Trees, images: Images, references: References, indices: list[int]) -> dict[str, np.ndarray]:
+    """As a side of `score_hints`, on those of the pairs at `indices` that name an image of another date."""
     named = [index for index in indices if index in references.optical]
-    scores: dict = defaultdict(list)
-    for index, (sar, truth) in zip(named, pipeline.evaluation_dataset(images, named, 1), strict=True):
-        beside = [image[None] for image in _of_trees(images, references, index)]
-        answer = trees.predict(np.asarray(sar), *beside)
-        for figure, (value,) in _scores(truth, answer, _changed(images, references, index)).items():
-            scores[figure].append(value)
-    return _numbers({key: np.array(values) for key, values in scores.items()})
+    beside = (_of_trees(images, references, index) for index in named)
+    return score(lambda sar: trees.predict(sar, *(image[None] for image in next(beside))), images, references, named)
+
+
+def score(
+    colorize: Callable[[np.ndarray], np.ndarray], images: Images, references: References, indices: list[int]
+) -> dict[str, np.ndarray]:
+    """As a side of `score_hints`, for a function from SAR (1, H, W, C) to RGB in [-1, 1]."""
+    found: dict = defaultdict(list)
+    for index, (sar, truth) in zip(indices, pipeline.evaluation_dataset(images, indices, 1), strict=True):
+        scores = _scores(truth, colorize(sar.numpy()), _changed(images, references, index))
+        for figure, (value,) in scores.items():
+            found[figure].append(value)
+    return {figure: np.array(values) for figure, values in found.items()}
 
 
 def _of_trees(images: Images, references: References, index: int) -> list[np.ndarray]:
@@ -169,10 +182,10 @@ def _changed(images: Images, references: References, index: int) -> np.ndarray |
     return np.asarray(cut)[..., 0] > 0
 
 
-def _elsewhere(images: Images, index: int) -> int | None:
-    """The next pair of another place."""
-    count, place = len(images.pairs), images.pairs[index].place
-    following = ((index + step) % count for step in range(1, count))
+def _elsewhere(images: Images, index: int, indices: list[int]) -> int | None:
+    """Of the pairs at `indices` the next after `index` that shows another place."""
+    at, place = indices.index(index), images.pairs[index].place
+    following = [*indices[at + 1 :], *indices[:at]]
     return next((other for other in following if images.pairs[other].place != place), None)
 
 
@@ -197,17 +210,18 @@ def summary(scores: dict[str, dict]) -> dict[str, dict]:
     "psnr" and "ssim" are means over the n images, the others are of all pixels together.
     """
     return {
-        name: {side: values and _numbers(values) for side, values in sides.items()} for name, sides in scores.items()
+        name: {side: values and numbers(values) for side, values in sides.items()} for name, sides in scores.items()
     }
 
 
-def _numbers(scores: dict[str, np.ndarray]) -> dict[str, float]:
-    numbers = {name: float(scores[name].mean()) for name in ("psnr", "ssim")}
+def numbers(scores: dict[str, np.ndarray]) -> dict[str, float]:
+    """The numbers of one side of a `summary`."""
+    found = {name: float(scores[name].mean()) for name in ("psnr", "ssim")}
     for name in ("changed", "unchanged"):
         if name in scores and scores[name][:, 1].sum():
             error, count = scores[name].sum(0)
-            numbers[f"psnr_{name}"] = float(-10 * np.log10(error / count))
-    return numbers | {"n": len(scores["psnr"])}
+            found[f"psnr_{name}"] = float(-10 * np.log10(error / count))
+    return found | {"n": len(scores["psnr"])}
 
 
 _COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "psnr_changed": "changed", "psnr_unchanged": "unchanged"}

@@ -118,13 +118,9 @@ def GuidedGenerator(
 class ColoursFromHint(keras.layers.Layer):
     """[hint (N, H, W, c), difference and trust (N, H, W, 4), any values] to RGB (N, H, W, 3) in [-1, 1].
 
-    The colour starts from the hint, or where there is none from a base colour that is learnt, and the difference is
-    added. Where the hint is of another date, the trust says how far it is the hint and how far the base. What a coarse
-    hint tells is kept: there the difference has no part that is as coarse. Difference and trust are squashed here.
+    The colour is the hint, times the trust where it is of another date, plus the difference. What a coarse hint tells is
+    kept: there the difference has no part that is as coarse. Difference and trust are squashed here.
     """
-
-    def build(self, input_shapes):
-        self.base = self.add_weight(shape=(3,), initializer="zeros", name="base_colour")
 
     def call(self, inputs):
         hint, x = inputs
@@ -134,7 +130,7 @@ class ColoursFromHint(keras.layers.Layer):
         blurred = tf.image.resize(
             tf.nn.avg_pool2d(difference, _COARSE, _COARSE, "SAME"), tf.shape(difference)[1:3], "bicubic"
         )
-        optical = hint[..., :_RGB] * trust + self.base * (1.0 - trust) + difference - coarse * blurred
+        optical = hint[..., :_RGB] * trust + difference - coarse * blurred
         # The gradient passes the clipping, so that a colour outside can be learnt back.
         return optical + tf.stop_gradient(tf.clip_by_value(optical, -1.0, 1.0) - optical)
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import markdown_rows, write_scenes, write_tiff
-from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio
 
 import sar_keras
 from sar_keras.data.synthetic import write_pairs
@@ -152,26 +150,34 @@ def test_scene(run, tmp_path, tiny_run):
 
 
 @pytest.mark.slow
-def test_trees(run, tmp_path, random, save_png):
-    columns = ["sar_before", "optical_before", "sar_after", "optical_after"]
-    rows = [[tmp_path / f"{column}/{index}.png" for column in columns] for index in range(3)]
-    for row in rows:
-        for path in row:
-            bands = (3,) if "optical" in path.parent.name else ()
-            save_png(path, random.integers(0, 256, (256, 256, *bands), np.uint8))
-    names = [[str(path.relative_to(tmp_path)) for path in row] for row in rows]
-    (tmp_path / "dates.csv").write_text("\n".join(map(",".join, [columns, *names])))
-    splits = zip(names, ("train", "train", "test"), strict=True)
-    (tmp_path / "split.csv").write_text("sar,split\n" + "\n".join(f"{row[0]},{split}" for row, split in splits))
-    head, *found = markdown_rows(run("trees", "dates.csv", "--split", "split.csv"))
-    assert head[1:] == ["truth before: PSNR (dB)", "SSIM", "truth after: PSNR (dB)", "SSIM"]
-    figures = {row[0]: float(row[1]) for row in found}
-    _, before, _, after = (np.asarray(Image.open(path)) for path in rows[2])
-    copied = peak_signal_noise_ratio(before, after)
-    assert figures["optical image of the other date"] == pytest.approx(copied, abs=0.006)
-    # Noise has nothing to learn but its mean.
-    trees = [figures[name] for name in figures if name.startswith("trees")]
-    assert trees == pytest.approx([figures["mean colour"]] * 3, abs=0.1)
+def test_guided(run, tmp_path, random, save_png):
+    columns = ["sar", "optical", "reference", "reference_sar", "changed"]
+    rows = [",".join([*columns, "scene", "terrain", "split"])]
+    for index in range(8):
+        names = [f"{column}/{index}.png" for column in columns]
+        for name in names:
+            bands = (3,) if name.startswith(("optical", "reference/")) else ()
+            top = 2 if name.startswith("changed") else 256
+            save_png(tmp_path / "data" / name, random.integers(0, top, (32, 32, *bands), np.uint8))
+        split = "test" if index >= 6 else "validation" if index == 4 else "train"
+        rows.append(",".join([*names, f"place{index}", ("before", "after")[index % 2], split]))
+    (tmp_path / "data" / "pairs.csv").write_text("\n".join(rows))
+    small = ["data.image_size=32", "model.filters=2", "train.batch_size=2", "train.steps_per_epoch=1"]
+    comparison = tmp_path / "comparison"
+    sar_keras.benchmark(comparison, ("guided", "strong"), tmp_path / "data", steps=1, overrides=small)
+    printed = run("guided", comparison)
+    report = sar_keras.evaluate(comparison / "guided")
+    tables = {
+        title: markdown_rows(text) for title, _, text in (part.partition("\n") for part in printed.split("\n### "))
+    }
+    before, after = ({row[0]: row for row in tables[terrain][1:]} for terrain in ("before", "after"))
+    # Each terrain has one test image, so that the mean of the tables is what `evaluate` gives of both.
+    for title, key in (("no hint", "none"), ("image of another date", "other_date")):
+        both = np.mean([float(rows[title][1]) for rows in (before, after)])
+        assert both == pytest.approx(report["hints"][key]["model"]["psnr"], abs=0.011)
+    assert {"trees: SAR", "strong", "*copied*"} <= before.keys()
+    (difference,) = (row for row in tables["Differences in PSNR (dB)"] if row[:3] == ["no hint", "strong", "after"])
+    assert float(difference[3]) == pytest.approx(float(after["no hint"][1]) - float(after["strong"][1]), abs=0.02)
 
 
 @pytest.mark.slow

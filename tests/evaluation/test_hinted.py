@@ -16,8 +16,8 @@ from sar_keras.networks.guided import GuidedGenerator
 def copying():
     """A guided generator that adds nothing: a coarse hint comes out as it is, one of another date by half."""
     generator = GuidedGenerator((32, 32, 1), filters=2)
-    *weights, kernel, bias, base = generator.get_weights()
-    generator.set_weights([*weights, kernel * 0, bias * 0, base])
+    *weights, kernel, bias = generator.get_weights()
+    generator.set_weights([*weights, kernel * 0, bias * 0])
     return generator
 
 

@@ -20,8 +20,8 @@ def copying_file(tmp_path_factory):
     """A guided generator that adds nothing: its colours are those of a coarse hint, grey where there is none."""
     keras.utils.set_random_seed(0)
     generator = GuidedGenerator((32, 32, 1), filters=2)
-    *weights, kernel, bias, base = generator.get_weights()
-    generator.set_weights([*weights, kernel * 0, bias * 0, base])
+    *weights, kernel, bias = generator.get_weights()
+    generator.set_weights([*weights, kernel * 0, bias * 0])
     path = tmp_path_factory.mktemp("guided") / "copying.keras"
     save_model(generator, path, ModelMetadata())
     return path

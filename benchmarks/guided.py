@@ -1,0 +1,139 @@
+"""How a guided model does under each kind of hint, beside `strong`, trees, and the hint alone, over several splits.
+
+    python benchmarks/guided.py COMPARISON [COMPARISON ...] [--on test]
+
+Each COMPARISON is what `sar-keras benchmark --presets guided,strong -o COMPARISON` has left, of a split of its own.
+Each terrain has a table and trees of its own. Figures are means over images, and of these over the splits, with those
+of each split in brackets; "changed" and "unchanged" are PSNR over all pixels where the ground has, and has not, changed.
+The last table has differences of PSNR between two rows, of each split with its 95 % bootstrap interval over images.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from common import circumstances, images_of
+
+# What of one row is compared with what of another: (row, side), (row, side).
+DIFFERENCES = (
+    (("none", "model"), ("strong", "model")),
+    (("palette", "model"), ("none", "model")),
+    (("palette", "model"), ("palette", "alone")),
+    (("coarse", "model"), ("coarse", "alone")),
+    (("coarse", "model"), ("coarse_elsewhere", "model")),
+    (("other_date", "model"), ("none", "model")),
+    (("other_date", "model"), ("other_date_without_sar", "model")),
+    (("other_date", "model"), ("trees_other_date", "model")),
+    (("other_date", "model"), ("other_date_fitted", "alone")),
+    (("elsewhere", "model"), ("none", "model")),
+)
+OTHERS = {
+    "strong": "strong",
+    "trees": "trees: SAR",
+    "trees_other_date": "trees: SAR, both images of the other date",
+    "other_date_without_sar": "image of another date, without its SAR image",
+}
+
+
+@click.command(help=__doc__)
+@click.argument("comparisons", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--on", "split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+@click.option("--seed", default=0, show_default=True, help="Chooses the pixels that the trees learn from.")
+def main(comparisons: tuple[Path, ...], split: str, seed: int) -> None:
+    of_splits = [scores(comparison, split, seed) for comparison in comparisons]
+    terrains = of_splits[0].keys()
+    print(circumstances("tensorflow", "scikit-learn"))
+    for terrain in terrains:
+        print(f"\n### {terrain or 'all pairs'}\n")
+        print("\n".join(table([found[terrain] for found in of_splits])))
+    print("\n### Differences in PSNR (dB)\n")
+    print("\n".join(differences(of_splits)))
+
+
+def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
+    """Terrain to row to side to figures, each (n,), or (n, 2) of pixels that have changed or not."""
+    import dataclasses
+
+    import sar_keras
+    from sar_keras.data import pipeline
+    from sar_keras.data.references import load_references
+    from sar_keras.evaluation import hinted
+    from sar_keras.evaluation.baselines import fit_trees
+
+    guided, strong = (sar_keras.load_model(comparison / name) for name in ("guided", "strong"))
+    images = images_of(comparison / "guided", guided, "train", split)
+    references, found = load_references(images), {}
+    for terrain in dict.fromkeys(pair.terrain for pair in images.pairs):
+        of = {
+            name: [n for n, pair in enumerate(images.pairs) if (pair.split, pair.terrain) == (name, terrain)]
+            for name in ("train", split)
+        }
+        scored = of[split]
+        if not scored or not of["train"]:
+            continue
+        colours = pipeline.colours_of_places(images, scored)
+        fit = hinted.fit_dates(images, references, of["train"])
+        rows = hinted.score_hints(guided, images, references, colours, fit, indices=scored)
+        if references.optical:
+            without = dataclasses.replace(references, sar={})
+            alone = hinted.score_hints(guided, images, without, colours, indices=scored)
+            rows["other_date_without_sar"] = {"model": alone["other_date"]["model"], "alone": None}
+            trees = hinted.fit_trees_to_dates(images, references, of["train"], seed)
+            rows["trees_other_date"] = {"model": hinted.score_trees(trees, images, references, scored), "alone": None}
+        trees = fit_trees(images, of["train"], seed)
+        for name, answer in (("trees", trees.predict), ("strong", lambda sar: strong(sar, training=False))):
+            rows[name] = {"model": hinted.score(answer, images, references, scored), "alone": None}
+        found[terrain] = rows
+    return found
+
+
+def table(splits: list[dict]) -> list[str]:
+    """The rows of one terrain as Markdown."""
+    from sar_keras.evaluation.hinted import TITLES, numbers
+
+    keys = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3)}
+    keys |= {f"psnr_{where}": (where, 1) for where in ("changed", "unchanged")}
+    titles = [title for title, _ in keys.values()]
+    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+    for row in splits[0]:
+        for side, title in zip(("model", "alone"), TITLES.get(row) or (OTHERS[row], ""), strict=True):
+            each = [numbers(split[row][side]) for split in splits if split.get(row, {}).get(side)]
+            if not each:
+                continue
+            cells = []
+            for key, (_, digits) in keys.items():
+                values = [figures[key] for figures in each if key in figures]
+                own = f" ({', '.join(f'{value:.{digits}f}' for value in values)})" if len(values) > 1 else ""
+                cells.append(f"{np.mean(values):.{digits}f}{own}" if values else "")
+            lines.append(f"| {f'*{title}*' if side == 'alone' else title} | {' | '.join(cells)} |")
+    return lines
+
+
+def differences(splits: list[dict]) -> list[str]:
+    """The table of DIFFERENCES as Markdown."""
+    from sar_keras.evaluation.hinted import TITLES
+
+    def name(row: str, side: str) -> str:
+        return (TITLES.get(row) or (OTHERS[row], ""))[side == "alone"]
+
+    lines = ["| | minus | truth | mean | each split |", "|---" * 5 + "|"]
+    for first, second in DIFFERENCES:
+        for terrain in splits[0]:
+            pairs = [[of[terrain][row][side] for row, side in (first, second) if row in of[terrain]] for of in splits]
+            if not all(len(pair) == 2 and all(pair) for pair in pairs):
+                continue
+            each = [pair[0]["psnr"] - pair[1]["psnr"] for pair in pairs]
+            cells = "; ".join(f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]" for values, (low, high) in
+                              ((values, interval(values)) for values in each))  # fmt: skip
+            mean = np.mean([values.mean() for values in each])
+            lines.append(f"| {name(*first)} | {name(*second)} | {terrain or 'all'} | {mean:+.2f} | {cells} |")
+    return lines
+
+
+def interval(values: np.ndarray) -> np.ndarray:
+    samples = np.random.default_rng(0).integers(0, len(values), (1000, len(values)))
+    return np.percentile(values[samples].mean(1), [2.5, 97.5])
+
+
+if __name__ == "__main__":
+    main()
