@@ -4,8 +4,9 @@
 
 Each COMPARISON is what `sar-keras benchmark --presets guided,strong -o COMPARISON` has left, of a split of its own.
 Each terrain has a table and trees of its own. Figures are means over images, and of these over the splits, with those
-of each split in brackets; "changed" and "unchanged" are PSNR over all pixels where the ground has, and has not, changed.
-The last table has differences of PSNR between two rows, of each split with its 95 % bootstrap interval over images.
+of each split in brackets. "changed" and "unchanged" are PSNR over all pixels where the ground has, and has not,
+changed. The last table has differences of PSNR between two rows, of each split with its 95 % bootstrap interval over
+images.
 """
 
 from pathlib import Path

@@ -30,7 +30,7 @@ _WARNING = (
     "so nothing here is a measurement of it."
 )
 # No web fonts.
-_FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+_FONTS: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
 _CALLED = {
     "band": "Band",
     "units": "Units",
@@ -85,7 +85,7 @@ def serve(
     os.environ |= {"GRADIO_TEMP_DIR": os.path.join(folder, "gradio"), "GRADIO_ANALYTICS_ENABLED": "False"}
     try:
         try:
-            import gradio as gr
+            from gradio.themes import Default
         except ModuleNotFoundError as error:
             raise ConfigError(f'the page needs the extra app: pip install "sar_keras[app]" ({error.name})') from error
         is_local = host in ("127.0.0.1", "localhost", "::1")
@@ -97,7 +97,7 @@ def serve(
                     server_port=port,
                     root_path=root_path,
                     max_file_size=MOST_BYTES,
-                    theme=gr.themes.Default(**_FONTS),
+                    theme=Default(**_FONTS),
                     css=_CSS,
                     footer_links=[],
                     share=False,
@@ -293,9 +293,9 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         given = [session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, truth, second]
         shown = [slider, left, right, picked, said, figures, png, tif, command, python, values, more]
         looks_at = [band, units, low, high, start, slider, said, figures, png, tif, more]
-        private = {"api_visibility": "private"}
+        private: dict[str, Any] = {"api_visibility": "private"}
         page.load(new_session, None, session, queue=False, **private)
-        running = {"show_progress_on": [slider], "concurrency_id": "model", **private}
+        running: dict[str, Any] = {"show_progress_on": [slider], "concurrency_id": "model", **private}
         looked = file.change(look, file, looks_at, show_progress="hidden", **private)
         looked.success(colorize, given, shown, **running)
         start.click(colorize, given, shown, **running)

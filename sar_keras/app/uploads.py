@@ -11,6 +11,8 @@ import keras
 import matplotlib
 import numpy as np
 import rasterio.warp
+import tensorflow as tf
+from rasterio.transform import from_gcps
 from rasterio.windows import Window
 
 from sar_keras.errors import DataError, SarKerasError
@@ -194,7 +196,7 @@ def _colorize_patch(model, path, scene, settings, folder, truth, progress, is_ca
     write_image(file, colours)
     layers, errors = {"SAR": np.repeat(sar, 3, -1), "colours": colours}, None
     if expected_error := metadata_of(model).expected_error:
-        errors = np.asarray(expected_error(colours[None].astype("float32") / 127.5 - 1))[0, ..., 0]
+        errors = np.asarray(expected_error(tf.constant(colours[None].astype("float32") / 127.5 - 1)))[0, ..., 0]
         layers["expected error"] = _over(colours, errors)
     figures = {}
     if truth:
@@ -318,12 +320,12 @@ def _where(source, column: int, row: int) -> dict[str, str]:
     transform, crs = source.transform, source.crs
     points, of_points = source.gcps
     if points:
-        transform, crs = rasterio.transform.from_gcps(points), of_points
+        transform, crs = from_gcps(points), of_points
     if not crs or transform.is_identity:
         return {}
     east, north = transform @ (column + 0.5, row + 0.5)
     known = {} if crs.is_geographic else {str(crs.to_string() if crs.to_epsg() else "map"): f"{east:.1f}, {north:.1f}"}
-    (longitude,), (latitude,) = rasterio.warp.transform(crs, "EPSG:4326", [east], [north])
+    (longitude,), (latitude,) = rasterio.warp.transform(crs, "EPSG:4326", [east], [north])[:2]
     return known | {"longitude, latitude": f"{longitude:.5f}, {latitude:.5f}"}
 
 

@@ -96,9 +96,10 @@ def draw_hint(
     def recoloured(colours: tf.Tensor, share: float = 1.0) -> tf.Tensor:
         return tf.clip_by_value(colours * (1 + gain * share) + shift * share, -1.0, 1.0)
 
-    def composed(rgb: tf.Tensor, kind: str, where=True, *of_sar: tf.Tensor) -> tf.Tensor:
-        holes = (draws.blobs(size, 0.1, 0.6) > 0) & draws.happens(0.15)
-        return compose_hint(rgb, kind, where & ~holes, *of_sar, channels=channels)
+    def composed(rgb: tf.Tensor, kind: str, where: tf.Tensor | None = None, *of_sar: tf.Tensor) -> tf.Tensor:
+        holes = draws.blobs(size, 0.1, 0.6) * tf.cast(draws.happens(0.15), tf.float32)
+        here = 1 - holes if where is None else (1 - holes) * tf.cast(where, tf.float32)
+        return compose_hint(rgb, kind, here, *of_sar, channels=channels)
 
     def none():
         return tf.zeros((size, size, hint_channels(channels))), optical

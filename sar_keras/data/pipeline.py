@@ -68,7 +68,7 @@ def training_dataset(
             sar = _jittered(sar, config.radiometric_jitter, draw)
         return sar, optical
 
-    def near_mean(optical, share=1.0):
+    def near_mean(optical, share: float | tf.Tensor = 1.0):
         return _moved(optical, mean, share * config.to_mean_colour) if mean is not None else optical
 
     def load_pair(position, stream):
@@ -248,7 +248,7 @@ def _jittered(sar: tf.Tensor, most: float, seed: tf.Tensor) -> tf.Tensor:
     return tf.where(has_data(sar), tf.clip_by_value(sar * (1 + contrast) + level, -1.0, 1.0), sar)
 
 
-def _moved(optical: tf.Tensor, mean: np.ndarray, share: float) -> tf.Tensor:
+def _moved(optical: tf.Tensor, mean: np.ndarray, share: float | tf.Tensor) -> tf.Tensor:
     """Move colours towards the mean, which holds guesses back: radar seldom tells which colour a place has."""
     valid = has_data(optical)
     count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)

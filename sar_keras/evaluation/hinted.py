@@ -192,7 +192,7 @@ def _elsewhere(images: Images, index: int, indices: list[int]) -> int | None:
 _ssim = tf.function(lambda truth, answers: tf.image.ssim(truth, answers, 1.0))
 
 
-def _scores(truth: tf.Tensor, answers, changed: np.ndarray | None) -> dict[str, np.ndarray]:
+def _scores(truth, answers, changed: np.ndarray | None) -> dict[str, np.ndarray]:
     """The figures of n answers (n, H, W, 3) to one truth (1, H, W, 3), in [-1, 1], as `score_hints` gives them."""
     truth, answers = (np.clip((np.asarray(images) + 1) / 2, 0, 1) for images in (truth, answers))
     scores = {"psnr": metrics.psnr(truth, answers), "ssim": _ssim(truth, answers).numpy()}
