@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from sar_keras.app import uploads
 from sar_keras.data.synthetic import TERRAINS, synthesize_scene
@@ -41,7 +42,6 @@ _CALLED = {
     "reference_sar": "SAR image of that date",
     "detail": "SAR detail",
 }
-_AUTO = "as guessed"
 _EXAMPLES = Path(__file__).parent / "examples"
 
 
@@ -52,12 +52,14 @@ class Session:
     Attributes:
         folder: Where this person's files are.
         cancelled: Set when the person stops what is under way.
+        guess: How the scene is read that was uploaded, or None.
         result: What is shown.
         second: Of the second model.
     """
 
     folder: Path
     cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    guess: uploads.Guess | None = None
     result: uploads.Result | None = None
     second: uploads.Result | None = None
 
@@ -154,19 +156,29 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             session.cancelled.set()
             shutil.rmtree(session.folder, ignore_errors=True)
 
-    def look(file: str | None):
+    def look(session: Session, file: str | None):
         """Show the controls that matter for this file, and no longer what belongs to another."""
-        bands, is_scene = [], False
+        session.guess = None
+        is_scene = False
         if file:
             with told_to_people():
                 uploads.check_upload(Path(file))
                 scene = uploads.scene_of(Path(file))
-                bands, is_scene = (uploads.bands_of(scene), True) if scene else ([], False)
+            is_scene = scene is not None
+            # Where it cannot be guessed, the colorizing says why; then the controls are there to tell it.
+            with contextlib.suppress(SarKerasError):
+                session.guess = scene and uploads.guess(model, scene)
+        found = session.guess
+        low, high = found.limits if found else (None, None)
         return (
-            gr.update(choices=[_AUTO, *bands], value=_AUTO, visible=len(bands) > 1),
-            gr.update(value="auto", visible=is_scene),
-            gr.update(value=None, visible=is_scene),
-            gr.update(value=None, visible=is_scene),
+            gr.update(
+                choices=found.bands if found else [],
+                value=found.band if found else "",
+                visible=is_scene and not (found and len(found.bands) == 1),
+            ),
+            gr.update(value=found.units if found else "auto", visible=is_scene),
+            gr.update(value=low, visible=is_scene),
+            gr.update(value=high, visible=is_scene),
             gr.update(interactive=bool(file)),
             *(None, "", *[gr.update(visible=False)] * 4),
         )
@@ -176,13 +188,13 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         if not file:
             return [gr.skip()] * len(shown)
         session.cancelled.clear()
+        for earlier in session.folder.iterdir():  # of which the page has copies
+            shutil.rmtree(earlier)
         with told_to_people():
             if (low is None) != (high is None):
                 raise ConfigError("Range: give both ends, or none")
             settings = uploads.Settings(
-                band=None if band in (None, _AUTO) else band.partition(" ")[0],
-                units=units or "auto",
-                limits=None if low is None else (low, high),
+                **_said_otherwise(session.guess, band, units, None if low is None else (low, high)),
                 detail=detail,
                 palette=_hex(palette) if use and palette else None,
                 basemap=basemap,
@@ -249,7 +261,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 file = gr.File(label=f"SAR image ({', '.join(uploads.UPLOADS)})", file_types=[*uploads.UPLOADS])
-                band = gr.Dropdown([_AUTO], value=_AUTO, label="Band", visible=False)
+                band = gr.Dropdown([], label="Band", allow_custom_value=True, visible=False)
                 units = gr.Dropdown(["auto", *UNITS], value="auto", label="Units", visible=False)
                 with gr.Row():
                     low = gr.Number(label="Range: becomes black", visible=False)
@@ -296,7 +308,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         private: dict[str, Any] = {"api_visibility": "private"}
         page.load(new_session, None, session, queue=False, **private)
         running: dict[str, Any] = {"show_progress_on": [slider], "concurrency_id": "model", **private}
-        looked = file.change(look, file, looks_at, show_progress="hidden", **private)
+        looked = file.change(look, [session, file], looks_at, show_progress="hidden", **private)
         looked.success(colorize, given, shown, **running)
         start.click(colorize, given, shown, **running)
         stop.click(lambda session: session and session.cancelled.set(), session, None, queue=False, **private)
@@ -304,6 +316,18 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             side.input(show, [session, left, right], shown, show_progress="hidden", **private)
         picked.select(pick, session, values, show_progress="hidden", **private)
     return page
+
+
+def _said_otherwise(guess: uploads.Guess | None, band: str, units: str, limits) -> dict[str, Any]:
+    """What a person has changed of how a scene is read; a range that was guessed is that of the guessed units alone."""
+    settings: dict[str, Any] = {}
+    if band and not (guess and band == guess.band):
+        settings["band"] = band.partition(" ")[0]
+    if units and not (guess and units == guess.units):
+        settings["units"] = units
+    if limits and not (guess and np.allclose(limits, guess.limits, rtol=1e-6)):
+        settings["limits"] = limits
+    return settings
 
 
 def _layers(session: Session) -> dict[str, Any]:

@@ -130,14 +130,36 @@ def _check_members(path: Path) -> None:
         raise DataError(f"{path.name}: is a broken or locked zip") from error
 
 
-def bands_of(scene: Input) -> list[str]:
-    """The bands of a scene to choose from, as "number" or "number (name)"; empty where there is one."""
-    with scene.open() as source:
-        bands = Bands.of(source)
-    if len(bands.numbers) < 2:
-        return []
-    names = bands.names if any(bands.names) else ("",) * len(bands.numbers)
-    return [f"{number} ({name})" if name else str(number) for number, name in zip(bands.numbers, names, strict=True)]
+@dataclasses.dataclass(frozen=True)
+class Guess:
+    """How a scene is read where nobody says otherwise.
+
+    Attributes:
+        bands: The bands to choose from, as "number" or "number (name)".
+        band: Those that are taken, as one of `bands`, or for a model of several as numbers with commas between.
+        units: The units.
+        limits: The values that become -1 and 1.
+    """
+
+    bands: list[str]
+    band: str
+    units: str
+    limits: tuple[float, float]
+
+
+def guess(model: keras.Model, scene: Input) -> Guess:
+    """
+    Raises:
+        DataError: the scene cannot be read, or its units cannot be told.
+    """
+    with _opened(model, scene, Settings()) as opened:
+        bands = Bands.of(opened.source)
+        names = bands.names if any(bands.names) else ("",) * len(bands.numbers)
+        numbered = zip(bands.numbers, names, strict=True)
+        titles = {number: f"{number} ({name})" if name else str(number) for number, name in numbered}
+        chosen = opened.bands
+        band = titles[chosen[0]] if len(chosen) == 1 else ",".join(map(str, chosen))
+        return Guess([*titles.values()], band, opened.units, opened.limits)
 
 
 def colorize_upload(

@@ -174,6 +174,7 @@ def test_a_scene_comes_back_where_it_lies(visit, tmp_path, random):
         assert got.crs == given.crs and got.transform == given.transform and got.shape == given.shape
         assert got.tags()["SYNTHETIC"] == "YES"
     page.get_by_text("band 1 (VV), db (float32").wait_for()
+    assert page.get_by_label("Band").input_value() == "1 (VV)" and page.get_by_label("Units").input_value() == "db"
     page.get_by_label("Band").click()
     page.get_by_role("option", name="2 (VH)").click()
     page.get_by_role("button", name="Colorize").click()

@@ -14,10 +14,10 @@ from sar_keras.app.uploads import (
     Cancelled,
     Settings,
     at_pixel,
-    bands_of,
     check_upload,
     colorize_upload,
     command_line,
+    guess,
     python_lines,
     scene_of,
 )
@@ -72,9 +72,14 @@ def test_a_scene_keeps_its_place(model, scene, out):
     assert any("band 2 (VH), db" in line for line in result.said)
 
 
-def test_what_can_be_chosen_of_a_scene(scene, patch):
+def test_what_is_guessed_of_a_scene_is_what_colorize_takes(model, scene, patch, out):
     found = scene_of(scene)
-    assert found and bands_of(found) == ["1 (VV)", "2 (VH)"] and scene_of(patch) is None
+    assert found and scene_of(patch) is None
+    guessed = guess(model, found)
+    assert guessed.bands == ["1 (VV)", "2 (VH)"] and guessed.band == "1 (VV)" and guessed.units == "db"
+    by_itself = colorize_upload(model, scene, Settings(), out).layers["colours"]
+    told = Settings("1", guessed.units, guessed.limits)
+    assert (colorize_upload(model, scene, told, out).layers["colours"] == by_itself).all()
 
 
 @pytest.mark.parametrize("kind", ["patch", "scene"])
