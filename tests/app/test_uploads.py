@@ -24,7 +24,7 @@ from sar_keras.app.uploads import (
 from sar_keras.errors import DataError
 from sar_keras.io.images import SUFFIXES, max_pixels
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* holds db values, the model was trained on uint8")
+pytestmark = pytest.mark.filterwarnings("ignore:.* holds (db|amplitude) values, the model was trained on uint8")
 
 
 @pytest.fixture
@@ -70,6 +70,18 @@ def test_a_scene_keeps_its_place(model, scene, out):
     assert (result.layers["colours"] == colours).all() and result.shrink == 1
     assert (np.asarray(Image.open(result.picture)) == colours).all()
     assert any("band 2 (VH), db" in line for line in result.said)
+
+
+def test_a_zip_of_a_product_is_a_scene(model, tmp_path, out, random):
+    levels = random.integers(1, 200, (1, 64, 96)).astype("uint16")
+    with zipfile.ZipFile(tmp_path / "S1A.zip", "w") as archive:
+        archive.writestr("S1A.SAFE/manifest.safe", "")
+        for name in ("vv", "vh"):
+            image = write_tiff(tmp_path / f"s1a-iw-grd-{name}-20180716-001.tiff", levels)
+            archive.write(image, f"S1A.SAFE/measurement/{image.name}")
+    result = colorize_upload(model, tmp_path / "S1A.zip", Settings(), out)
+    assert result.scene and result.layers["colours"].shape == (64, 96, 3) and result.file.suffix == ".tif"
+    assert any("(VV)" in line for line in result.said)
 
 
 def test_what_is_guessed_of_a_scene_is_what_colorize_takes(model, scene, patch, out):
