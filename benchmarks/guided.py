@@ -1,12 +1,12 @@
 """How a guided model does under each kind of hint, beside `strong`, trees, and the hint alone, over several splits.
 
-    python benchmarks/guided.py COMPARISON [COMPARISON ...] [--on test]
+    python benchmarks/guided.py COMPARISON [COMPARISON ...] [--on test] [--picture hints.jpg]
 
 Each COMPARISON is what `sar-keras benchmark --presets guided,strong -o COMPARISON` has left, of a split of its own.
 Each terrain has a table and trees of its own. Figures are means over images, and of these over the splits, with those
 of each split in brackets. "changed" and "unchanged" are PSNR over all pixels where the ground has, and has not,
 changed. The last table has differences of PSNR between two rows, of each split with its 95 % bootstrap interval over
-images.
+images. The picture shows some patches of the first comparison, coloured with each hint.
 """
 
 from pathlib import Path
@@ -40,7 +40,10 @@ OTHERS = {
 @click.argument("comparisons", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--on", "split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
 @click.option("--seed", default=0, show_default=True, help="Chooses the pixels that the trees learn from.")
-def main(comparisons: tuple[Path, ...], split: str, seed: int) -> None:
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture of some patches.")
+def main(comparisons: tuple[Path, ...], split: str, seed: int, picture: Path | None) -> None:
+    if picture:
+        draw(comparisons[0], split, picture)
     of_splits = [scores(comparison, split, seed) for comparison in comparisons]
     terrains = of_splits[0].keys()
     print(circumstances("tensorflow", "scikit-learn"))
@@ -86,6 +89,42 @@ def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
             rows[name] = {"model": hinted.score(answer, images, references, scored), "alone": None}
         found[terrain] = rows
     return found
+
+
+def draw(comparison: Path, split: str, path: Path) -> None:
+    """A row a patch, two of each terrain: the SAR image, what each hint makes of it, and the truth."""
+    from PIL import Image
+
+    import sar_keras
+    from sar_keras.config import load_run
+    from sar_keras.data.pairs import evenly
+    from sar_keras.data.sources import pairs_of_run
+    from sar_keras.io.images import captioned, read_optical, write_image
+
+    run = comparison / "guided"
+    there = [pair for pair in pairs_of_run(load_run(run).data, run) if pair.split == split and pair.reference]
+    rows = []
+    for terrain in dict.fromkeys(pair.terrain for pair in there):
+        of_terrain = [pair for pair in there if pair.terrain == terrain]
+        for pair in evenly(of_terrain, 2):
+            truth = read_optical(pair.optical)
+            place = [read_optical(other.optical).mean((0, 1)) for other in of_terrain if other.place == pair.place]
+            coarse = np.asarray(Image.fromarray(truth).resize((8, 8), Image.Resampling.BOX))
+            other_date = {"reference": pair.reference, "reference_sar": pair.reference_sar}
+            as_given = Image.fromarray(coarse).resize((128, 128), Image.Resampling.NEAREST)
+            columns = {
+                "SAR": np.asarray(Image.open(pair.sar).convert("RGB")),
+                "no hint": sar_keras.colorize(run, pair.sar),
+                "one colour": sar_keras.colorize(run, pair.sar, palette=np.mean(place, 0)),
+                "8 x 8 pixels": np.asarray(as_given),
+                "with these": sar_keras.colorize(run, pair.sar, basemap=coarse),
+                "another date": read_optical(pair.reference),
+                "with this": sar_keras.colorize(run, pair.sar, **other_date),
+                "truth": truth,
+            }
+            small = [Image.fromarray(image).resize((128, 128), Image.Resampling.BOX) for image in columns.values()]
+            rows.append(np.hstack([np.asarray(image) for image in small]))
+    write_image(path, captioned(np.vstack(rows), list(columns)))
 
 
 def table(splits: list[dict]) -> list[str]:

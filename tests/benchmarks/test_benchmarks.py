@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import markdown_rows, write_scenes, write_tiff
+from PIL import Image
 
 import sar_keras
 from sar_keras.data.synthetic import write_pairs
@@ -165,7 +166,8 @@ def test_guided(run, tmp_path, random, save_png):
     small = ["data.image_size=32", "model.filters=2", "train.batch_size=2", "train.steps_per_epoch=1"]
     comparison = tmp_path / "comparison"
     sar_keras.benchmark(comparison, ("guided", "strong"), tmp_path / "data", steps=1, overrides=small)
-    printed = run("guided", comparison)
+    printed = run("guided", comparison, "--picture", tmp_path / "hints.png")
+    assert Image.open(tmp_path / "hints.png").size == (8 * 128, 16 + 2 * 128)
     report = sar_keras.evaluate(comparison / "guided")
     tables = {
         title: markdown_rows(text) for title, _, text in (part.partition("\n") for part in printed.split("\n### "))
