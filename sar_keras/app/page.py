@@ -63,9 +63,6 @@ class Session:
     result: uploads.Result | None = None
     second: uploads.Result | None = None
 
-    def __deepcopy__(self, memo):
-        return self  # Gradio copies what a page begins with
-
 
 def serve(
     model: keras.Model, name: str, host: str = "127.0.0.1", port: int | None = None, root_path: str | None = None
@@ -90,7 +87,8 @@ def serve(
             from gradio.themes import Default
         except ModuleNotFoundError as error:
             raise ConfigError(f'the page needs the extra app: pip install "sar_keras[app]" ({error.name})') from error
-        is_local = host in ("127.0.0.1", "localhost", "::1")
+        # A proxy serves others, too.
+        is_local = host in ("127.0.0.1", "localhost", "::1") and not root_path
         page = build(model, name, Path(folder), is_local)
         with parameters_called(_CALLED):
             try:
@@ -108,7 +106,7 @@ def serve(
                     prevent_thread_lock=True,
                 )
             except OSError as error:
-                raise ConfigError(f"port {port or 7860}: cannot be used ({error}); give another by --port") from error
+                raise ConfigError(f"{host}, port {port or 7860}: cannot be listened to ({error})") from error
             print(f"{page.local_url}  (Ctrl-C ends it)", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
@@ -156,6 +154,10 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             session.cancelled.set()
             shutil.rmtree(session.folder, ignore_errors=True)
 
+    def arm(session: Session) -> None:
+        """Stop means what is asked for from now on, also while it waits for others."""
+        session.cancelled = threading.Event()
+
     def look(session: Session, file: str | None):
         """Show the controls that matter for this file, and no longer what belongs to another."""
         session.guess = None
@@ -163,7 +165,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         if file:
             with told_to_people():
                 uploads.check_upload(Path(file))
-                scene = uploads.scene_of(Path(file))
+                scene = uploads.scene_of(model, Path(file))
             is_scene = scene is not None
             # Where it cannot be guessed, the colorizing says why; then the controls are there to tell it.
             with contextlib.suppress(SarKerasError):
@@ -187,7 +189,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                  progress=bar):  # fmt: skip
         if not file:
             return [gr.skip()] * len(shown)
-        session.cancelled.clear()
+        is_cancelled = session.cancelled.is_set
         for earlier in session.folder.iterdir():  # of which the page has copies
             shutil.rmtree(earlier)
         with told_to_people():
@@ -213,13 +215,13 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                         own,
                         Path(truth) if truth else None,
                         lambda share: progress(share, desc="colorizing"),
-                        session.cancelled.is_set,
+                        is_cancelled,
                     )
                     said = [str(warning.message) for warning in caught if warning.category is UserWarning]
                     return dataclasses.replace(result, said=[*result.said, *said])
 
             session.result, session.second = run(model, settings), None
-            if second and second.strip():
+            if with_paths and second and second.strip():
                 other_model = load_once(second.strip())
                 without = {} if takes_hint(other_model) else dict.fromkeys(settings.hint)
                 session.second = run(other_model, dataclasses.replace(settings, **without))
@@ -255,7 +257,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             known = uploads.at_pixel(model, session.result, *event.index)
         return "\n".join(f"- {key}: {value}" for key, value in known.items())
 
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
         session = gr.State(None, delete_callback=end_session)
         gr.Markdown(f"# {_TITLE}\n\n{_WARNING}\n\nModel: `{name}`")
         with gr.Row():
@@ -309,8 +311,8 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         page.load(new_session, None, session, queue=False, **private)
         running: dict[str, Any] = {"show_progress_on": [slider], "concurrency_id": "model", **private}
         looked = file.change(look, [session, file], looks_at, show_progress="hidden", **private)
-        looked.success(colorize, given, shown, **running)
-        start.click(colorize, given, shown, **running)
+        looked.success(arm, session, None, queue=False, **private).success(colorize, given, shown, **running)
+        start.click(arm, session, None, queue=False, **private).success(colorize, given, shown, **running)
         stop.click(lambda session: session and session.cancelled.set(), session, None, queue=False, **private)
         for side in (left, right):
             side.input(show, [session, left, right], shown, show_progress="hidden", **private)

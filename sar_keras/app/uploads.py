@@ -1,5 +1,6 @@
 """What the page does with an uploaded image; nothing here knows of web pages."""
 
+import contextlib
 import dataclasses
 import shlex
 import zipfile
@@ -12,6 +13,7 @@ import matplotlib
 import numpy as np
 import rasterio.warp
 import tensorflow as tf
+from rasterio.enums import Resampling
 from rasterio.transform import from_gcps
 from rasterio.windows import Window
 
@@ -28,10 +30,12 @@ from sar_keras.io.sar import guess_units
 from sar_keras.io.warped import open_on_grid
 from sar_keras.networks.sizes import sar_channels
 from sar_keras.scenes.colorize import colorize_scene
-from sar_keras.scenes.inputs import find_scenes, jobs_for
+from sar_keras.scenes.inputs import find_scenes, jobs_for, join_polarisations
 
 # Pixels of the longer side of what is shown of a scene.
 OVERVIEW = 1024
+# An image of more pixels is a scene, too, which goes through the network in windows.
+_LARGEST_PATCH = 2048**2
 # What an expected error is coloured as: this and more is white.
 _WORST = 0.3
 # How files begin that are what their suffix says. GDAL would also open a text that names other files of this machine.
@@ -43,6 +47,9 @@ _BEGINNINGS = {
     (".webp",): (b"RIFF",),
     (".zip",): (b"PK",),
 }
+# What a zip may hold: the images of a product, and files beside them that are not opened. Others may name files of this
+# machine, as VRTs do, sidecars of GDAL, and rasters that are looked at for what they are.
+_IN_ZIPS = (".tif", ".tiff", ".safe", ".xml", ".xsd", ".html", ".pdf", ".kml", ".png", ".jpg", ".txt", ".md", ".csv")
 UPLOADS = tuple(suffix for suffixes in _BEGINNINGS for suffix in suffixes)
 
 
@@ -105,27 +112,36 @@ def check_upload(path: Path) -> None:
         DataError: a file that is not what its suffix says, or none that is read here.
     """
     suffix = path.suffix.lower()
-    beginnings = next((found for suffixes, found in _BEGINNINGS.items() if suffix in suffixes), None)
-    if beginnings is None:
+    if suffix not in UPLOADS:
         raise DataError(f"{path.name}: is not read here; give one of {', '.join(UPLOADS)}")
-    with path.open("rb") as file:
-        if not file.read(4).startswith(beginnings):
-            raise DataError(f"{path.name}: is no {suffix[1:].upper()} file, whatever its name says")
+    try:
+        with path.open("rb") as file:
+            _check_beginning(path.name, suffix, file.read(4))
+    except FileNotFoundError as error:
+        raise DataError(f"{path.name}: is no longer here; upload it again") from error
     if suffix == ".zip":
         _check_members(path)
 
 
+def _check_beginning(name: str, suffix: str, beginning: bytes) -> None:
+    if not beginning.startswith(next(found for suffixes, found in _BEGINNINGS.items() if suffix in suffixes)):
+        raise DataError(f"{name}: is no {suffix[1:].upper()} file, whatever its name says")
+
+
 def _check_members(path: Path) -> None:
+    """Let pass what GDAL does not open, and TIFFs."""
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                suffix = Path(member).suffix.lower()
-                if suffix == ".vrt":
-                    raise DataError(f"{path.name}: holds {member}, which may name other files; leave it out")
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len({member.filename for member in members}) < len(members):
+                raise DataError(f"{path.name}: holds two files of one name; remove one")
+            for member in members:
+                suffix = Path(member.filename).suffix.lower()
+                if suffix not in _IN_ZIPS or member.filename.lower().endswith(".aux.xml"):
+                    raise DataError(f"{path.name}: holds {member.filename}, which is not read here; leave it out")
                 if suffix in (".tif", ".tiff"):
                     with archive.open(member) as file:
-                        if not file.read(4).startswith(_BEGINNINGS[".tif", ".tiff"]):
-                            raise DataError(f"{path.name}: holds {member}, which is no TIFF file")
+                        _check_beginning(f"{path.name}: {member.filename}", suffix, file.read(4))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path.name}: is a broken or locked zip") from error
 
@@ -190,24 +206,37 @@ def colorize_upload(
     images = [value for name, value in settings.hint.items() if name != "palette"]
     for beside in [*map(Path, images), *([truth] if truth else [])]:
         check_upload(beside)
-    scene = scene_of(path)
-    make = _colorize_patch if scene is None else _colorize_scene
-    return make(model, path, scene, settings, folder, truth, progress, is_cancelled)
+    scene = scene_of(model, path)
+    if scene is None:
+        return _colorize_patch(model, path, settings, folder, truth)
+    return _colorize_scene(model, path, scene, settings, folder, truth, progress, is_cancelled)
 
 
-def scene_of(path: Path) -> Input | None:
-    """What an image is read as if it is a scene."""
+def scene_of(model: keras.Model, path: Path) -> Input | None:
+    """What an image is read as if it is a scene.
+
+    Raises:
+        DataError: it holds several, claims too many pixels, or names other files.
+    """
     found = find_scenes([path], Path("colours"))
     if found is None:
-        return None
+        found = find_scenes([path], Path("colours.tif")) or []
+        with found[0].open() as source:
+            if source.width * source.height <= _LARGEST_PATCH:
+                return None
+    if sar_channels(model) > 1:
+        found = join_polarisations(found)
     if len(found) > 1:
         raise DataError(f"{path.name}: holds {len(found)} scenes; give one of them")
     with found[0].open() as source:
         refuse_bomb(path.name, source.width, source.height)
+        if source.tags(ns="OVERVIEWS"):
+            raise DataError(f"{path.name}: keeps its overviews in another file; save it anew without")
     return found[0]
 
 
-def _colorize_patch(model, path, scene, settings, folder, truth, progress, is_cancelled) -> Result:
+def _colorize_patch(model, path, settings, folder, truth) -> Result:
+    optical = read_optical(truth) if truth else None
     scale = metadata_of(model).sar_scale
     values, units = _read_patch(model, path)
     colours = colorize(model, path, detail=settings.detail, **settings.hint)
@@ -222,11 +251,11 @@ def _colorize_patch(model, path, scene, settings, folder, truth, progress, is_ca
         layers["expected error"] = _over(colours, errors)
     figures = {}
     if truth:
-        layers["truth"] = read_optical(truth)
-        if layers["truth"].shape != colours.shape:
-            sizes = " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in (layers["truth"], colours))
+        check_is_rgb(truth.name, optical.dtype)
+        if optical.shape != colours.shape:
+            sizes = " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in (optical, colours))
             raise DataError(f"{truth.name}: is not of the SAR image's size ({sizes}); give one of the same ground")
-        figures = _figures(truth, layers)
+        layers["truth"], figures = optical, _figures(optical, colours, np.ones(colours.shape[:2], bool))
     return Result(layers, errors, file, file, path, None, settings, 1.0, said, figures)
 
 
@@ -251,7 +280,9 @@ def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_ca
         done += pixels
         progress(done / total)
 
-    with _opened(model, job, settings) as opened:
+    with contextlib.ExitStack() as files:
+        opened = files.enter_context(_opened(model, job, settings))
+        warped = files.enter_context(_open_truth(truth, opened)) if truth else None
         total = opened.width * opened.height
         colorize_scene(
             model,
@@ -269,19 +300,18 @@ def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_ca
         shrink = max(1.0, max(opened.height, opened.width) / OVERVIEW)
         height, width = (max(1, round(side / shrink)) for side in (opened.height, opened.width))
         sar = opened.thumbnail(Window(0, 0, opened.width, opened.height), height, width)
-        layers = {"SAR": np.repeat(to_uint8(sar)[..., None], 3, -1), "colours": _overview(destination, height, width)}
-        errors, figures = None, {}
+        with rasters.open_raster(destination) as raster:
+            colours, has_colours = _overview(raster, [1, 2, 3], height, width)
+        layers, errors, figures = {"SAR": np.repeat(to_uint8(sar)[..., None], 3, -1), "colours": colours}, None, {}
         if has_error:
-            confidence = destination.with_name(f"{destination.stem}_confidence.tif")
-            with rasters.open_raster(confidence) as raster:
-                errors = raster.read(1, out_shape=(height, width)) * raster.scales[0]
-            layers["expected error"] = _over(layers["colours"], errors)
-        if truth:
-            with open_on_grid(truth, opened.source, path.name) as warped:
-                numbers = list(choose_optical(truth, Bands.of(warped), None).numbers)
-                optical = np.moveaxis(warped.read(numbers, out_shape=(3, height, width)), 0, -1)
-            layers["truth"] = optical
-            figures = _figures(truth, layers)
+            with rasters.open_raster(destination.with_name(f"{destination.stem}_confidence.tif")) as raster:
+                errors = _overview(raster, [1], height, width)[0][..., 0] * raster.scales[0]
+            layers["expected error"] = _over(colours, errors)
+        if truth and warped:
+            numbers = list(choose_optical(truth, Bands.of(warped), None).numbers)
+            optical, has_truth = _overview(warped, numbers, height, width)
+            layers["truth"] = np.repeat(optical, 3, -1) if optical.shape[-1] == 1 else optical
+            figures = _figures(layers["truth"], colours, has_colours & has_truth)
     picture = folder / f"{path.stem}_colours.png"
     write_image(picture, layers["colours"])
     return Result(layers, errors, destination, picture, path, job, settings, shrink, said, figures)
@@ -293,9 +323,22 @@ def _opened(model: keras.Model, scene: Input, settings: Settings) -> rasters.Sar
     return rasters.SarScene(scene, sar_channels(model), metadata.sar_scale, metadata.sar_bands, **read)
 
 
-def _overview(path: Path, height: int, width: int) -> np.ndarray:
-    with rasters.open_raster(path) as raster:
-        return np.moveaxis(raster.read([1, 2, 3], out_shape=(3, height, width)), 0, -1)
+def _open_truth(truth: Path, scene: rasters.SarScene):
+    """The true image on the scene's grid."""
+    warped = open_on_grid(truth, scene.source, scene.input.path.name)
+    try:
+        check_is_rgb(truth.name, warped.dtypes[0])
+        return warped
+    except BaseException:
+        warped.close()
+        raise
+
+
+def _overview(raster, bands: list[int], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bands of a raster at another size, (height, width, bands), and where it has data, (height, width)."""
+    read = {"out_shape": (len(bands), height, width), "resampling": Resampling.average}
+    mask = raster.dataset_mask(out_shape=(height, width))
+    return np.moveaxis(raster.read(bands, **read), 0, -1), mask > 0
 
 
 def _over(colours: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -304,23 +347,35 @@ def _over(colours: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return np.rint(0.25 * colours + 0.75 * heat).astype(np.uint8)
 
 
-def _figures(truth: Path, layers: dict[str, np.ndarray]) -> dict[str, float]:
-    check_is_rgb(truth.name, layers["truth"].dtype)
-    fractions = [layers[name][None].astype("float32") / 255 for name in ("truth", "colours")]
-    return {name: float(values[0]) for name, values in metrics.standard(*fractions).items()}
+def _figures(truth: np.ndarray, colours: np.ndarray, where: np.ndarray) -> dict[str, float]:
+    """The figures of the standard protocol; those of single pixels alone where some have no data."""
+    if not where.any():
+        return {}
+    fractions = [image[None].astype("float32") / 255 for image in (truth, colours)]
+    if where.all():
+        return {name: float(values[0]) for name, values in metrics.standard(*fractions).items()}
+    seen = [image[:, where][:, None] for image in fractions]
+    error = seen[0] - seen[1]
+    return {
+        "psnr": float(metrics.psnr(*seen)[0]),
+        "mse": float((error**2).mean()),
+        "mae": float(np.abs(error).mean()),
+    }
 
 
 def at_pixel(model: keras.Model, result: Result, x: int, y: int) -> dict[str, str]:
     """What is known of a pixel of a layer: name to text."""
     column, row = int((x + 0.5) * result.shrink), int((y + 0.5) * result.shrink)
-    known = {"pixel": f"column {column}, row {row}"}
+    known = {}
     if result.scene:
         with _opened(model, result.scene, result.settings) as scene:
+            column, row = min(column, scene.width - 1), min(row, scene.height - 1)
             known |= _where(scene.source, column, row)
             values, units = scene.value(column, row), scene.units
     else:
         stored, units = _read_patch(model, result.source)
         values = stored[row, column]
+    known["pixel"] = f"column {column}, row {row}"
     known["SAR"] = (
         "no data" if not np.isfinite(values).all() else ", ".join(_in_words(value, units) for value in values)
     )
@@ -362,7 +417,7 @@ def command_line(model: str, result: Result) -> str:
         if value is not None:
             words += [f"--{name.replace('_', '-')}", _named(name, value)]
     if scene and settings.limits:
-        words += ["--range", *(f"{limit:g}" for limit in settings.limits)]
+        words += ["--range", *map(str, settings.limits)]
     return shlex.join(words)
 
 

@@ -374,5 +374,5 @@ def test_a_port_that_is_taken_is_one_line(guided_file):
         port = str(taken.getsockname()[1])
         command = [Path(sys.executable).with_name("sar-keras"), "app", guided_file, "--port", port]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and f"port {port}: cannot be used" in done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and f"port {port}: cannot be listened to" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -85,8 +85,8 @@ def test_a_zip_of_a_product_is_a_scene(model, tmp_path, out, random):
 
 
 def test_what_is_guessed_of_a_scene_is_what_colorize_takes(model, scene, patch, out):
-    found = scene_of(scene)
-    assert found and scene_of(patch) is None
+    found = scene_of(model, scene)
+    assert found and scene_of(model, patch) is None
     guessed = guess(model, found)
     assert guessed.bands == ["1 (VV)", "2 (VH)"] and guessed.band == "1 (VV)" and guessed.units == "db"
     by_itself = colorize_upload(model, scene, Settings(), out).layers["colours"]
@@ -94,18 +94,30 @@ def test_what_is_guessed_of_a_scene_is_what_colorize_takes(model, scene, patch, 
     assert (colorize_upload(model, scene, told, out).layers["colours"] == by_itself).all()
 
 
-@pytest.mark.parametrize("kind", ["patch", "scene"])
-def test_figures_of_a_truth(model, patch, scene, out, tmp_path, random, save_png, kind):
-    if kind == "patch":
-        levels = random.integers(0, 256, (64, 96, 3), dtype="uint8")
-        source, truth = patch, save_png(tmp_path / "in" / "truth.png", levels)
-    else:
-        levels = random.integers(1, 256, (96, 128, 3), dtype="uint8")
-        source, truth = scene, write_tiff(tmp_path / "in" / "truth.tif", np.moveaxis(levels, -1, 0))
-    result = colorize_upload(model, source, Settings(), out, truth)
+def test_figures_of_a_patch(model, patch, out, tmp_path, random, save_png):
+    levels = random.integers(0, 256, (64, 96, 3), dtype="uint8")
+    result = colorize_upload(model, patch, Settings(), out, save_png(tmp_path / "in" / "truth.png", levels))
     expected = peak_signal_noise_ratio(levels, result.layers["colours"], data_range=255)
-    assert result.figures["psnr"] == pytest.approx(expected, abs=1e-4)
+    assert result.figures["psnr"] == pytest.approx(expected, abs=1e-4) and "ssim" in result.figures
     assert (result.layers["truth"] == levels).all()
+
+
+def test_figures_of_a_scene_count_what_both_show(model, scene, out, tmp_path, random):
+    levels = random.integers(1, 256, (3, 96, 64), dtype="uint8")  # the western half
+    result = colorize_upload(model, scene, Settings(), out, write_tiff(tmp_path / "in" / "truth.tif", levels))
+    both = np.s_[5:, :64]
+    truth, colours = np.moveaxis(levels, 0, -1)[5:], result.layers["colours"][both]
+    expected = peak_signal_noise_ratio(truth, colours, data_range=255)
+    assert result.figures["psnr"] == pytest.approx(expected, abs=1e-4) and "ssim" not in result.figures
+
+
+def test_a_grey_truth_and_one_of_16_bits(model, scene, out, tmp_path, random):
+    levels = random.integers(1, 256, (1, 96, 128), dtype="uint8")
+    result = colorize_upload(model, scene, Settings(), out, write_tiff(tmp_path / "in" / "grey.tif", levels))
+    assert (result.layers["truth"] == levels[0][..., None]).all()
+    deep = write_tiff(tmp_path / "in" / "deep.tif", np.ones((3, 96, 128), "uint16"))
+    with pytest.raises(DataError, match=r"deep\.tif: is uint16, not RGB of 8 bits"):
+        colorize_upload(model, scene, Settings(), out, deep)
 
 
 def test_a_truth_of_another_size_is_refused(model, patch, out, tmp_path, save_png):
@@ -186,12 +198,42 @@ def test_files_that_are_not_what_they_say_are_refused(tmp_path, name, content):
         check_upload(tmp_path / name)
 
 
-@pytest.mark.parametrize("member", ["x.vrt", "s/measurement/x.tiff"])
-def test_a_zip_holds_nothing_that_names_other_files(tmp_path, member):
+VRT = b"<VRTDataset rasterXSize='1' rasterYSize='1'><VRTRasterBand><SimpleSource>"
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([("x.vrt", VRT)], r"holds x\.vrt"),
+        ([("s/measurement/x.tiff", VRT)], r"s/measurement/x\.tiff: is no TIFF"),
+        ([("x.img", VRT)], r"holds x\.img"),
+        ([("x.jp2", VRT)], r"holds x\.jp2"),
+        ([("x.tif", b"II*\0"), ("x.tif.ovr", VRT)], r"holds x\.tif\.ovr"),
+        ([("x.tif", b"II*\0"), ("x.tif.aux.xml", VRT)], r"holds x\.tif\.aux\.xml"),
+        ([("x.tif", VRT), ("x.tif", b"II*\0")], "holds two files of one name"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_holds_nothing_that_names_other_files(tmp_path, members, said):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(member, "<VRTDataset rasterXSize='1'>")
-    with pytest.raises(DataError, match=rf"a\.zip: holds {member}"):
+        for name, content in members:
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match=rf"a\.zip: {said}"):
         check_upload(tmp_path / "a.zip")
+
+
+def test_a_tiff_that_names_other_overviews_is_refused(model, scene):
+    with rasterio.open(scene, "r+") as file:
+        file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE="/etc/other.tif")
+    with pytest.raises(DataError, match=r"scene\.tif: keeps its overviews in another file"):
+        scene_of(model, scene)
+
+
+def test_large_images_are_coloured_in_windows(model, patch, out, monkeypatch):
+    monkeypatch.setattr("sar_keras.app.uploads._LARGEST_PATCH", 64 * 95)
+    shares = []
+    result = colorize_upload(model, patch, Settings(), out, progress=shares.append)
+    assert result.scene and shares and result.layers["colours"].shape == (64, 96, 3)
 
 
 def test_all_images_are_taken(tmp_path):
@@ -201,11 +243,11 @@ def test_all_images_are_taken(tmp_path):
         check_upload(path)
 
 
-def test_a_scene_of_too_many_pixels_is_refused(tmp_path):
+def test_a_scene_of_too_many_pixels_is_refused(model, tmp_path):
     side = int(max_pixels() ** 0.5) + 1
     path = tmp_path / "huge.tif"
     profile = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": "uint8", "sparse_ok": True}
     with rasterio.open(path, "w", tiled=True, crs="EPSG:3857", transform=rasterio.Affine(1, 0, 5, 0, -1, 5), **profile):
         pass
     with pytest.raises(DataError, match=r"^huge\.tif: claims"):
-        scene_of(path)
+        scene_of(model, path)
