@@ -250,7 +250,7 @@ def _colorize_patch(model, path, settings, folder, truth) -> Result:
         errors = np.asarray(expected_error(tf.constant(colours[None].astype("float32") / 127.5 - 1)))[0, ..., 0]
         layers["expected error"] = _over(colours, errors)
     figures = {}
-    if truth:
+    if truth and optical is not None:
         check_is_rgb(truth.name, optical.dtype)
         if optical.shape != colours.shape:
             sizes = " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in (optical, colours))

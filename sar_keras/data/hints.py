@@ -96,6 +96,9 @@ def draw_hint(
     def recoloured(colours: tf.Tensor, share: float = 1.0) -> tf.Tensor:
         return tf.clip_by_value(colours * (1 + gain * share) + shift * share, -1.0, 1.0)
 
+    def recoloured_image(image: tf.Tensor, share: float = 1.0) -> tf.Tensor:
+        return tf.where(has_data(image), recoloured(image, share), image)
+
     def composed(rgb: tf.Tensor, kind: str, where: tf.Tensor | None = None, *of_sar: tf.Tensor) -> tf.Tensor:
         holes = draws.blobs(size, 0.1, 0.6) * tf.cast(draws.happens(0.15), tf.float32)
         here = 1 - holes if where is None else (1 - holes) * tf.cast(where, tf.float32)
@@ -105,23 +108,23 @@ def draw_hint(
         return tf.zeros((size, size, hint_channels(channels))), optical
 
     def palette():
-        truth = recoloured(optical)
+        truth = recoloured_image(optical)
         of_patch = tf.reduce_mean(truth, [0, 1])
         colour = tf.where(draws.happens(0.6), recoloured(beside.colour), of_patch) + draws.normal(0.03, (3,))
         return composed(tf.broadcast_to(tf.clip_by_value(colour, -1.0, 1.0), (size, size, 3)), "palette"), truth
 
     def coarse():
-        truth = recoloured(optical)
+        truth = recoloured_image(optical)
         finest = tf.math.log(tf.constant(float(_FINEST + 1) / _COARSEST))
         side = tf.cast(_COARSEST * tf.exp(draws.uniform() * finest), tf.int32)
         seen = tf.cond(draws.happens(0.5), lambda: truth, lambda: _by_another_sensor(truth, draws))
-        return composed(coarsened(seen[None], side)[0], "coarse"), truth
+        return composed(coarsened(seen[None], side)[0], "coarse", has_data(optical)), truth
 
     def other_date():
         date, (elsewhere_sar, elsewhere) = beside.other_date(), beside.elsewhere()
         reference, reference_sar = tf.cond(
             date.has_optical,
-            lambda: (recoloured(date.optical, 0.3), date.sar),
+            lambda: (recoloured_image(date.optical, 0.3), date.sar),
             lambda: _changed(sar, optical, elsewhere_sar, elsewhere, draws),
         )
         # Without a real one the SAR image is drawn along with the optical one.

@@ -268,13 +268,13 @@ def each_alone(listing: Listing) -> list[Match]:
 
 
 class Beside:
-    """The images in folders that are called as one of BESIDE: they belong to the pair whose names are alike."""
+    """The images below folders that are called as one of BESIDE: they belong to the pair whose names are alike."""
 
     def __init__(self, listing: Listing):
         self._root = listing.root
         self._images: dict[str, dict[tuple, list[Path]]] = {name: defaultdict(list) for name in BESIDE}
         for folder, paths in listing.images.items():
-            if name := _name_beside(folder):
+            if name := _name_beside(folder.relative_to(listing.root)):
                 for path in paths:
                     self._images[name][self._key(path)].append(path)
 
@@ -285,7 +285,13 @@ class Beside:
             DataError: two files could be the same image.
         """
         found = {name: images.pop(self._key(sar), []) for name, images in self._images.items()}
-        return {name: _only(paths) for name, paths in found.items() if paths}
+        for name, paths in found.items():
+            if len(paths) > 1:
+                raise DataError(
+                    f"{paths[1]}: has the same name as {paths[0].name}; remove one, or put all bands of an image of "
+                    f"{name} into one file"
+                )
+        return {name: paths[0] for name, paths in found.items() if paths}
 
     def left(self) -> list[Path]:
         """The images that no pair took."""
@@ -301,12 +307,13 @@ class Beside:
 
 def without_beside(listing: Listing) -> Listing:
     """The images that `Beside` does not hold."""
-    images = {folder: paths for folder, paths in listing.images.items() if not _name_beside(folder)}
+    root = listing.root
+    images = {folder: paths for folder, paths in listing.images.items() if not _name_beside(folder.relative_to(root))}
     return dataclasses.replace(listing, images=images)
 
 
 def _name_beside(folder: Path) -> str | None:
-    return folder.name.lower() if folder.name.lower() in BESIDE else None
+    return next((name.lower() for name in folder.parts if name.lower() in BESIDE), None)
 
 
 def scene_name(sar: Path) -> str:

@@ -300,6 +300,8 @@ def _read_manifest(path: Path, must_exist: bool, allow_outside: bool) -> tuple[l
         split = known_split(row["split"], f"{path}: line {line}") if row.get("split") else None
         sar, optical = (Path(os.path.normpath(root / row[side])) for side in ("sar", "optical"))
         beside = {name: Path(os.path.normpath(root / row[name])) for name in BESIDE if row.get(name)}
+        if beside and "reference" not in beside:
+            raise DataError(f"{path}: line {line} names {' and '.join(beside)}, which need a reference; name one")
         for image in (sar, optical, *beside.values()):
             if not allow_outside and not image.is_relative_to(root):
                 raise DataError(

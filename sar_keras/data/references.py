@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.data.loading import Images, margin_of
+from sar_keras.data.memory import memory_limit
 from sar_keras.data.reading import window_of
-from sar_keras.errors import DataError
+from sar_keras.errors import DataError, parameter
 from sar_keras.io.images import read_image, read_optical, read_sar
 
 
@@ -60,15 +61,23 @@ class References:
 
 
 def load_references(images: Images) -> References:
-    """Read the images of another date that pairs name.
+    """Read the images of another date that pairs name, all of them into memory.
 
     Raises:
-        DataError: a file is missing or broken, or is of another size or dtype than the pair's own image.
+        DataError: a file is missing or broken, or is of another size or dtype than the pair's own image; or they do not
+            fit half of the memory.
     """
     found = References(images)
     named = [index for index, pair in enumerate(images.pairs) if pair.reference]
     with ThreadPoolExecutor() as pool:
         for index, (optical, sar, changed) in zip(named, pool.map(lambda n: _read(images, n), named), strict=True):
+            if not found.optical:
+                size = len(named) * (optical.nbytes + (0 if sar is None else sar.nbytes))
+                if size > memory_limit() / 2:
+                    raise DataError(
+                        f"the images of another date take {size / 2**30:.1f} GB, more than half of the memory; name "
+                        f"fewer, or use fewer pairs ({parameter('data.limit')})"
+                    )
             found.optical[index] = optical
             if sar is not None:
                 found.sar[index] = sar
@@ -98,4 +107,9 @@ def _read(images: Images, index: int) -> tuple[np.ndarray, np.ndarray | None, np
         sar = checked(pair.reference_sar, sar, own_sar)
     if pair.changed:
         changed = read_image(pair.changed, lambda bands: bands.numbers[:1], window)[..., 0] > 0
+        if changed.shape != own_sar.shape[:2]:
+            raise DataError(
+                f"{pair.changed}: is {changed.shape[1]}x{changed.shape[0]}, its partner {pair.sar.name} "
+                f"{own_sar.shape[1]}x{own_sar.shape[0]}; bring both to one size"
+            )
     return optical, sar, changed

@@ -91,7 +91,7 @@ def colorize(
         basemap: For a guided model: colours of today or of always at a low resolution.
         reference: For a guided model: an image of another date. Like `basemap` a path or an array (h, w, 3) of uint8,
             of the same ground; another size is stretched. Give one of the three.
-        reference_sar: The SAR image of the date of `reference`, a path or an array.
+        reference_sar: The SAR image of the date of `reference`: a path, a list of paths, or an array.
         clouds: A mask, path or array (h, w): not 0 where `reference` or `basemap` shows clouds.
 
     Returns:
@@ -124,7 +124,7 @@ def colorize(
         if values.ndim != 3 or values.shape[-1] < channels or values.size == 0:
             raise DataError(f"{name} has the shape {shape}; the model takes (height, width, {channels})")
         values = values[..., :channels]
-    scale = metadata.sar_scale
+    scale, told = metadata.sar_scale, units
     units = guess_units(values, scale) if units == "auto" else units
     warn_if_units_differ(units, scale, name)
     missing = ~np.isfinite(values)
@@ -134,7 +134,8 @@ def colorize(
         values = np.where(missing, np.median(values[~missing]), values)
     run = compiled(model, image_function, "image", precision, engine, exact=True)
     sar = np.asarray(scale.to_unit(values, units))
-    colours = run(np.concatenate([sar, image_hint(model, hint, *sar.shape[:2])], -1) if takes_hint(model) else sar)
+    planes = [image_hint(model, hint, sar.shape[0], sar.shape[1], told)] if takes_hint(model) else []
+    colours = run(np.concatenate([sar, *planes], -1))
     if detail:
         fine = fine_structure(sar, np.logical_not(missing.any(-1)))
         colours = np.rint(add_detail(colours.astype("float32"), detail * fine)).astype(np.uint8)

@@ -16,14 +16,19 @@ from sar_keras.io.sar import Scale
 from sar_keras.networks.guided import compose_hint, hint_channels
 from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
 
+# What the signatures of a guided model are called by, and the kind of their hint.
+_KINDS = {"reference": "other_date", "basemap": "coarse"}
+
 
 def export_saved_model(model: keras.Model, folder: str | Path, version: int | None = None) -> Path:
-    """Write `folder/<version>/saved_model.pb` with two signatures, and warm-up requests where the extra is installed.
+    """Write `folder/<version>/saved_model.pb` with its signatures, and warm-up requests where the extra is installed.
 
-    - `serving_default`: `sar` float32 (N, 256, 256, channels) in [-1, 1] to `optical` float32 (N, 256, 256, 3) in
-      [-1, 1];
+    - `serving_default`: `sar` float32 (N, 256, 256, channels) in [-1, 1], of a guided model also `hint`, see
+      `sar_keras.compose_hint`, to `optical` float32 (N, 256, 256, 3) in [-1, 1];
     - `colorize_png`: `image_bytes`, a batch of PNG or JPEG files of any size, 8 or 16 bits, to `png_bytes`, RGB PNG
-      files of the same sizes. Decoding and scaling happen in the graph, of at most `images.max_pixels` as it is now.
+      files of the same sizes. Decoding and scaling happen in the graph, of at most `images.max_pixels` as it is now;
+    - of a guided model `colorize_png_with_reference` and `colorize_png_with_basemap`, which take `hint_bytes` beside
+      `image_bytes`: as many PNG or JPEG files of RGB.
 
     Args:
         model: A model from `sar_keras.load_model`.
@@ -83,18 +88,29 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     archive.add_endpoint("serving_default", serving_default_guided if guided else serving_default, [*arrays.values()])
     archive.add_endpoint("colorize_png", colorize_png, [files])
     if guided:
-        for name, kind in {"reference": "other_date", "basemap": "coarse"}.items():
+        for name, kind in _KINDS.items():
             hints = tf.TensorSpec((None,), tf.string, name="hint_bytes")
             archive.add_endpoint(f"colorize_png_with_{name}", colorize_png_with(kind), [files, hints])
     with atomic(target) as temporary:
         temporary.mkdir()
         compat.write_out(archive, str(temporary))
-        _write_warm_up(temporary, folder.name, (patch_size(model), patch_size(model), channels))
+        _write_warm_up(temporary, folder.name, {name: (size, size, count) for name, count in planes.items()})
     return target
 
 
 def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
     """PNG or JPEG bytes to float32 (H, W, channels) in [-1, 1], as `sar_keras.colorize` reads a file."""
+    image, is_deep = _levels(encoded)
+    # A grey image stored as RGB serves a one-band model; the reverse is refused by the slice's shape below.
+    image = tf.ensure_shape(image[:, :, :channels], (None, None, channels))
+    return tf.cond(is_deep, lambda: scale.to_unit(image, "amplitude"), lambda: scale.to_unit(image / 257.0, "uint8"))
+
+
+def _levels(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """PNG or JPEG bytes to levels (H, W, bands) of 16 bits, float32, and whether they were stored so.
+
+    TensorFlow multiplies levels of 8 bits by 257. Fails for an image that claims more than `max_pixels`.
+    """
     # substr fails beyond the end, so that the padding keeps a file too short to be an image for decode_image to refuse.
     header = tf.strings.join([encoded, b"\x00" * 32])
     is_png = tf.strings.substr(encoded, 0, 8) == b"\x89PNG\r\n\x1a\n"
@@ -108,27 +124,21 @@ def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
     allowed = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels()), ["image claims too many pixels:", sides])
     with tf.control_dependencies([allowed]):
         encoded = tf.identity(encoded)
-    # As 16-bit numbers, which hold 8-bit ones exactly: TensorFlow multiplies them by 257.
     image = tf.cast(tf.io.decode_image(encoded, dtype=tf.uint16, expand_animations=False), tf.float32)
     image.set_shape((None, None, None))
-    # A grey image stored as RGB serves a one-band model; the reverse is refused by the slice's shape below.
-    image = tf.ensure_shape(image[..., :channels], (None, None, channels))
     depth = tf.strings.substr(header, 24, 1)  # JPEG always has 8 bits
-    return tf.cond(
-        tf.logical_and(is_png, depth == b"\x10"),
-        lambda: scale.to_unit(image, "amplitude"),
-        lambda: scale.to_unit(image / 257.0, "uint8"),
-    )
+    return image, tf.logical_and(is_png, depth == b"\x10")
 
 
 def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) -> tf.Tensor:
     """PNG or JPEG bytes of RGB to the planes of a hint, stretched to the size of the SAR image."""
-    rgb = tf.cast(tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32) / 127.5 - 1.0
-    rgb.set_shape((None, None, 3))
-    return compose_hint(stretched(rgb, size), kind, channels=channels)
+    levels = tf.ensure_shape(_levels(encoded)[0][:, :, :3] / 257.0, (None, None, 3))
+    where = tf.reduce_any(levels != 0, -1, keepdims=True)  # as `sar_keras.inference.hints.counts`
+    where = tf.image.resize(tf.cast(where, tf.uint8), size, "nearest")
+    return compose_hint(stretched(levels / 127.5 - 1.0, size), kind, where, channels=channels)
 
 
-def _write_warm_up(target: Path, name: str, shape: tuple) -> None:
+def _write_warm_up(target: Path, name: str, arrays: dict[str, tuple]) -> None:
     """Requests that TensorFlow Serving answers before it takes traffic, so that no user waits for the first trace.
 
     https://www.tensorflow.org/tfx/serving/saved_model_warmup
@@ -137,18 +147,22 @@ def _write_warm_up(target: Path, name: str, shape: tuple) -> None:
         from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
     except ImportError:
         return
-    png = tf.io.encode_png(tf.zeros((shape[0], shape[1], shape[2]), tf.uint8)).numpy()
+    png = tf.io.encode_png(tf.zeros(arrays["sar"], tf.uint8)).numpy()
+    rgb = tf.make_tensor_proto([tf.io.encode_png(tf.zeros((*arrays["sar"][:2], 3), tf.uint8)).numpy()], tf.string)
+    image = tf.make_tensor_proto([png], tf.string)
     requests = {
-        "serving_default": ("sar", tf.make_tensor_proto(tf.zeros((1, *shape)))),
-        "colorize_png": ("image_bytes", tf.make_tensor_proto([png], tf.string)),
+        "serving_default": {name: tf.make_tensor_proto(tf.zeros((1, *shape))) for name, shape in arrays.items()},
+        "colorize_png": {"image_bytes": image},
     }
+    if "hint" in arrays:
+        requests |= {f"colorize_png_with_{name}": {"image_bytes": image, "hint_bytes": rgb} for name in _KINDS}
     folder = target / "assets.extra"
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
-        for signature, (argument, value) in requests.items():
+        for signature, inputs in requests.items():
             # protobuf makes its classes when it is imported.
             spec = model_pb2.ModelSpec(name=name, signature_name=signature)  # pyright: ignore[reportAttributeAccessIssue]
-            request = predict_pb2.PredictRequest(model_spec=spec, inputs={argument: value})  # pyright: ignore[reportAttributeAccessIssue]
+            request = predict_pb2.PredictRequest(model_spec=spec, inputs=inputs)  # pyright: ignore[reportAttributeAccessIssue]
             log = prediction_log_pb2.PredictLog(request=request)  # pyright: ignore[reportAttributeAccessIssue]
             log = prediction_log_pb2.PredictionLog(predict_log=log)  # pyright: ignore[reportAttributeAccessIssue]
             writer.write(log.SerializeToString())

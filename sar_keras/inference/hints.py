@@ -15,6 +15,7 @@ from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import DEMO
 from sar_keras.io.images import image_array, read_image, read_optical, read_sar
+from sar_keras.io.rasters import open_raster
 from sar_keras.networks.guided import compose_hint, hint_channels
 from sar_keras.networks.sizes import sar_channels, takes_hint
 
@@ -31,7 +32,7 @@ class Hint:
     Attributes:
         kind: One of `sar_keras.networks.guided.KINDS`.
         image: A colour (3,) in [-1, 1], a path, or an image (H, W, 3) of uint8.
-        sar: The SAR image of the date of `image`, or None.
+        sar: The SAR image of the date of `image`, or a list of paths where each polarisation has a file, or None.
         mask: A path or an array (H, W): not 0 where `image` is not to be believed, such as clouds. None: nowhere.
     """
 
@@ -97,20 +98,35 @@ def _colour(palette: ImageLike) -> np.ndarray:
             raise DataError(
                 f"{parameter('palette')} {os.fspath(palette)}: neither a colour such as '#5c6b3a' nor a file"
             ) from error
-    levels = _levels(palette) if _is_path(palette) else np.asarray(palette)
-    if levels.ndim not in (1, 3) or levels.shape[-1] != 3:
-        raise DataError(f"{parameter('palette')}: has the shape {levels.shape}; give three levels of 0 to 255")
-    return (levels.reshape(-1, 3).mean(0) / 127.5 - 1).astype("float32")
+    if _is_path(palette) or np.ndim(palette) == 3:
+        levels, where = _levels(palette)
+        colour = levels[where].mean(0) if where.any() else np.zeros(3)
+    else:
+        colour = np.asarray(palette, "float64")
+    if colour.shape != (3,) or not (colour.min() >= 0 and colour.max() <= 255) or 0 < colour.max() < 1:
+        raise DataError(f"{parameter('palette')}: is {palette}; give three levels of 0 to 255, or '#5c6b3a'")
+    return (colour / 127.5 - 1).astype("float32")
 
 
-def _levels(image: ImageLike) -> np.ndarray:
-    """RGB (H, W, 3), uint8."""
+def _levels(image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
+    """RGB (H, W, 3), uint8, and where it counts, (H, W)."""
+    name, mask = "the hint", None
     if _is_path(image):
         name, levels = os.fspath(image), read_optical(image)
+        with open_raster(Path(image)) as raster:
+            mask = raster.dataset_mask() > 0
     else:
-        name, levels = "the hint", image if isinstance(image, np.ndarray) else image_array(image)
+        levels = image if isinstance(image, np.ndarray) else image_array(image)
     check_is_rgb(name, levels.dtype, levels.shape[-1] if levels.ndim == 3 else 1)
-    return levels[..., :3]
+    levels = levels[..., :3]
+    # GDAL does not turn photographs as their EXIF tag says.
+    has_mask = mask is not None and mask.shape == levels.shape[:2]
+    return levels, counts(levels) & mask if has_mask else counts(levels)
+
+
+def counts(levels):
+    """Where RGB of a hint (..., 3) counts, (...): black is the collar of a mosaic, or nodata."""
+    return (levels != 0).any(-1)
 
 
 def check_is_rgb(name: str, dtype, bands: int = 3) -> None:
@@ -129,14 +145,17 @@ def to_unit(levels: np.ndarray) -> np.ndarray:
     return levels.astype("float32") / 127.5 - 1
 
 
-def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -> np.ndarray:
-    """The planes of a hint for a SAR image, (height, width, hint_channels), to whose size it is stretched."""
+def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int, units: str = "auto") -> np.ndarray:
+    """The planes of a hint for a SAR image, (height, width, hint_channels), to whose size it is stretched.
+
+    `units` are those of the SAR image of another date.
+    """
     channels = sar_channels(model)
     if hint is None:
         return np.zeros((height, width, hint_channels(channels)), "float32")
     if hint.kind == "palette":
         return composed(np.broadcast_to(hint.image, (height, width, 3)), hint.kind, channels)
-    levels, where, sar = _levels(hint.image), None, None
+    levels, where = _levels(hint.image)
     if hint.kind == "other_date" and levels.shape[:2] != (height, width):
         warnings.warn(
             f"{_name(hint.image)}: has {levels.shape[1]}x{levels.shape[0]} pixels, stretched to {width}x{height}: "
@@ -144,16 +163,29 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int) -
             stacklevel=3,
         )
     rgb = stretched(to_unit(levels), (height, width)).numpy()
+    where = _nearest(where, height, width)
     if hint.mask is not None:
         mask = read_image(hint.mask, lambda bands: bands.numbers[:1]) if _is_path(hint.mask) else np.asarray(hint.mask)
-        where = np.asarray(tf.image.resize(np.atleast_3d(mask)[..., :1], (height, width), "nearest")) == 0
-    if hint.sar is not None:
-        metadata, values = metadata_of(model), hint.sar
-        if _is_path(values):
-            values = read_sar(values, channels, trained_on=metadata.sar_bands)
-        values = np.atleast_3d(np.asarray(values))[..., :channels]
-        sar = stretched(metadata.sar_scale.to_unit(values, "auto"), (height, width)).numpy()
-    return composed(rgb, hint.kind, channels, where, sar)
+        where &= ~_nearest(np.atleast_3d(mask)[..., 0] != 0, height, width)
+    sar = None if hint.sar is None else _sar_of_date(model, hint.sar, units, height, width)
+    return composed(rgb, hint.kind, channels, where[..., None], sar)
+
+
+def _nearest(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A mask (h, w) at another size, bool (height, width)."""
+    return np.asarray(tf.image.resize(mask[..., None].astype("uint8"), (height, width), "nearest"))[..., 0] > 0
+
+
+def _sar_of_date(model: keras.Model, image: ImageLike, units: str, height: int, width: int) -> np.ndarray:
+    metadata, channels = metadata_of(model), sar_channels(model)
+    if _is_path(image) or isinstance(image, list | tuple):
+        files = [Path(path) for path in (image if isinstance(image, list | tuple) else [image])]
+        values = read_sar(files, channels, trained_on=metadata.sar_bands)
+    else:
+        values = np.atleast_3d(np.asarray(image))
+    if values.ndim != 3 or values.shape[-1] < channels:
+        raise DataError(f"{parameter('reference_sar')}: has the shape {values.shape}; the model takes {channels} bands")
+    return stretched(metadata.sar_scale.to_unit(values[..., :channels], units), (height, width)).numpy()
 
 
 def stretched(image, size) -> tf.Tensor:
@@ -180,7 +212,9 @@ def _name_of(model: keras.Model) -> str:
 
 
 def _name(image: ImageLike) -> str:
-    return Path(image).name if _is_path(image) else "an array"
+    if isinstance(image, list | tuple):
+        return " and ".join(map(_name, image))
+    return Path(os.fspath(image)).name if _is_path(image) else "an array"
 
 
 def _is_path(image: ImageLike) -> bool:

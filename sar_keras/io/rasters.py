@@ -58,6 +58,7 @@ class SarScene:
 
     Attributes:
         input: What is read.
+        told: Band, units and limits as they were given.
         bands: Numbers of the bands, from 1.
         names: What they are called; empty where that is not known.
         height, width: Pixels.
@@ -80,7 +81,7 @@ class SarScene:
         limits: tuple[float, float] | None = None,
     ):
         check_units(units)
-        self.input = scene
+        self.input, self.told = scene, (band, units, limits)
         self.source = scene.open()
         self.height, self.width = self.source.shape
         self.files = [Path(path) for path in dict.fromkeys([*map(str, scene.files), *self.source.files])]

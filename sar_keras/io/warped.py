@@ -15,16 +15,24 @@ from sar_keras.io.rasters import mirrored, open_raster, reading
 _LOOKED_AT = 256  # pixels of the longer side that are looked at for an overlap
 
 
-def open_on_grid(path: Path | str, grid: rasterio.DatasetReader, grid_name: str) -> rasterio.DatasetReader:
+def open_on_grid(
+    path: Path | str, grid: rasterio.DatasetReader, grid_name: str, is_mask: bool = False
+) -> rasterio.DatasetReader:
     """Open a raster so that its pixels are those of `grid`; a last band, alpha, says where it has data.
 
-    Both without a georeference have to be of one size.
+    Both without a georeference have to be of one size. Of a mask a pixel is what lies nearest, or where its own pixels
+    are finer the largest of these.
 
     Raises:
-        DataError: it cannot be read, does not overlap the grid, or one of the two does not tell where it lies.
+        DataError: it cannot be read, does not overlap the grid, keeps its colours in a palette, or one of the two does
+            not tell where it lies.
     """
     source = open_raster(path)
     try:
+        if ColorInterp.palette in source.colorinterp and not is_mask:
+            raise DataError(
+                f"{path}: keeps its colours in a palette; make it RGB, for example with gdal_translate -expand rgb"
+            )
         has_place = [bool(raster.crs) and not raster.transform.is_identity for raster in (source, grid)]
         if not any(has_place) and source.shape == grid.shape:
             return source
@@ -36,13 +44,14 @@ def open_on_grid(path: Path | str, grid: rasterio.DatasetReader, grid_name: str)
             )
         finer = _pixel_on(grid, source) < 0.5
         alpha = ColorInterp.alpha in source.colorinterp
+        smooth = (Resampling.average, Resampling.cubic), (Resampling.max, Resampling.nearest)
         warped = WarpedVRT(
             source,
             crs=grid.crs,
             transform=grid.transform,
             width=grid.width,
             height=grid.height,
-            resampling=Resampling.average if finer else Resampling.cubic,
+            resampling=smooth[is_mask][not finer],
             add_alpha=not alpha,
         )
         with reading(str(path)):

@@ -118,8 +118,8 @@ def GuidedGenerator(
 class ColoursFromHint(keras.layers.Layer):
     """[hint (N, H, W, c), difference and trust (N, H, W, 4), any values] to RGB (N, H, W, 3) in [-1, 1].
 
-    The colour is the hint, times the trust where it is of another date, plus the difference. What a coarse hint tells
-    is kept: there the difference has no part that is as coarse. Difference and trust are squashed here.
+    The colour is the hint, times the trust where it is of another date, plus the difference. Most of what a coarse hint
+    tells is kept: there the difference loses what is as coarse as 32 pixels. Difference and trust are squashed here.
     """
 
     def call(self, inputs):

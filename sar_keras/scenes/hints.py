@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from sar_keras.errors import DataError
-from sar_keras.inference.hints import Hint, check_is_rgb, composed, image_hint, to_unit
+from sar_keras.inference.hints import Hint, check_is_rgb, composed, counts, image_hint, to_unit
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
@@ -45,20 +45,24 @@ class SceneHint:
             self._bands = list(choose_optical(hint.image, Bands.of(self._image), None).numbers)
             for band in self._bands:
                 check_is_rgb(str(hint.image), self._image.dtypes[band - 1])
-            self._mask = None if hint.mask is None else opened.enter_context(self._open(hint.mask, scene))
+            self._mask = hint.mask and opened.enter_context(self._open(hint.mask, scene, is_mask=True))
             self._sar = None
             if hint.sar is not None:
                 metadata = metadata_of(model)
+                if not isinstance(hint.sar, str | os.PathLike):
+                    raise DataError("the SAR image of another date of a scene is one file, with all its bands")
                 given = single(path_or_name(os.fspath(hint.sar)))
                 warped = dataclasses.replace(given, open=lambda: self._open(hint.sar, scene))
-                channels, names = sar_channels(model), metadata.sar_bands
-                self._sar = opened.enter_context(SarScene(warped, channels, metadata.sar_scale, names))
+                self._sar = SarScene(warped, sar_channels(model), metadata.sar_scale, metadata.sar_bands, *scene.told)
+                opened.enter_context(self._sar)
+                if self._sar.units == scene.units:  # one scale, so that the two dates can be compared
+                    self._sar.limits = scene.limits
             self._opened = opened.pop_all()
 
-    def _open(self, path, scene: SarScene):
+    def _open(self, path, scene: SarScene, is_mask: bool = False):
         if not isinstance(path, str | os.PathLike):
             raise DataError("the hint of a scene is a file: give its path")
-        raster = open_on_grid(path_or_name(os.fspath(path)), scene.source, scene.input.name)
+        raster = open_on_grid(path_or_name(os.fspath(path)), scene.source, scene.input.name, is_mask)
         self.files.append(Path(path))
         return raster
 
@@ -80,6 +84,7 @@ class SceneHint:
                 cloudy, known = read_mirrored(self._mask, [1], *window)
                 valid &= ~(known & (cloudy[..., 0] != 0))
         levels = np.repeat(levels[..., :1], 3, -1) if levels.shape[-1] < 3 else levels
+        valid &= counts(levels)
         sar = where = None
         if self._sar:
             sar, where = self._sar.read(*window)
