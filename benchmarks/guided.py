@@ -45,13 +45,13 @@ def main(comparisons: tuple[Path, ...], split: str, seed: int, picture: Path | N
     if picture:
         draw(comparisons[0], split, picture)
     of_splits = [scores(comparison, split, seed) for comparison in comparisons]
-    terrains = of_splits[0].keys()
+    terrains = [terrain for terrain in of_splits[0] if all(terrain in found for found in of_splits)]
     print(circumstances("tensorflow", "scikit-learn"))
     for terrain in terrains:
         print(f"\n### {terrain or 'all pairs'}\n")
         print("\n".join(table([found[terrain] for found in of_splits])))
     print("\n### Differences in PSNR (dB)\n")
-    print("\n".join(differences(of_splits)))
+    print("\n".join(differences(of_splits, terrains)))
 
 
 def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
@@ -149,7 +149,7 @@ def table(splits: list[dict]) -> list[str]:
     return lines
 
 
-def differences(splits: list[dict]) -> list[str]:
+def differences(splits: list[dict], terrains: list) -> list[str]:
     """The table of DIFFERENCES as Markdown."""
     from sar_keras.evaluation.hinted import TITLES
 
@@ -158,9 +158,10 @@ def differences(splits: list[dict]) -> list[str]:
 
     lines = ["| | minus | truth | mean | each split |", "|---" * 5 + "|"]
     for first, second in DIFFERENCES:
-        for terrain in splits[0]:
+        for terrain in terrains:
             pairs = [[of[terrain][row][side] for row, side in (first, second) if row in of[terrain]] for of in splits]
-            if not all(len(pair) == 2 and all(pair) for pair in pairs):
+            # Both of the same images.
+            if not all(len(pair) == 2 and all(pair) and len(pair[0]["psnr"]) == len(pair[1]["psnr"]) for pair in pairs):
                 continue
             each = [pair[0]["psnr"] - pair[1]["psnr"] for pair in pairs]
             cells = "; ".join(f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]" for values, (low, high) in

@@ -41,7 +41,7 @@ def draw():
         return hint.numpy(), truth.numpy()
 
     of_kind.optical, of_kind.before, of_kind.elsewhere = optical.numpy(), before.numpy(), elsewhere.numpy()
-    of_kind.before_sar, of_kind.sar = before_sar.numpy(), sar.numpy()
+    of_kind.before_sar, of_kind.elsewhere_sar = before_sar.numpy(), elsewhere_sar.numpy()
     return of_kind
 
 
@@ -95,7 +95,8 @@ def test_an_image_of_another_date_is_that_one_or_now_and_then_another_place(draw
         of_date, wrong = of_date + (to_date > 0.6), wrong + (to_other > 0.6)
         if hint[..., 6].any():
             with_sar += 1
-            assert max(correlation(hint[..., 7], image) for image in (draw.before_sar, hint[..., 7])) > 0.5
+            sar = draw.before_sar if to_date > to_other else draw.elsewhere_sar
+            np.testing.assert_allclose(hint[..., 7:], sar, atol=1e-6)
     assert of_date > 1.5 * wrong > 10 and 30 < with_sar < 55
 
 
@@ -136,12 +137,25 @@ def test_pairs_name_images_of_another_date(dated):
 
 
 def test_an_image_of_another_date_that_does_not_fit_is_named(dated):
+    Image.new("L", (40, 40)).save(dated / "c0.png")
+    with pytest.raises(DataError, match=r"c0\.png: is 40x40, its partner s0\.png 32x32"):
+        load_references(load_images(find_pairs(dated).pairs, size=32))
     Image.new("RGB", (40, 40)).save(dated / "r0.png")
     with pytest.raises(DataError, match=r"r0\.png: is 40x40 uint8, its partner s0\.png 32x32"):
         load_references(load_images(find_pairs(dated).pairs, size=32))
     (dated / "r0.png").unlink()
     with pytest.raises(DataError, match=r"line 2 names .*r0\.png, which does not exist"):
         find_pairs(dated)
+    manifest = dated / "pairs.csv"
+    manifest.write_text(manifest.read_text().replace(",r0.png,", ",,"))
+    with pytest.raises(DataError, match="line 2 names reference_sar and changed, which need a reference"):
+        find_pairs(dated)
+
+
+def test_images_of_another_date_fit_the_memory(dated, monkeypatch):
+    monkeypatch.setattr("sar_keras.data.references.memory_limit", lambda: 5000)
+    with pytest.raises(DataError, match=r"the images of another date take .* more than half of the memory"):
+        load_references(load_images(find_pairs(dated).pairs, size=32))
 
 
 @pytest.fixture

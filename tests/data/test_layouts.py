@@ -420,7 +420,9 @@ def test_where_nothing_is_found_the_message_says_what_there_is(tmp_path, files, 
         find_pairs(tmp_path, "terrain")
 
 
-@pytest.mark.parametrize("way", ["{side}/{n}.png", "agri/{side}/{n}.png", "{part}/{side}/{n}.png"])
+@pytest.mark.parametrize(
+    "way", ["{side}/{n}.png", "agri/{side}/{n}.png", "{side}/agri/{n}.png", "{part}/{side}/{n}.png"]
+)
 @pytest.mark.parametrize("names", [("s1", "s2"), ("SAR", "optical"), ("A", "B")])
 def test_folders_of_another_date_are_of_the_pairs_that_they_are_named_like(tmp_path, way, names):
     for n, part in ((1, "train"), (2, "test")):
@@ -435,6 +437,18 @@ def test_folders_of_another_date_are_of_the_pairs_that_they_are_named_like(tmp_p
         expected = [tmp_path / name for name in beside[: n + 1]] + [None] * (2 - n)
         assert [pair.reference, pair.reference_sar, pair.changed] == expected
     assert found.unpaired == [tmp_path / way.format(side="reference", n=3, part="test")]
+
+
+def test_a_data_set_may_itself_be_called_reference(tmp_path):
+    touch(tmp_path, "reference/s1/0.png", "reference/s2/0.png", "reference/reference/0.png")
+    (pair,) = find_pairs(tmp_path / "reference").pairs
+    assert pair.reference == tmp_path / "reference/reference/0.png"
+
+
+def test_two_files_of_another_date_for_one_pair_are_named(tmp_path):
+    touch(tmp_path, "s1/0_VV.png", "s1/0_VH.png", "s2/0.png", "reference_sar/0_VV.png", "reference_sar/0_VH.png")
+    with pytest.raises(DataError, match=r"put all bands of an image of reference_sar into one file"):
+        find_pairs(tmp_path)
 
 
 @pytest.fixture

@@ -108,6 +108,43 @@ def test_a_model_that_takes_no_hint_says_so(model_file, files, command, tmp_path
     assert code == 2 and "strong.keras: takes no hint" in one_line(errors)
 
 
+def test_what_does_not_count_is_no_hint(guided_file, files, tmp_path, random):
+    levels = random.integers(1, 256, (32, 32, 4), dtype="uint8")
+    levels[..., 3] = 255
+    levels[:8, :, 3], levels[8:16, :, :3] = 0, 0  # transparent, and black
+    Image.fromarray(levels).save(tmp_path / "alpha.png")
+    where = np.ones((32, 32, 1), "float32")
+    where[:16] = 0
+    colours = levels[..., :3].astype("float32") / 127.5 - 1
+    got = sar_keras.colorize(guided_file, files["sar"], basemap=tmp_path / "alpha.png")
+    np.testing.assert_array_equal(got, expected(guided_file, files, colours, "coarse", where))
+    clouds = np.zeros((32, 32), bool)
+    clouds[:, 16:] = True
+    where[:, 16:] = 0
+    got = sar_keras.colorize(guided_file, files["sar"], reference=tmp_path / "alpha.png", clouds=clouds)
+    np.testing.assert_array_equal(got, expected(guided_file, files, colours, "other_date", where))
+
+
+@pytest.mark.parametrize("palette", [(0.3, 0.4, 0.2), (300, 0, 0), (1, 2), np.full((4, 4, 3), 999, "uint16")])
+def test_a_palette_that_is_no_colour_is_refused(guided_file, files, palette):
+    with pytest.raises(DataError, match=r"palette: is|the hint: is uint16"):
+        sar_keras.colorize(guided_file, files["sar"], palette=palette)
+
+
+def test_sar_of_another_date_has_the_bands_of_the_model(files, tmp_path, random, save_png):
+    model = GuidedGenerator((32, 32, 2), filters=2)
+    pair = [
+        save_png(tmp_path / f"a_{name}.png", random.integers(0, 256, (32, 32), dtype="uint8")) for name in ("VV", "VH")
+    ]
+    both = np.stack([np.asarray(Image.open(path)) for path in pair], -1)
+    with pytest.raises(DataError, match=r"reference_sar: has the shape \(32, 32, 1\); the model takes 2 bands"):
+        sar_keras.colorize(model, both, reference=files["same"], reference_sar=both[..., 0])
+    as_files, as_array = (
+        sar_keras.colorize(model, both, reference=files["same"], reference_sar=s) for s in (pair, both)
+    )
+    np.testing.assert_array_equal(as_files, as_array)
+
+
 def test_a_reference_of_another_size_is_stretched_with_a_warning(guided_file, files):
     with pytest.warns(UserWarning, match=r"small\.png: has 4x4 pixels, stretched to 32x32"):
         sar_keras.colorize(guided_file, files["sar"], reference=files["small"])
@@ -136,3 +173,16 @@ def test_an_export_takes_hints(guided_file, files, tmp_path):
         assert np.abs(got - own).max() <= 1
     got = tf.io.decode_png(served["colorize_png"](image_bytes=image)["png_bytes"][0]).numpy().astype(int)
     assert np.abs(got - sar_keras.colorize(model, files["sar"])).max() <= 1
+
+
+@pytest.mark.slow
+def test_each_request_of_the_warm_up_is_answered(guided_file, tmp_path):
+    logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    target = export_saved_model(sar_keras.load_model(guided_file), tmp_path / "served")
+    served, seen = tf.saved_model.load(str(target)).signatures, set()
+    for record in tf.data.TFRecordDataset(str(target / "assets.extra/tf_serving_warmup_requests")):
+        request = logs.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        assert served[request.model_spec.signature_name](**inputs)
+        seen.add(request.model_spec.signature_name)
+    assert seen == set(served) - {"__saved_model_init_op"}

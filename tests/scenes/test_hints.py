@@ -7,9 +7,13 @@ from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 import sar_keras
-from sar_keras.inference.metadata import ModelMetadata
+from sar_keras.inference.hints import Hint
+from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import save_model
+from sar_keras.io.inputs import single
+from sar_keras.io.rasters import SarScene
 from sar_keras.networks.guided import GuidedGenerator
+from sar_keras.scenes.hints import SceneHint
 
 UTM, TRANSFORM = "EPSG:32633", from_origin(500_000, 5_000_000, 10, 10)
 HEIGHT, WIDTH = 96, 128
@@ -94,6 +98,38 @@ def test_where_a_reference_ends_has_nodata_or_clouds_there_is_no_hint(scene, cop
     assert grey[:, WIDTH // 2 + 2 :].all() and grey[12:18, 12:18].all() and grey[62:68, 32:38].all()
 
 
+@pytest.mark.parametrize("clouded", [1, 255])
+@pytest.mark.parametrize("pixel", [2.5, 40])
+def test_clouds_of_another_grid_hide_all_that_they_touch(scene, copying_file, tmp_path, clouded, pixel):
+    basemap = write(tmp_path / "basemap.tif", np.full((3, HEIGHT, WIDTH), 200, "uint8"))
+    side = int(HEIGHT * 10 / pixel), int(WIDTH * 10 / pixel)
+    mask = np.zeros((1, *side), "uint8")
+    if pixel < 10:
+        mask[0, 160, 200] = clouded  # a sixteenth of the pixel in row 40, column 50
+    else:
+        mask[0, 8:12, 10:14] = clouded  # rows 32 to 48, columns 40 to 56
+    clouds = write(tmp_path / "clouds.tif", mask, transform=from_origin(500_000, 5_000_000, pixel, pixel))
+    out = sar_keras.colorize_scene(copying_file, scene, tmp_path / "out.tif", basemap=basemap, clouds=clouds)
+    hidden = (np.abs(colours(out) - 127.5) <= 1).all(0)
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[np.s_[40:41, 50:51] if pixel < 10 else np.s_[32:48, 40:56]] = True
+    assert (hidden == expected).all()
+
+
+def test_black_is_no_hint_and_a_palette_of_a_raster_is_refused(scene, copying_file, tmp_path, command):
+    there = np.full((3, HEIGHT, WIDTH), 200, "uint8")
+    there[:, :, :32] = 0
+    out = sar_keras.colorize_scene(
+        copying_file, scene, tmp_path / "out.tif", basemap=write(tmp_path / "basemap.tif", there)
+    )
+    assert (np.abs(colours(out)[:, :, :30] - 127.5) <= 1).all() and (colours(out)[:, :, 34:] == 200).all()
+    paletted = write(tmp_path / "paletted.tif", np.ones((1, HEIGHT, WIDTH), "uint8"), photometric="palette")
+    with rasterio.open(paletted, "r+") as file:
+        file.write_colormap(1, {1: (10, 150, 30, 255)})
+    code, _, errors = command("colorize", copying_file, scene, "-o", tmp_path / "new.tif", "--basemap", paletted)
+    assert code == 2 and "paletted.tif: keeps its colours in a palette; make it RGB" in one_line(errors)
+
+
 def test_a_reference_of_other_ground_is_one_line_and_leaves_nothing(scene, copying_file, tmp_path, command):
     far = write(tmp_path / "far.tif", smooth_colours(50, 60), transform=from_origin(700_000, 5_000_000, 10, 10))
     code, _, errors = command("colorize", copying_file, scene, "-o", tmp_path / "out.tif", "--reference", far)
@@ -128,3 +164,18 @@ def test_the_sar_image_of_the_other_date_reaches_the_network(scene, tmp_path, ra
         reference_sar=images[1],
     )
     assert np.abs(colours(window) - np.moveaxis(patch.astype(int), -1, 0)).max() <= 1
+
+
+def test_both_dates_of_sar_are_scaled_alike(copying_file, tmp_path, random):
+    """The same file as both, under options that say how it is read."""
+    decibel = random.uniform(-20, -5, (2, HEIGHT, WIDTH)).astype("float32")
+    path = write(tmp_path / "scene.tif", decibel)
+    model, read = sar_keras.load_model(copying_file), ("2", "db", (-20.0, -5.0))
+    with (
+        SarScene(single(path), 1, metadata_of(model).sar_scale, (), *read) as sar,
+        SceneHint(
+            model, Hint("other_date", write(tmp_path / "rgb.tif", smooth_colours(HEIGHT, WIDTH)), path), sar
+        ) as hint,
+    ):
+        window = 10, 10, 40, 30
+        np.testing.assert_allclose(hint.read(*window)[..., 7:], sar.read(*window)[0], atol=1e-6)
