@@ -27,6 +27,7 @@ _HOMES = {
     "UNetGenerator": "networks.unet",
     "GuidedGenerator": "networks.guided",
     "compose_hint": "networks.guided",
+    "inputs_of": "networks.guided",
     "PatchDiscriminator": "networks.patchgan",
     "VGG16Features": "networks.vgg16",
     "Pix2Pix": "models.pix2pix",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from sar_keras.models.pix2pix import Pix2Pix as Pix2Pix
     from sar_keras.networks.guided import GuidedGenerator as GuidedGenerator
     from sar_keras.networks.guided import compose_hint as compose_hint
+    from sar_keras.networks.guided import inputs_of as inputs_of
     from sar_keras.networks.patchgan import PatchDiscriminator as PatchDiscriminator
     from sar_keras.networks.unet import UNetGenerator as UNetGenerator
     from sar_keras.networks.vgg16 import VGG16Features as VGG16Features

@@ -17,7 +17,7 @@ import numpy as np
 
 from sar_keras.app import uploads
 from sar_keras.data.synthetic import TERRAINS, synthesize_scene
-from sar_keras.errors import ConfigError, SarKerasError, parameters_called
+from sar_keras.errors import ConfigError, SarKerasError, parameter, parameters_called
 from sar_keras.inference.model_file import load_once
 from sar_keras.io.images import write_image
 from sar_keras.io.sar import UNITS
@@ -40,6 +40,7 @@ _CALLED = {
     "basemap": "Coarse image",
     "reference": "Image of another date",
     "reference_sar": "SAR image of that date",
+    "clouds": "Where clouds are",
     "detail": "SAR detail",
 }
 _EXAMPLES = Path(__file__).parent / "examples"
@@ -77,20 +78,18 @@ def serve(
         root_path: The path below which a proxy serves the page, such as "/sar".
 
     Raises:
-        ConfigError: Gradio is missing, or the port is taken.
+        ConfigError: the port is taken.
     """
     folder = tempfile.mkdtemp(prefix="sar_keras_app_")
     # Gradio looks at both when it is imported.
     os.environ |= {"GRADIO_TEMP_DIR": os.path.join(folder, "gradio"), "GRADIO_ANALYTICS_ENABLED": "False"}
     try:
-        try:
-            from gradio.themes import Default
-        except ModuleNotFoundError as error:
-            raise ConfigError(f'the page needs the extra app: pip install "sar_keras[app]" ({error.name})') from error
+        from gradio.themes import Default
+
         # A proxy serves others, too.
         is_local = host in ("127.0.0.1", "localhost", "::1") and not root_path
         page = build(model, name, Path(folder), is_local)
-        with parameters_called(_CALLED):
+        with parameters_called(_CALLED | {"port": parameter("port"), "host": parameter("host")}):
             try:
                 page.launch(
                     server_name=host,
@@ -106,7 +105,10 @@ def serve(
                     prevent_thread_lock=True,
                 )
             except OSError as error:
-                raise ConfigError(f"{host}, port {port or 7860}: cannot be listened to ({error})") from error
+                raise ConfigError(
+                    f"{host}, port {port or '7860 to 7959'}: is in use, or no address of this machine; give another by "
+                    f"{parameter('port')} or {parameter('host')}"
+                ) from error
             print(f"{page.local_url}  (Ctrl-C ends it)", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
@@ -144,7 +146,8 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         try:
             yield
         except SarKerasError as error:
-            raise gr.Error(named(str(error)), duration=None, print_exception=False) from error
+            title = "Stopped" if isinstance(error, uploads.Cancelled) else "Error"
+            raise gr.Error(named(str(error)), duration=None, title=title, print_exception=False) from error
 
     def new_session() -> Session:
         return Session(Path(tempfile.mkdtemp(dir=folder)))
@@ -154,9 +157,10 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             session.cancelled.set()
             shutil.rmtree(session.folder, ignore_errors=True)
 
-    def arm(session: Session) -> None:
+    def arm(session: Session):
         """Stop means what is asked for from now on, also while it waits for others."""
         session.cancelled = threading.Event()
+        return gr.update(interactive=True)
 
     def look(session: Session, file: str | None):
         """Show the controls that matter for this file, and no longer what belongs to another."""
@@ -185,8 +189,8 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             *(None, "", *[gr.update(visible=False)] * 4),
         )
 
-    def colorize(session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, truth, second,
-                 progress=bar):  # fmt: skip
+    def colorize(session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, clouds, truth,
+                 second, progress=bar):  # fmt: skip
         if not file:
             return [gr.skip()] * len(shown)
         is_cancelled = session.cancelled.is_set
@@ -202,6 +206,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                 basemap=basemap,
                 reference=other,
                 reference_sar=other_sar,
+                clouds=clouds,
             )
 
             def run(network: keras.Model, settings: uploads.Settings) -> uploads.Result:
@@ -241,7 +246,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             gr.update(choices=[*layers], value=right),
             layers[right],
             "\n".join(f"- {named(line)}" for line in result.said),
-            gr.update(value=_table(session), visible=bool(result.figures)),
+            gr.update(value=_table(session, name), visible=bool(result.figures)),
             gr.update(value=str(result.picture), visible=True),
             gr.update(value=str(result.file) if is_scene else None, visible=is_scene),
             uploads.command_line(name, result),
@@ -262,7 +267,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         gr.Markdown(f"# {_TITLE}\n\n{_WARNING}\n\nModel: `{name}`")
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
-                file = gr.File(label=f"SAR image ({', '.join(uploads.UPLOADS)})", file_types=[*uploads.UPLOADS])
+                file = gr.File(label="SAR image: GeoTIFF, PNG, JPEG, zip", file_types=[*uploads.UPLOADS])
                 band = gr.Dropdown([], label="Band", allow_custom_value=True, visible=False)
                 units = gr.Dropdown(["auto", *UNITS], value="auto", label="Units", visible=False)
                 with gr.Row():
@@ -275,12 +280,14 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                     basemap = gr.File(label="Coarse image of this date (basemap)", height=140)
                     other = gr.File(label="Image of another date", height=140)
                     other_sar = gr.File(label="SAR image of that date", height=140)
+                    clouds = gr.File(label="Where clouds are, not 0", height=140)
                 with gr.Accordion("Compare", open=False):
                     truth = gr.File(label="Optical image of the same ground and date", height=140)
                     second = gr.Textbox(label="Second model: a run, a .keras file or demo", visible=with_paths)
                 with gr.Row():
                     start = gr.Button("Colorize", variant="primary", interactive=False)
-                    stop = gr.Button("Stop", variant="stop")
+                    stop = gr.Button("Stop", variant="stop", interactive=False)
+                gr.Markdown("What you change counts with the next *Colorize*.")
             with gr.Column(scale=2, min_width=300):
                 with gr.Row():
                     left = gr.Dropdown(["SAR"], value="SAR", label="Left of the slider")
@@ -304,15 +311,19 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                         python = gr.Code(label="Python", language="python", lines=3, wrap_lines=True, interactive=False)
         gr.Examples([[str(path)] for path in examples], [file], label="Examples", examples_per_page=20)
 
-        given = [session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar, truth, second]
+        given = [session, file, band, units, low, high, detail, use, palette, basemap, other, other_sar]
+        given += [clouds, truth, second]
         shown = [slider, left, right, picked, said, figures, png, tif, command, python, values, more]
         looks_at = [band, units, low, high, start, slider, said, figures, png, tif, more]
         private: dict[str, Any] = {"api_visibility": "private"}
         page.load(new_session, None, session, queue=False, **private)
         running: dict[str, Any] = {"show_progress_on": [slider], "concurrency_id": "model", **private}
         looked = file.change(look, [session, file], looks_at, show_progress="hidden", **private)
-        looked.success(arm, session, None, queue=False, **private).success(colorize, given, shown, **running)
-        start.click(arm, session, None, queue=False, **private).success(colorize, given, shown, **running)
+        for asked in (looked.success, start.click):
+            armed = asked(arm, session, stop, queue=False, **private)
+            done = armed.success(colorize, given, shown, **running)
+            done.then(lambda: gr.update(interactive=False), None, stop, queue=False, **private)
+        palette.input(lambda: True, None, use, queue=False, **private)
         stop.click(lambda session: session and session.cancelled.set(), session, None, queue=False, **private)
         for side in (left, right):
             side.input(show, [session, left, right], shown, show_progress="hidden", **private)
@@ -340,22 +351,21 @@ def _layers(session: Session) -> dict[str, Any]:
     return layers
 
 
-def _table(session: Session) -> str:
-    """The figures as a table, of each model a column."""
-    results = [result for result in (session.result, session.second) if result and result.figures]
-    if not results:
+def _table(session: Session, name: str) -> str:
+    """The figures as a table: the colours, of a second model, too, and the mean colour of the training."""
+    result, second = session.result, session.second
+    if result is None or not result.figures:
         return ""
     from sar_keras.evaluation.evaluate import TITLES
 
-    shrink = results[0].shrink
-    lines = [
-        "| against the truth | colours |" + " second model |" * (len(results) > 1),
-        "|---" * (len(results) + 1) + "|",
-    ]
-    for key in results[0].figures:
-        cells = " | ".join(f"{result.figures[key]:.4g}" for result in results)
-        lines.append(f"| {TITLES[key][0]} | {cells} |")
-    scale = f"\n\nSeen at 1:{shrink:.2g} of the full size." if shrink > 1 else ""
+    columns = {name: result.figures, "second model": second.figures if second else {}}
+    columns = {
+        title: figures for title, figures in (columns | {"its mean colour": result.of_mean_colour}).items() if figures
+    }
+    lines = [f"| against the truth | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for key in result.figures:
+        lines.append(f"| {TITLES[key][0]} | {' | '.join(f'{figures[key]:.4g}' for figures in columns.values())} |")
+    scale = f"\n\nSeen at 1:{result.shrink:.2g} of the full size." if result.shrink > 1 else ""
     return "\n".join(lines) + scale
 
 

@@ -20,7 +20,7 @@ from rasterio.windows import Window
 from sar_keras.errors import DataError, SarKerasError
 from sar_keras.evaluation import metrics
 from sar_keras.inference.colorize import colorize
-from sar_keras.inference.hints import check_is_rgb
+from sar_keras.inference.hints import HINTS, NO_HINT, check_is_rgb, hint_of
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io import rasters
 from sar_keras.io.bands import Bands, choose_optical
@@ -28,7 +28,7 @@ from sar_keras.io.images import read_optical, read_sar, refuse_bomb, to_uint8, w
 from sar_keras.io.inputs import Input
 from sar_keras.io.sar import guess_units
 from sar_keras.io.warped import open_on_grid
-from sar_keras.networks.sizes import sar_channels
+from sar_keras.networks.sizes import sar_channels, takes_hint
 from sar_keras.scenes.colorize import colorize_scene
 from sar_keras.scenes.inputs import find_scenes, jobs_for, join_polarisations
 
@@ -38,6 +38,7 @@ OVERVIEW = 1024
 _LARGEST_PATCH = 2048**2
 # What an expected error is coloured as: this and more is white.
 _WORST = 0.3
+EXPECTED_ERROR = f"expected error (white: {_WORST})"
 # How files begin that are what their suffix says. GDAL would also open a text that names other files of this machine.
 _BEGINNINGS = {
     (".tif", ".tiff"): (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
@@ -69,12 +70,12 @@ class Settings:
     basemap: str | None = None
     reference: str | None = None
     reference_sar: str | None = None
+    clouds: str | None = None
 
     @property
     def hint(self) -> dict[str, str]:
-        """The hint alone."""
-        names = ("palette", "basemap", "reference", "reference_sar")
-        return {name: value for name in names if (value := getattr(self, name))}
+        """The hint alone, by the names of HINTS."""
+        return {name: value for name in HINTS if (value := getattr(self, name))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Result:
     """What there is to show of an image.
 
     Attributes:
-        layers: Images (h, w, 3) of uint8 by their names: "SAR", "colours", "expected error", "truth".
+        layers: Images (h, w, 3) of uint8 by their names: "SAR", "colours", EXPECTED_ERROR, "truth".
         errors: The expected error (h, w) as fractions of 1, or None.
         file: The colours: a PNG, or of a scene a GeoTIFF.
         picture: The colours as shown, a PNG.
@@ -92,6 +93,7 @@ class Result:
         shrink: Pixels of the image in a pixel of a layer.
         said: Lines for people: what was guessed.
         figures: How near the colours are to the truth, by `sar_keras.evaluation.metrics.standard`; empty without one.
+        of_mean_colour: The same of the mean colour that the model was trained on, as far as it knows it.
     """
 
     layers: dict[str, np.ndarray]
@@ -104,6 +106,7 @@ class Result:
     shrink: float
     said: list[str]
     figures: dict[str, float]
+    of_mean_colour: dict[str, float]
 
 
 def check_upload(path: Path) -> None:
@@ -242,21 +245,25 @@ def _colorize_patch(model, path, settings, folder, truth) -> Result:
     colours = colorize(model, path, detail=settings.detail, **settings.hint)
     low, high = scale.limits(units, values[np.isfinite(values)])
     said = [f"{path.name}: {values.shape[1]} x {values.shape[0]} pixels, {units}; {low:.4g}..{high:.4g} to -1..1"]
+    if takes_hint(model):
+        hint = hint_of(model, **settings.hint)
+        said.append(f"hint: {hint.said if hint else NO_HINT}")
     sar = to_uint8(np.asarray(scale.to_unit(np.nan_to_num(values), units))[..., :1])
     file = folder / f"{path.stem}_colours.png"
     write_image(file, colours)
     layers, errors = {"SAR": np.repeat(sar, 3, -1), "colours": colours}, None
     if expected_error := metadata_of(model).expected_error:
         errors = np.asarray(expected_error(tf.constant(colours[None].astype("float32") / 127.5 - 1)))[0, ..., 0]
-        layers["expected error"] = _over(colours, errors)
-    figures = {}
+        layers[EXPECTED_ERROR] = _over(colours, errors)
+    figures = flat = {}
     if truth and optical is not None:
         check_is_rgb(truth.name, optical.dtype)
         if optical.shape != colours.shape:
             sizes = " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in (optical, colours))
             raise DataError(f"{truth.name}: is not of the SAR image's size ({sizes}); give one of the same ground")
-        layers["truth"], figures = optical, _figures(optical, colours, np.ones(colours.shape[:2], bool))
-    return Result(layers, errors, file, file, path, None, settings, 1.0, said, figures)
+        layers["truth"] = optical
+        figures, flat = _figures(model, optical, colours, np.ones(colours.shape[:2], bool))
+    return Result(layers, errors, file, file, path, None, settings, 1.0, said, figures, flat)
 
 
 def _read_patch(model: keras.Model, path: Path) -> tuple[np.ndarray, str]:
@@ -302,19 +309,20 @@ def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_ca
         sar = opened.thumbnail(Window(0, 0, opened.width, opened.height), height, width)
         with rasters.open_raster(destination) as raster:
             colours, has_colours = _overview(raster, [1, 2, 3], height, width)
-        layers, errors, figures = {"SAR": np.repeat(to_uint8(sar)[..., None], 3, -1), "colours": colours}, None, {}
+        layers = {"SAR": np.repeat(to_uint8(sar)[..., None], 3, -1), "colours": colours}
+        errors, figures, flat = None, {}, {}
         if has_error:
             with rasters.open_raster(destination.with_name(f"{destination.stem}_confidence.tif")) as raster:
                 errors = _overview(raster, [1], height, width)[0][..., 0] * raster.scales[0]
-            layers["expected error"] = _over(colours, errors)
+            layers[EXPECTED_ERROR] = _over(colours, errors)
         if truth and warped:
             numbers = list(choose_optical(truth, Bands.of(warped), None).numbers)
             optical, has_truth = _overview(warped, numbers, height, width)
             layers["truth"] = np.repeat(optical, 3, -1) if optical.shape[-1] == 1 else optical
-            figures = _figures(layers["truth"], colours, has_colours & has_truth)
+            figures, flat = _figures(model, layers["truth"], colours, has_colours & has_truth)
     picture = folder / f"{path.stem}_colours.png"
     write_image(picture, layers["colours"])
-    return Result(layers, errors, destination, picture, path, job, settings, shrink, said, figures)
+    return Result(layers, errors, destination, picture, path, job, settings, shrink, said, figures, flat)
 
 
 def _opened(model: keras.Model, scene: Input, settings: Settings) -> rasters.SarScene:
@@ -347,7 +355,16 @@ def _over(colours: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return np.rint(0.25 * colours + 0.75 * heat).astype(np.uint8)
 
 
-def _figures(truth: np.ndarray, colours: np.ndarray, where: np.ndarray) -> dict[str, float]:
+def _figures(model: keras.Model, truth: np.ndarray, colours: np.ndarray, where: np.ndarray) -> tuple[dict, dict]:
+    """How near the colours are to the truth, and how near the mean colour of the model's training is."""
+    mean_colour = metadata_of(model).mean_colour
+    flat = {}
+    if mean_colour is not None:
+        flat = _score(truth, np.broadcast_to(to_uint8(np.array(mean_colour)), colours.shape), where)
+    return _score(truth, colours, where), flat
+
+
+def _score(truth: np.ndarray, colours: np.ndarray, where: np.ndarray) -> dict[str, float]:
     """The figures of the standard protocol; those of single pixels alone where some have no data."""
     if not where.any():
         return {}

@@ -118,6 +118,12 @@ def scan(**source) -> None:
     click.echo(
         f"{len(found.pairs)} pairs, {scenes or 'no known'} scenes, {len(found.unpaired)} images without a partner"
     )
+    from sar_keras.data.layouts import BESIDE
+
+    dated = {name: sum(getattr(pair, name) is not None for pair in found.pairs) for name in BESIDE}
+    if any(dated.values()):
+        of_date = ", ".join(f"{count} {name}" for name, count in dated.items())
+        click.echo(f"images of another date, for guided models: {of_date}")
     for path in found.unpaired:
         click.echo(f"no partner: {path}")
 

@@ -1,6 +1,7 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
 import functools
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import sar_keras
 from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
 from sar_keras.cli.verbs import PATH, PATH_OR_NAME, HintOption, SceneOption, Verb
-from sar_keras.errors import DataError, OutputError, parameter
+from sar_keras.errors import ConfigError, DataError, OutputError, parameter
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 from sar_keras.io.files import readable
 
@@ -92,7 +93,11 @@ def fit(
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
 @click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
 @click.option("--detail", type=float, metavar="0..1", help="The SAR's own fine structure in the lightness [0].")
-@_hint_option("--palette", metavar="COLOUR", help="The colour of the place: '#5c6b3a', or an image, whose mean counts.")
+@_hint_option(
+    "--palette",
+    metavar="COLOUR",
+    help="The colour of the place: 5c6b3a, forestgreen, or an image, whose mean counts. One of these three.",
+)
 @_hint_option("--basemap", metavar="FILE", help="Colours of today or of always, at a low resolution.")
 @_hint_option("--reference", metavar="FILE", help="An optical image of another date.")
 @_hint_option("--reference-sar", metavar="FILE", help="The SAR image of that date.")
@@ -252,6 +257,8 @@ def app(model: Path, host: str, port: int | None, root_path: str | None) -> None
 
     MODEL is a run directory, a .keras file, or `demo` [demo], which comes with the package.
     """
+    if not importlib.util.find_spec("gradio"):
+        raise ConfigError('the page needs the extra app: pip install ".[app]"')
     loaded = sar_keras.load_model(model)
     from sar_keras.app.page import serve
 

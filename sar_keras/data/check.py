@@ -25,8 +25,9 @@ from skimage.feature import match_template
 from skimage.filters import sobel
 
 from sar_keras.data.pairs import Found, Pair
-from sar_keras.data.reading import PairReader
+from sar_keras.data.reading import PairReader, window_of
 from sar_keras.errors import DataError
+from sar_keras.io.images import is_grey, read_image, read_optical, read_sar
 
 # Pixels that a shift is searched in, each way.
 _REACH = 24
@@ -41,7 +42,8 @@ _SURE, _SURE_ALONE = 4.5, 6.0
 class Finding:
     """Something that is wrong, and a line that says where.
 
-    `kind` is "broken", "mis-sized", "blank", "no numbers", "other type", "duplicate", "misaligned" or "no partner".
+    `kind` is "broken", "mis-sized", "blank", "no numbers", "other type", "duplicate", "misaligned", "no partner" or
+    "no colours".
     """
 
     kind: str
@@ -104,7 +106,7 @@ def _look(pair: Pair, reader: PairReader, search: bool) -> _Seen:
         sar, optical = reader.read(pair)
     except (DataError, PermissionError) as error:
         return _Seen([Finding("broken", str(error))])
-    seen = _Seen([])
+    seen = _Seen(_look_beside(pair, reader, sar.shape[:2]))
     halves = {"left": (" (left half)", " (right half)"), "right": (" (right half)", " (left half)"), None: ("", "")}
     names = (f"{path}{half}" for path, half in zip((pair.sar, pair.optical), halves[pair.sar_side], strict=True))
     for path, image in zip(names, (sar, optical), strict=True):
@@ -127,6 +129,33 @@ def _look(pair: Pair, reader: PairReader, search: bool) -> _Seen:
             text = f"{pair.sar}{where}: {pair.optical.name} fits better moved by {column:+d} columns, {row:+d} rows"
             seen.findings.append(Finding("misaligned", text))
     return seen
+
+
+def _look_beside(pair: Pair, reader: PairReader, shape: tuple[int, int]) -> list[Finding]:
+    """What is wrong with the images of another date that a pair names."""
+    window, findings = window_of(pair), []
+    reads = {
+        "reference": lambda path: read_optical(path, window, reader.optical_bands),
+        "reference_sar": lambda path: read_sar(path, reader.channels, window, reader.sar_bands),
+        "changed": lambda path: read_image(path, lambda bands: bands.numbers[:1], window),
+    }
+    for name, read in reads.items():
+        path = getattr(pair, name)
+        if path is None:
+            continue
+        try:
+            image = read(path)
+        except (DataError, PermissionError) as error:
+            findings.append(Finding("broken", str(error)))
+            continue
+        if image.shape[:2] != shape:
+            sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], shape))
+            findings.append(Finding("mis-sized", f"{path} and {pair.sar.name}: {sizes}"))
+        if name == "reference" and is_grey(image):
+            findings.append(Finding("no colours", f"{path}: is grey; is it the SAR image of that date?"))
+    if pair.reference is None and (pair.reference_sar or pair.changed):
+        findings.append(Finding("no partner", f"{pair.reference_sar or pair.changed}: there is no reference beside it"))
+    return findings
 
 
 def match_edges(sar: np.ndarray, optical: np.ndarray) -> np.ndarray:

@@ -209,8 +209,12 @@ def table(report: dict, by: str | None = None) -> str:
         lines.append(
             "The mean colour is that of these images themselves: the model does not tell that of its training."
         )
-    if report["metrics"].get("sar_ratio", {"mean": 1})["mean"] < 1:
-        lines.append("Nearer to the SAR image than to the truth: the model copies its input (identity collapse).")
+    # One colour is often nearer to the SAR image, too.
+    ratio, flat = (
+        of.get("sar_ratio", {"mean": 1})["mean"] for of in (report["metrics"], report["baselines"]["mean_colour"])
+    )
+    if ratio < min(1, 0.9 * flat):
+        lines.append("Nearer to the SAR image than to the truth: the model may copy its input (identity collapse).")
     if report["protocol"] == "paper":
         lines.append(
             "SSIM with a uniform 255-pixel window, nearly the whole image: not comparable with the usual SSIM."
@@ -358,6 +362,10 @@ def _confidence_table(confidence: dict) -> list[str]:
     ):
         lines.append(f"{title:32}" + "".join(f"{error:7.4f}" for error in curve[name]))
     lines.append(f"area above the real error's curve: {curve['ause']:.3f}; at random {curve['ause_random']:.3f}")
+    if min(pixels["low"], rank["patches"]) <= 0:
+        lines.append(
+            "The expected error does not tell here which pixels or patches are wrong: do not use it on such data."
+        )
     return lines
 
 

@@ -224,7 +224,7 @@ def numbers(scores: dict[str, np.ndarray]) -> dict[str, float]:
     return found | {"n": len(scores["psnr"])}
 
 
-_COLUMNS = {"psnr": "PSNR", "ssim": "SSIM", "psnr_changed": "changed", "psnr_unchanged": "unchanged"}
+_COLUMNS = {"n": "images", "psnr": "PSNR", "ssim": "SSIM", "psnr_changed": "changed", "psnr_unchanged": "unchanged"}
 
 
 def table(report: dict[str, dict]) -> list[str]:
@@ -235,6 +235,8 @@ def table(report: dict[str, dict]) -> list[str]:
         for side, title in zip(("model", "alone"), TITLES[name], strict=True):
             if sides[side]:
                 lines.append(line(title if side == "model" else f"    {title}", sides[side], report))
+    if "other_date" not in report:
+        lines.append("image of another date: none of these pairs names one")
     if "psnr_changed" in columns:
         lines.append("changed, unchanged: PSNR (dB) over all pixels where the ground has, and has not, changed.")
     return lines

@@ -26,12 +26,20 @@ def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
     Returns:
         A function of SAR (N, H, W, channels), float32 in [-1, 1], of any height and width that the network takes, to
         the model's optical (N, H, W, 3) in [-1, 1] and the expected absolute error of each pixel, mean over red, green
-        and blue as fractions of 1: (N, H, W, 1), at least 0.
+        and blue as fractions of 1: (N, H, W, 1), at least 0. For a guided model the planes of a hint may follow the SAR
+        bands; the expected error is that of a model without a hint.
 
     Raises:
         ModelError: the model carries no estimate of its error.
     """
-    return uncertainty_function(model, expected_error_of(model))
+    run = uncertainty_function(model, expected_error_of(model))
+    planes = input_planes(model)
+
+    def with_any_hint(sar: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        missing = planes - int(tf.shape(sar)[-1])
+        return run(tf.pad(sar, [[0, 0], [0, 0], [0, 0], [0, missing]]) if missing else sar)
+
+    return with_any_hint
 
 
 def expected_error_of(model: keras.Model) -> ExpectedError:

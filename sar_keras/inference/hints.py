@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import ImageColor
 from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import DEMO
-from sar_keras.io.images import image_array, read_image, read_optical, read_sar
+from sar_keras.io.images import image_array, is_grey, read_image, read_optical, read_sar
 from sar_keras.io.rasters import open_raster
 from sar_keras.networks.guided import compose_hint, hint_channels
 from sar_keras.networks.sizes import sar_channels, takes_hint
@@ -92,12 +93,11 @@ def hint_of(
 def _colour(palette: ImageLike) -> np.ndarray:
     """A colour's name, such as "#5c6b3a", or three levels of 0 to 255, or the mean colour of an image; in [-1, 1]."""
     if _is_path(palette) and not os.path.exists(palette):
+        name = os.fspath(palette)
         try:
-            palette = np.array(ImageColor.getrgb(os.fspath(palette))[:3])
+            palette = np.array(ImageColor.getrgb(f"#{name}" if re.fullmatch("[0-9a-fA-F]{6}", name) else name)[:3])
         except ValueError as error:
-            raise DataError(
-                f"{parameter('palette')} {os.fspath(palette)}: neither a colour such as '#5c6b3a' nor a file"
-            ) from error
+            raise DataError(f"{parameter('palette')} {name}: neither a colour such as '#5c6b3a' nor a file") from error
     if _is_path(palette) or np.ndim(palette) == 3:
         levels, where = _levels(palette)
         colour = levels[where].mean(0) if where.any() else np.zeros(3)
@@ -137,8 +137,12 @@ def check_is_rgb(name: str, dtype, bands: int = 3) -> None:
     if np.dtype(dtype) != np.uint8 or bands < 3:
         raise DataError(
             f"{name}: is {dtype}, not RGB of 8 bits, as colours are shown; make it so, for example with "
-            "gdal_translate -ot Byte -scale"
+            "gdal_translate -ot Byte -scale 0 3000 0 255, for reflectance times 10,000"
         )
+
+
+def warn_of_grey(name: str) -> None:
+    warnings.warn(f"{name}: is grey, so it tells no colours; is it the SAR image?", stacklevel=3)
 
 
 def to_unit(levels: np.ndarray) -> np.ndarray:
@@ -156,6 +160,8 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int, u
     if hint.kind == "palette":
         return composed(np.broadcast_to(hint.image, (height, width, 3)), hint.kind, channels)
     levels, where = _levels(hint.image)
+    if is_grey(levels):
+        warn_of_grey(_name(hint.image))
     if hint.kind == "other_date" and levels.shape[:2] != (height, width):
         warnings.warn(
             f"{_name(hint.image)}: has {levels.shape[1]}x{levels.shape[0]} pixels, stretched to {width}x{height}: "

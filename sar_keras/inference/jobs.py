@@ -28,7 +28,7 @@ def colorize_files(
     """Colorize image files into `output`: a file for one input, a folder for several or for a folder of images.
 
     For a model of several bands VV and VH in a file each are one image. Options are as in `sar_keras.colorize`. `log`
-    is told where a guided model has no hint.
+    is told what hint a guided model has.
 
     Raises:
         DataError, ModelError: a hint that the model cannot take, or one that shows a single image of several.
@@ -49,7 +49,10 @@ def colorize_files(
     def work(files, destination):
         write_image(destination, colorize(model, files, **options))
 
-    return do_all(jobs, work, "images", progress)
+    done = do_all(jobs, work, "images", progress)
+    if hint:
+        log(f"hint: {hint.said}")
+    return done
 
 
 def do_all(

@@ -314,6 +314,11 @@ def read_optical(
     return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
+def is_grey(image: np.ndarray) -> bool:
+    """Whether all bands of an image (H, W, bands) are equal, and not one value everywhere, as those of a SAR image."""
+    return bool((image == image[..., :1]).all() and image.min() < image.max())
+
+
 def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:
     """Write uint8 (H, W, 3) as PNG, JPEG or TIFF, by the suffix, whole or not at all."""
     with atomic(path) as temporary:

@@ -39,8 +39,8 @@ def open_on_grid(
         if not all(has_place):
             odd = (str(path), grid_name)[has_place.index(False)]
             raise DataError(
-                f"{odd}: does not say where on a map it lies, so {path} cannot be laid upon {grid_name}; bring both to "
-                "one grid with gdalwarp"
+                f"{odd}: does not say where on a map it lies; georeference it with gdal_translate -a_srs -a_ullr, so "
+                "that one can be laid upon the other"
             )
         finer = _pixel_on(grid, source) < 0.5
         alpha = ColorInterp.alpha in source.colorinterp

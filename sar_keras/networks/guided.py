@@ -48,7 +48,12 @@ def compose_hint(
         reference_sar: (..., H, W, channels) in [-1, 1], the SAR image of the date that `rgb` is of.
         where_sar: As `where`, for `reference_sar`.
         channels: SAR bands of the model.
+
+    Raises:
+        ValueError: another kind.
     """
+    if kind not in KINDS:
+        raise ValueError(f"kind: must be one of {', '.join(KINDS)}, got {kind!r}")
     here = tf.ones_like(rgb[..., :1]) if where is None else tf.cast(where, tf.float32)
     planes = [here if kind == each else tf.zeros_like(here) for each in KINDS]
     if reference_sar is None:
@@ -59,9 +64,12 @@ def compose_hint(
 
 
 def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None):
-    """What a generator is called with for SAR images (N, H, W, channels); a guided one has no hint where none is given.
+    """What a model, guided or not, is called with, or its `predict`.
 
-    Of a hint (N, H, W, hint_channels).
+    Args:
+        model: A generator.
+        sar: SAR images (N, H, W, channels), float32 in [-1, 1].
+        hint: From `compose_hint`, (N, H, W, hint_channels). None: no hint.
     """
     if not takes_hint(model):
         return sar

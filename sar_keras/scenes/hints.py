@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from sar_keras.errors import DataError
-from sar_keras.inference.hints import Hint, check_is_rgb, composed, counts, image_hint, to_unit
+from sar_keras.inference.hints import Hint, check_is_rgb, composed, counts, image_hint, to_unit, warn_of_grey
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
@@ -43,6 +43,8 @@ class SceneHint:
             share = covered(self._image)
             self.said += f", which covers {share:.0%} of the scene" if share < 0.995 else ""
             self._bands = list(choose_optical(hint.image, Bands.of(self._image), None).numbers)
+            if len(self._bands) == 1:
+                warn_of_grey(str(hint.image))
             for band in self._bands:
                 check_is_rgb(str(hint.image), self._image.dtypes[band - 1])
             self._mask = hint.mask and opened.enter_context(self._open(hint.mask, scene, is_mask=True))

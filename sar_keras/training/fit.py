@@ -339,12 +339,16 @@ def _close(run: Run, generator: keras.Model) -> None:
         plot_history(run.history, folder / "history.png")
     if "test" in datasets:
         _print_test(generator, datasets["test"], mean_colour)
+    hint = ""
+    if takes_hint(generator):
+        hint = " --palette '#5c6b3a'"
+        print("(without a hint; sar-keras evaluate tells how much each kind of hint brings)")
     print(f"""
 {folder}/generator.keras    the trained model
 {folder}/samples/           SAR | generated | truth
 {folder}/history.png        loss curves
 tensorboard --logdir {folder}/logs
-next: sar-keras colorize {folder} IMAGE -o colour.png
+next: sar-keras colorize {folder} IMAGE -o colour.png{hint}
       sar-keras export {folder}""")
 
 

@@ -24,6 +24,7 @@ from helpers import write_tiff
 from PIL import Image
 
 import sar_keras
+from sar_keras.app.uploads import EXPECTED_ERROR
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
@@ -200,7 +201,7 @@ def test_the_slider_moves_and_shows_other_layers(visit, patch, tmp_path, random,
     assert handle.bounding_box()["x"] < before["x"] - 50
     page.get_by_label("Right of the slider").click()
     options = [text.split("\n")[-1] for text in page.get_by_role("option").all_inner_texts()]
-    assert options[-4:] == ["SAR", "colours", "expected error", "truth"]
+    assert options[-4:] == ["SAR", "colours", EXPECTED_ERROR, "truth"]
     shown = "[...document.querySelectorAll('.slider-wrap img')].map(image => image.src).join()"
     before = page.evaluate(shown)
     page.get_by_role("option", name="truth").click()
@@ -247,7 +248,7 @@ def test_a_scene_that_is_stopped_leaves_nothing_and_a_patch_follows(visit, serve
     upload(page, scene)
     page.get_by_text(re.compile(r"colorizing - \d+")).wait_for()
     page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Stopped").wait_for()
+    page.get_by_text("Stopped; nothing was written").wait_for()
     assert state()[1] == files
     page.get_by_label("Clear").first.click()
     upload(page, patch)
@@ -376,5 +377,5 @@ def test_a_port_that_is_taken_is_one_line(guided_file):
         port = str(taken.getsockname()[1])
         command = [Path(sys.executable).with_name("sar-keras"), "app", guided_file, "--port", port]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and f"port {port}: cannot be listened to" in done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and f"port {port}: is in use" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
