@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         assert_type(sar_keras.UNetGenerator(), keras.Model)
         assert_type(sar_keras.GuidedGenerator(), keras.Model)
         assert_type(sar_keras.compose_hint(tf.zeros((1, 256, 256, 3)), "coarse"), tf.Tensor)
+        assert_type(sar_keras.inputs_of(model, tf.zeros((1, 256, 256, 1))), tf.Tensor | dict[str, tf.Tensor])
         assert_type(sar_keras.PatchDiscriminator(), keras.Model)
         assert_type(sar_keras.VGG16Features(), keras.Model)
         assert_type(sar_keras.Pix2Pix(model, model), sar_keras.Pix2Pix)

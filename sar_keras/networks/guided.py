@@ -63,7 +63,7 @@ def compose_hint(
     return tf.concat([rgb * here, *planes, there, reference_sar * there], -1)
 
 
-def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None):
+def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None) -> tf.Tensor | dict[str, tf.Tensor]:
     """What a model, guided or not, is called with, or its `predict`.
 
     Args:

@@ -5,7 +5,8 @@ import tensorflow as tf
 from helpers import write_scenes, write_tiff
 from PIL import Image
 
-from sar_keras.config import DataConfig, HintsConfig
+from sar_keras.config import DataConfig, HintsConfig, load_config
+from sar_keras.data.check import check
 from sar_keras.data.hints import Beside, OtherDate, draw_hint
 from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import find_pairs
@@ -152,6 +153,19 @@ def test_an_image_of_another_date_that_does_not_fit_is_named(dated):
         find_pairs(dated)
 
 
+def test_scan_counts_images_of_another_date_and_check_reads_them(dated, command):
+    code, out, _ = command("data", "scan", dated)
+    assert code == 0 and "images of another date, for guided models: 1 reference, 1 reference_sar, 1 changed" in out
+    assert {finding.kind for finding in check(find_pairs(dated))} == set()
+    Image.new("RGB", (40, 40)).save(dated / "c0.png")
+    (dated / "rs0.png").write_text("no image")
+    Image.fromarray(np.asarray(Image.open(dated / "s1.png"))).save(dated / "r0.png")
+    found = {finding.kind: finding.text for finding in check(find_pairs(dated))}
+    assert set(found) == {"mis-sized", "broken", "no colours"}
+    assert "c0.png and s0.png: 40x40 and 32x32" in found["mis-sized"] and "rs0.png" in found["broken"]
+    assert "r0.png: is grey; is it the SAR image of that date?" in found["no colours"]
+
+
 def test_images_of_another_date_fit_the_memory(dated, monkeypatch):
     monkeypatch.setattr("sar_keras.data.references.memory_limit", lambda: 5000)
     with pytest.raises(DataError, match=r"the images of another date take .* more than half of the memory"):
@@ -205,3 +219,7 @@ def test_columns_that_are_not_read_are_named(dated):
     manifest = dated / "pairs.csv"
     manifest.write_text(manifest.read_text().replace("reference_sar", "reference_ssar"))
     assert find_pairs(dated).said == ["columns of pairs.csv that are not read: reference_ssar"]
+
+
+def test_the_preset_default_lists_the_shares_of_hints():
+    assert load_config("default").data.hints == HintsConfig()

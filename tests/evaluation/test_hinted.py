@@ -87,7 +87,7 @@ def test_a_table_has_a_line_for_each_hint_and_each_alone(copying, dated):
     images = dated(32, False)
     report = hinted.summary(hinted.score_hints(copying, images, load_references(images), np.zeros((4, 3), "float32")))
     lines = hinted.table(report)
-    assert lines[1].split() == ["under", "a", "hint", "PSNR", "SSIM", "changed", "unchanged"]
+    assert lines[1].split() == ["under", "a", "hint", "images", "PSNR", "SSIM", "changed", "unchanged"]
     numbers = [report["palette"]["model"][key] for key in ("psnr", "ssim", "psnr_changed", "psnr_unchanged")]
     (line,) = (line for line in lines if line.startswith("mean colour of the place"))
     assert line.split()[-4:] == [f"{number:.4g}" for number in numbers]

@@ -56,6 +56,7 @@ def cases(files):
     same = unit(files["same"])
     return [
         ({"palette": "#5c6b3a"}, (flat, "palette")),
+        ({"palette": "5c6b3a"}, (flat, "palette")),
         ({"palette": files["same"]}, (mean, "palette")),
         ({"basemap": files["small"]}, (enlarged, "coarse")),
         ({"reference": files["same"]}, (same, "other_date")),
@@ -67,7 +68,7 @@ def cases(files):
     ]
 
 
-@pytest.mark.parametrize("case", range(6))
+@pytest.mark.parametrize("case", range(7))
 def test_a_hint_reaches_the_network_from_python_and_from_the_command_line(case, guided_file, files, command, tmp_path):
     options, hint = cases(files)[case]
     of_network = expected(guided_file, files, *hint)
@@ -143,6 +144,11 @@ def test_sar_of_another_date_has_the_bands_of_the_model(files, tmp_path, random,
         sar_keras.colorize(model, both, reference=files["same"], reference_sar=s) for s in (pair, both)
     )
     np.testing.assert_array_equal(as_files, as_array)
+
+
+def test_a_grey_image_of_another_date_may_be_the_sar_image(guided_file, files):
+    with pytest.warns(UserWarning, match=r"before\.png: is grey, so it tells no colours; is it the SAR image\?"):
+        sar_keras.colorize(guided_file, files["sar"], reference=files["before"], reference_sar=files["same"])
 
 
 def test_a_reference_of_another_size_is_stretched_with_a_warning(guided_file, files):
