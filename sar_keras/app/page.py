@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,14 +53,17 @@ class Session:
 
     Attributes:
         folder: Where this person's files are.
-        cancelled: Set when the person stops what is under way.
+        asked, stopped: When the person has asked for colours, and stopped what was asked for, on `time.monotonic`.
+        key: What the result was asked for with.
         guess: How the scene is read that was uploaded, or None.
         result: What is shown.
         second: Of the second model.
     """
 
     folder: Path
-    cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
+    asked: float = 0.0
+    stopped: float = 0.0
+    key: tuple = ()
     guess: uploads.Guess | None = None
     result: uploads.Result | None = None
     second: uploads.Result | None = None
@@ -154,13 +158,16 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
 
     def end_session(session: Session | None) -> None:
         if session:
-            session.cancelled.set()
+            session.stopped = time.monotonic()
             shutil.rmtree(session.folder, ignore_errors=True)
 
     def arm(session: Session):
-        """Stop means what is asked for from now on, also while it waits for others."""
-        session.cancelled = threading.Event()
+        """From now on there is something to stop, also while it waits for others."""
+        session.asked = time.monotonic()
         return gr.update(interactive=True)
+
+    def cancel(session: Session) -> None:
+        session.stopped = time.monotonic()
 
     def look(session: Session, file: str | None):
         """Show the controls that matter for this file, and no longer what belongs to another."""
@@ -193,7 +200,11 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                  second, progress=bar):  # fmt: skip
         if not file:
             return [gr.skip()] * len(shown)
-        is_cancelled = session.cancelled.is_set
+        # A browser may ask twice.
+        key = file, band, units, low, high, detail, use, palette, basemap, other, other_sar, clouds, truth, second
+        if key == session.key:
+            return show(session, "SAR", "colours")
+        session.key, asked = (), session.asked
         for earlier in session.folder.iterdir():  # of which the page has copies
             shutil.rmtree(earlier)
         with told_to_people():
@@ -220,7 +231,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                         own,
                         Path(truth) if truth else None,
                         lambda share: progress(share, desc="colorizing"),
-                        is_cancelled,
+                        lambda: session.stopped > asked,
                     )
                     said = [str(warning.message) for warning in caught if warning.category is UserWarning]
                     return dataclasses.replace(result, said=[*result.said, *said])
@@ -230,6 +241,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                 other_model = load_once(second.strip())
                 without = {} if takes_hint(other_model) else dict.fromkeys(settings.hint)
                 session.second = run(other_model, dataclasses.replace(settings, **without))
+        session.key = key
         return show(session, "SAR", "colours")
 
     def show(session: Session, left: str, right: str) -> list[Any]:
@@ -322,9 +334,10 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
         for asked in (looked.success, start.click):
             armed = asked(arm, session, stop, queue=False, **private)
             done = armed.success(colorize, given, shown, **running)
-            done.then(lambda: gr.update(interactive=False), None, stop, queue=False, **private)
+            for ended in (done.success, done.failure):
+                ended(lambda: gr.update(interactive=False), None, stop, queue=False, **private)
         palette.input(lambda: True, None, use, queue=False, **private)
-        stop.click(lambda session: session and session.cancelled.set(), session, None, queue=False, **private)
+        stop.click(cancel, session, None, queue=False, **private)
         for side in (left, right):
             side.input(show, [session, left, right], shown, show_progress="hidden", **private)
         picked.select(pick, session, values, show_progress="hidden", **private)

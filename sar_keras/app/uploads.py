@@ -54,6 +54,9 @@ _IN_ZIPS = (".tif", ".tiff", ".safe", ".xml", ".xsd", ".html", ".pdf", ".kml", "
 UPLOADS = tuple(suffix for suffixes in _BEGINNINGS for suffix in suffixes)
 
 
+_STOPPED = "Stopped; nothing was written"
+
+
 class Cancelled(SarKerasError):
     """The person at the page has stopped it."""
 
@@ -205,6 +208,8 @@ def colorize_upload(
         SarKerasError: what the person can mend.
         Cancelled: `is_cancelled` said so; nothing is left behind.
     """
+    if is_cancelled():
+        raise Cancelled(_STOPPED)
     check_upload(path)
     images = [value for name, value in settings.hint.items() if name != "palette"]
     for beside in [*map(Path, images), *([truth] if truth else [])]:
@@ -283,7 +288,7 @@ def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_ca
     def count(pixels: int) -> None:
         nonlocal done
         if is_cancelled():
-            raise Cancelled("Stopped; nothing was written")
+            raise Cancelled(_STOPPED)
         done += pixels
         progress(done / total)
 

@@ -35,7 +35,7 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="needs Debian's package chromium")]
 
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-_LONG = 120_000  # milliseconds, on a busy machine
+_LONG = 60_000  # milliseconds, on a busy machine
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -116,6 +116,7 @@ def visit(browser, server):
         page.set_default_timeout(_LONG)
         page.goto(address or server[1])
         page.get_by_text("The colours are guessed.").wait_for()
+        page.get_by_role("button", name="drawn_urban").wait_for()  # the last of the controls
         return page
 
     yield opened
@@ -224,7 +225,7 @@ def test_a_broken_file_is_a_message_and_the_next_one_works(visit, patch, tmp_pat
     page, broken = visit(), tmp_path / "broken.tif"
     broken.write_bytes(b"II*\0no more")
     upload(page, broken)
-    message = page.get_by_text("broken.tif: not a readable image")
+    message = page.get_by_text("broken.tif: not a raster")
     message.wait_for()
     assert "Traceback" not in page.content() and str(tmp_path.parent) not in message.inner_text()
     page.get_by_label("Clear").first.click()
@@ -249,7 +250,7 @@ def test_a_scene_that_is_stopped_leaves_nothing_and_a_patch_follows(visit, serve
     page.get_by_text(re.compile(r"colorizing - \d+")).wait_for()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped; nothing was written").wait_for()
-    assert state()[1] == files
+    assert set(state()[1]) <= set(files)
     page.get_by_label("Clear").first.click()
     upload(page, patch)
     page.get_by_role("button", name="Download PNG").wait_for()
