@@ -73,10 +73,10 @@ def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None)
     """
     if not takes_hint(model):
         return sar
-    sar: tf.Tensor = tf.convert_to_tensor(sar)
+    images = tf.convert_to_tensor(sar)
     if hint is None:
-        hint = tf.repeat(tf.zeros_like(sar[..., :1]), hint_channels(sar_channels(model)), -1)
-    return {"sar": sar, "hint": hint}
+        hint = tf.concat([tf.zeros_like(images[..., :1])] * hint_channels(sar_channels(model)), -1)
+    return {"sar": images, "hint": hint}
 
 
 def input_planes(model: keras.Model) -> int:
