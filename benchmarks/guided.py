@@ -151,6 +151,7 @@ def table(splits: list[dict]) -> list[str]:
 
 def differences(splits: list[dict], terrains: list) -> list[str]:
     """The table of DIFFERENCES as Markdown."""
+    from sar_keras.evaluation.evaluate import intervals
     from sar_keras.evaluation.hinted import TITLES
 
     def name(row: str, side: str) -> str:
@@ -164,16 +165,11 @@ def differences(splits: list[dict], terrains: list) -> list[str]:
             if not all(len(pair) == 2 and all(pair) and len(pair[0]["psnr"]) == len(pair[1]["psnr"]) for pair in pairs):
                 continue
             each = [pair[0]["psnr"] - pair[1]["psnr"] for pair in pairs]
-            cells = "; ".join(f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]" for values, (low, high) in
-                              ((values, interval(values)) for values in each))  # fmt: skip
-            mean = np.mean([values.mean() for values in each])
+            figures = [intervals({"psnr": values})["psnr"] for values in each]
+            cells = "; ".join("{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**figure) for figure in figures)
+            mean = np.mean([figure["mean"] for figure in figures])
             lines.append(f"| {name(*first)} | {name(*second)} | {terrain or 'all'} | {mean:+.2f} | {cells} |")
     return lines
-
-
-def interval(values: np.ndarray) -> np.ndarray:
-    samples = np.random.default_rng(0).integers(0, len(values), (1000, len(values)))
-    return np.percentile(values[samples].mean(1), [2.5, 97.5])
 
 
 if __name__ == "__main__":

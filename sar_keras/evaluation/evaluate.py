@@ -153,7 +153,7 @@ def evaluate(
                 errors.extend(zip(error[:, ::2, ::2].copy(), expected[:, ::2, ::2].copy(), strict=True))
 
     per_image = {name: _join(batches) for name, batches in scores.items()}
-    model_scores = _intervals(per_image["model"])
+    model_scores = intervals(per_image["model"])
     fid = {"fid": {name: scorer.fid() for name, scorer in scorers.items()}} if scorers else {}
     return fid | {
         "protocol": protocol,
@@ -164,7 +164,7 @@ def evaluate(
         "mean_colour_known": metadata.mean_colour is not None or bool(training),
         "trained_on_vgg": bool(config and config.loss.weights().get("perceptual")),
         "metrics": model_scores,
-        "baselines": {name: _intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
+        "baselines": {name: intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
         **_groups(chosen, per_image["model"]),
         "detail": _detail(model_scores, detailed) if protocol == "standard" else None,
         "confidence": _confidence(errors) if expected_error else None,
@@ -186,7 +186,7 @@ def figures_of(colorize: Callable[[np.ndarray], np.ndarray], images: loading.Ima
         score = _scorer(_to_fraction(optical), _to_fraction(sar), "standard", features)
         batches.append(score(colorize(sar.numpy())))
     per_image = _join(batches)
-    return {"metrics": _intervals(per_image), **_groups([images.pairs[index] for index in indices], per_image)}
+    return {"metrics": intervals(per_image), **_groups([images.pairs[index] for index in indices], per_image)}
 
 
 def table(report: dict, by: str | None = None) -> str:
@@ -302,7 +302,7 @@ def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.nda
     return score
 
 
-def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """The mean over images and its 95 % bootstrap interval; the same resamples for every figure."""
     count = len(next(iter(per_image.values())))
     samples = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
@@ -314,7 +314,7 @@ def _intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
 
 
 def _detail(model_scores: dict, detailed: dict[float, list[dict[str, np.ndarray]]]) -> dict:
-    report = {f"{detail:g}": _intervals(_join(batches)) for detail, batches in detailed.items()}
+    report = {f"{detail:g}": intervals(_join(batches)) for detail, batches in detailed.items()}
     return {"0": {name: model_scores[name] for name in _OF_DETAIL}} | report
 
 
@@ -337,7 +337,7 @@ def _confidence(errors: list[tuple[np.ndarray, np.ndarray]]) -> dict:
     patches = [side.mean((1, 2)) for side in every]
     return {
         "rank_correlation": {
-            "pixels": _intervals({"pixels": within})["pixels"],
+            "pixels": intervals({"pixels": within})["pixels"],
             "all_pixels": metrics.rank_correlation(*every),
             "patches": metrics.rank_correlation(*patches),
         },
@@ -383,6 +383,6 @@ def _groups(pairs: list[Pair], per_image: dict[str, np.ndarray]) -> dict[str, di
 def _by(groups: list[str], per_image: dict[str, np.ndarray]) -> dict:
     of = np.array(groups)
     return {
-        group: _intervals({name: values[of == group] for name, values in per_image.items()})
+        group: intervals({name: values[of == group] for name, values in per_image.items()})
         for group in sorted(set(groups))
     }

@@ -11,7 +11,7 @@ from helpers import read_rows
 
 import sar_keras
 from sar_keras.errors import DataError, ModelError
-from sar_keras.evaluation.evaluate import _intervals
+from sar_keras.evaluation.evaluate import intervals
 from sar_keras.inference.confidence import with_uncertainty
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
@@ -92,7 +92,7 @@ def test_figures_with_detail_are_those_of_what_colorize_gives(tiny_run, report):
 
 
 def test_intervals_cover_the_mean_and_shrink_with_more_images(random):
-    few, many = (_intervals({"x": random.normal(5, 1, n)})["x"] for n in (20, 2000))
+    few, many = (intervals({"x": random.normal(5, 1, n)})["x"] for n in (20, 2000))
     assert few["low"] < few["mean"] < few["high"]
     # 1.96 standard errors to each side
     assert many["high"] - many["low"] == pytest.approx(2 * 1.96 / 2000**0.5, rel=0.15)
