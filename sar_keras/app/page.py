@@ -200,13 +200,6 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                  second, progress=bar):  # fmt: skip
         if not file:
             return [gr.skip()] * len(shown)
-        # A browser may ask twice.
-        key = file, band, units, low, high, detail, use, palette, basemap, other, other_sar, clouds, truth, second
-        if key == session.key:
-            return show(session, "SAR", "colours")
-        session.key, asked = (), session.asked
-        for earlier in session.folder.iterdir():  # of which the page has copies
-            shutil.rmtree(earlier)
         with told_to_people():
             if (low is None) != (high is None):
                 raise ConfigError("Range: give both ends, or none")
@@ -219,6 +212,12 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                 reference_sar=other_sar,
                 clouds=clouds,
             )
+            key = file, settings, truth, second
+            if key == session.key:  # a browser may ask twice
+                return show(session, "SAR", "colours")
+            session.key, session.result, session.second, asked = (), None, None, session.asked
+            for earlier in session.folder.iterdir():  # of which the page has copies
+                shutil.rmtree(earlier)
 
             def run(network: keras.Model, settings: uploads.Settings) -> uploads.Result:
                 with warnings.catch_warnings(record=True) as caught:
@@ -236,7 +235,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
                     said = [str(warning.message) for warning in caught if warning.category is UserWarning]
                     return dataclasses.replace(result, said=[*result.said, *said])
 
-            session.result, session.second = run(model, settings), None
+            session.result = run(model, settings)
             if with_paths and second and second.strip():
                 other_model = load_once(second.strip())
                 without = {} if takes_hint(other_model) else dict.fromkeys(settings.hint)

@@ -14,7 +14,7 @@ from sar_keras.errors import ModelError
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.networks.guided import input_planes, split_planes
-from sar_keras.networks.sizes import any_size
+from sar_keras.networks.sizes import any_size, sar_channels
 
 
 def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -33,11 +33,13 @@ def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
         ModelError: the model carries no estimate of its error.
     """
     run = uncertainty_function(model, expected_error_of(model))
-    planes = input_planes(model)
+    channels = sar_channels(model)
+    missing = input_planes(model) - channels
+    if not missing:
+        return run
 
     def with_any_hint(sar: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        missing = planes - int(tf.shape(sar)[-1])
-        return run(tf.pad(sar, [[0, 0], [0, 0], [0, 0], [0, missing]]) if missing else sar)
+        return run(tf.pad(sar, [[0, 0], [0, 0], [0, 0], [0, missing]]) if sar.shape[-1] == channels else sar)
 
     return with_any_hint
 

@@ -47,7 +47,9 @@ class SceneHint:
                 warn_of_grey(str(hint.image))
             for band in self._bands:
                 check_is_rgb(str(hint.image), self._image.dtypes[band - 1])
-            self._mask = hint.mask and opened.enter_context(self._open(hint.mask, scene, is_mask=True))
+            self._mask = None
+            if hint.mask is not None:
+                self._mask = opened.enter_context(self._open(hint.mask, scene, is_mask=True))
             self._sar = None
             if hint.sar is not None:
                 metadata = metadata_of(model)

@@ -339,10 +339,9 @@ def _close(run: Run, generator: keras.Model) -> None:
         plot_history(run.history, folder / "history.png")
     if "test" in datasets:
         _print_test(generator, datasets["test"], mean_colour)
-    hint = ""
-    if takes_hint(generator):
-        hint = " --palette '#5c6b3a'"
-        print("(without a hint; sar-keras evaluate tells how much each kind of hint brings)")
+        if takes_hint(generator):
+            print("(without a hint; sar-keras evaluate tells how much each kind of hint brings)")
+    hint = " --palette '#5c6b3a'" if takes_hint(generator) else ""
     print(f"""
 {folder}/generator.keras    the trained model
 {folder}/samples/           SAR | generated | truth

@@ -7,6 +7,7 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import DataError, ModelError
+from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.export import export_saved_model
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
@@ -179,6 +180,19 @@ def test_an_export_takes_hints(guided_file, files, tmp_path):
         assert np.abs(got - own).max() <= 1
     got = tf.io.decode_png(served["colorize_png"](image_bytes=image)["png_bytes"][0]).numpy().astype(int)
     assert np.abs(got - sar_keras.colorize(model, files["sar"])).max() <= 1
+
+
+def test_uncertainty_with_and_without_a_hint_also_inside_a_graph(files, tmp_path):
+    model, path = GuidedGenerator((32, 32, 1), filters=2), tmp_path / "guided.keras"
+    error = ExpectedError([0.2, 0.05, 0.03, -0.08, 0, 0, 0, 0, 0, 0], [-1, -1, -1], [1, 1, 1])
+    save_model(model, path, ModelMetadata(expected_error=error))
+    model = sar_keras.load_model(path)
+    run, sar = sar_keras.with_uncertainty(model), tf.constant(unit(files["sar"])[None])
+    hint = compose_hint(unit(files["same"])[None], "coarse")
+    for planes, given in ((sar, None), (tf.concat([sar, hint], -1), hint)):
+        expected = model.predict(sar_keras.inputs_of(model, sar, given), verbose=0)
+        for function in (run, tf.function(run)):
+            np.testing.assert_allclose(function(planes)[0], expected, atol=1e-5)
 
 
 @pytest.mark.slow

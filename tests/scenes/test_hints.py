@@ -7,6 +7,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject, transform_bounds
 
 import sar_keras
+from sar_keras.errors import DataError
 from sar_keras.inference.hints import Hint
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import save_model
@@ -179,3 +180,10 @@ def test_both_dates_of_sar_are_scaled_alike(copying_file, tmp_path, random):
     ):
         window = 10, 10, 40, 30
         np.testing.assert_allclose(hint.read(*window)[..., 7:], sar.read(*window)[0], atol=1e-6)
+
+
+def test_the_hint_of_a_scene_is_a_file(scene, copying_file, tmp_path):
+    basemap, clouds = write(tmp_path / "basemap.tif", smooth_colours(HEIGHT, WIDTH)), np.zeros((HEIGHT, WIDTH), "uint8")
+    for given in ({"basemap": smooth_colours(HEIGHT, WIDTH)}, {"basemap": basemap, "clouds": clouds}):
+        with pytest.raises(DataError, match="the hint of a scene is a file: give its path"):
+            sar_keras.colorize_scene(copying_file, scene, tmp_path / "out.tif", **given)
