@@ -24,10 +24,11 @@ from scipy.ndimage import gaussian_filter
 from skimage.feature import match_template
 from skimage.filters import sobel
 
+from sar_keras.data.layouts import BESIDE
 from sar_keras.data.pairs import Found, Pair
-from sar_keras.data.reading import PairReader, window_of
+from sar_keras.data.reading import PairReader
 from sar_keras.errors import DataError
-from sar_keras.io.images import is_grey, read_image, read_optical, read_sar
+from sar_keras.io.images import is_grey
 
 # Pixels that a shift is searched in, each way.
 _REACH = 24
@@ -133,20 +134,15 @@ def _look(pair: Pair, reader: PairReader, search: bool) -> _Seen:
 
 def _look_beside(pair: Pair, reader: PairReader, shape: tuple[int, int]) -> list[Finding]:
     """What is wrong with the images of another date that a pair names."""
-    window, findings = window_of(pair), []
-    reads = {
-        "reference": lambda path: read_optical(path, window, reader.optical_bands),
-        "reference_sar": lambda path: read_sar(path, reader.channels, window, reader.sar_bands),
-        "changed": lambda path: read_image(path, lambda bands: bands.numbers[:1], window),
-    }
-    for name, read in reads.items():
+    findings = []
+    for name in BESIDE:
         path = getattr(pair, name)
-        if path is None:
-            continue
         try:
-            image = read(path)
+            image = reader.read_beside(pair, name)
         except (DataError, PermissionError) as error:
             findings.append(Finding("broken", str(error)))
+            continue
+        if image is None:
             continue
         if image.shape[:2] != shape:
             sizes = " and ".join(f"{width}x{height}" for height, width in (image.shape[:2], shape))

@@ -8,6 +8,7 @@ one of the wrong place, so that the model learns how far to believe it.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from sar_keras.networks.guided import compose_hint, hint_channels
@@ -142,7 +143,7 @@ def draw_hint(
     return tf.ensure_shape(hint, (size, size, hint_channels(channels))), tf.ensure_shape(truth, (size, size, 3))
 
 
-def has_data(image: tf.Tensor) -> tf.Tensor:
+def has_data(image: tf.Tensor | np.ndarray) -> tf.Tensor:
     """(..., H, W, 1): windows of scenes hold -1 in all bands where there is nothing, as the darkest pixels do."""
     return tf.reduce_any(image > -1.0, -1, keepdims=True)
 

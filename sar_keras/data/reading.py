@@ -9,7 +9,7 @@ from rasterio.windows import Window
 from sar_keras.data.pairs import Pair
 from sar_keras.errors import DataError
 from sar_keras.io.bands import Choice
-from sar_keras.io.images import read_optical, read_sar
+from sar_keras.io.images import read_image, read_optical, read_sar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,24 @@ class PairReader:
         window = window_of(pair, margin)
         sar = read_sar(pair.sar_files, self.channels, window, self.sar_bands, note, self.trained_on)
         return sar, read_optical(pair.optical, window, self.optical_bands, note)
+
+    def read_beside(self, pair: Pair, name: str, margin: int = 0) -> np.ndarray | None:
+        """What a pair names of another date, as stored and cut as `read` does; None where it names none.
+
+        `name` is one of `sar_keras.data.layouts.BESIDE`: "reference" gives (H, W, 3), "reference_sar" (H, W, channels),
+        "changed" (H, W, 1).
+
+        Raises:
+            DataError: as `read`.
+        """
+        path, window = getattr(pair, name), window_of(pair, margin)
+        if path is None:
+            return None
+        if name == "reference":
+            return read_optical(path, window, self.optical_bands)
+        if name == "reference_sar":
+            return read_sar(path, self.channels, window, self.sar_bands, trained_on=self.sar_names)
+        return read_image(path, lambda bands: bands.numbers[:1], window)
 
 
 def window_of(pair: Pair, margin: int = 0) -> Window | None:

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
+from sar_keras.data.layouts import BESIDE
 from sar_keras.data.loading import Images, margin_of
 from sar_keras.data.memory import memory_limit
-from sar_keras.data.reading import window_of
 from sar_keras.errors import DataError, parameter
-from sar_keras.io.images import read_image, read_optical, read_sar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,29 +86,24 @@ def load_references(images: Images) -> References:
 
 
 def _read(images: Images, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    pair, reader = images.pairs[index], images.reader
-    window = window_of(pair, margin_of(pair))
+    pair = images.pairs[index]
+    optical, sar, changed = (images.reader.read_beside(pair, name, margin_of(pair)) for name in BESIDE)
     own_sar, own_optical = images.stored(index)
 
-    def checked(path, image: np.ndarray, own: np.ndarray) -> np.ndarray:
+    def check(path, image: np.ndarray, own: np.ndarray) -> None:
         if image.shape != own.shape or image.dtype != own.dtype:
             raise DataError(
                 f"{path}: is {image.shape[1]}x{image.shape[0]} {image.dtype}, its partner {pair.sar.name} "
                 f"{own.shape[1]}x{own.shape[0]} {own.dtype}; bring both to one size and type"
             )
-        return image
 
-    assert pair.reference
-    optical = checked(pair.reference, read_optical(pair.reference, window, reader.optical_bands), own_optical)
-    sar = changed = None
-    if pair.reference_sar:
-        sar = read_sar(pair.reference_sar, images.channels, window, reader.sar_bands, trained_on=reader.sar_names)
-        sar = checked(pair.reference_sar, sar, own_sar)
-    if pair.changed:
-        changed = read_image(pair.changed, lambda bands: bands.numbers[:1], window)[..., 0] > 0
-        if changed.shape != own_sar.shape[:2]:
-            raise DataError(
-                f"{pair.changed}: is {changed.shape[1]}x{changed.shape[0]}, its partner {pair.sar.name} "
-                f"{own_sar.shape[1]}x{own_sar.shape[0]}; bring both to one size"
-            )
-    return optical, sar, changed
+    assert optical is not None
+    check(pair.reference, optical, own_optical)
+    if sar is not None:
+        check(pair.reference_sar, sar, own_sar)
+    if changed is not None and changed.shape[:2] != own_sar.shape[:2]:
+        raise DataError(
+            f"{pair.changed}: is {changed.shape[1]}x{changed.shape[0]}, its partner {pair.sar.name} "
+            f"{own_sar.shape[1]}x{own_sar.shape[0]}; bring both to one size"
+        )
+    return optical, sar, None if changed is None else changed[..., 0] > 0

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from sar_keras import compat
+from sar_keras.data.hints import has_data
 from sar_keras.errors import OutputError, parameter
 from sar_keras.inference.colorize import image_function
 from sar_keras.inference.hints import stretched
@@ -132,10 +133,9 @@ def _levels(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) -> tf.Tensor:
     """PNG or JPEG bytes of RGB to the planes of a hint, stretched to the size of the SAR image."""
-    levels = tf.ensure_shape(_levels(encoded)[0][:, :, :3] / 257.0, (None, None, 3))
-    where = tf.reduce_any(levels != 0, -1, keepdims=True)  # as `sar_keras.inference.hints.counts`
-    where = tf.image.resize(tf.cast(where, tf.uint8), size, "nearest")
-    return compose_hint(stretched(levels / 127.5 - 1.0, size), kind, where, channels=channels)
+    rgb = tf.ensure_shape(_levels(encoded)[0][:, :, :3] / 257.0, (None, None, 3)) / 127.5 - 1.0
+    where = tf.image.resize(tf.cast(has_data(rgb), tf.uint8), size, "nearest")
+    return compose_hint(stretched(rgb, size), kind, where, channels=channels)
 
 
 def _write_warm_up(target: Path, name: str, arrays: dict[str, tuple]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import ImageColor
 
+from sar_keras.data.hints import has_data
 from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import DEMO
@@ -121,12 +122,8 @@ def _levels(image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
     levels = levels[..., :3]
     # GDAL does not turn photographs as their EXIF tag says.
     has_mask = mask is not None and mask.shape == levels.shape[:2]
-    return levels, counts(levels) & mask if has_mask else counts(levels)
-
-
-def counts(levels):
-    """Where RGB of a hint (..., 3) counts, (...): black is the collar of a mosaic, or nodata."""
-    return (levels != 0).any(-1)
+    where = np.asarray(has_data(to_unit(levels)))[..., 0]
+    return levels, where & mask if has_mask else where
 
 
 def check_is_rgb(name: str, dtype, bands: int = 3) -> None:

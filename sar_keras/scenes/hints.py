@@ -8,8 +8,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from sar_keras.data.hints import has_data
 from sar_keras.errors import DataError
-from sar_keras.inference.hints import Hint, check_is_rgb, composed, counts, image_hint, to_unit, warn_of_grey
+from sar_keras.inference.hints import Hint, check_is_rgb, composed, image_hint, to_unit, warn_of_grey
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
@@ -88,9 +89,10 @@ class SceneHint:
                 cloudy, known = read_mirrored(self._mask, [1], *window)
                 valid &= ~(known & (cloudy[..., 0] != 0))
         levels = np.repeat(levels[..., :1], 3, -1) if levels.shape[-1] < 3 else levels
-        valid &= counts(levels)
+        rgb = to_unit(levels)
+        valid &= np.asarray(has_data(rgb))[..., 0]
         sar = where = None
         if self._sar:
             sar, where = self._sar.read(*window)
         where = None if where is None else where[..., None]
-        return composed(to_unit(levels), hint.kind, sar_channels(self._model), valid[..., None], sar, where)
+        return composed(rgb, hint.kind, sar_channels(self._model), valid[..., None], sar, where)
