@@ -1,4 +1,4 @@
-"""What each part of `strong` brings, what discriminators would, which view of them is better, what speckle in training
+"""What each part of `default` brings, what discriminators would, which view of them is better, what speckle in training
 does, and whether bfloat16 costs quality.
 
     python benchmarks/ablation.py --data DIR --steps 300 -o ablation [--only without_warm_up ...] [--set KEY=VALUE ...]
@@ -14,7 +14,7 @@ import click
 import sar_keras
 from sar_keras.config import load_config, override
 
-# What `strong` was before: a generator twice as wide, and two discriminators.
+# What `default` was before: a generator twice as wide, and two discriminators.
 GAN = [
     "model.filters=32",
     "model.discriminator_filters=16",
@@ -27,24 +27,24 @@ GAN = [
 ]
 # Name to the preset and what differs from it.
 VARIANTS = {
-    "strong": ("strong", []),
-    "without_ssim": ("strong", ["loss.ssim=0"]),
-    "without_edges": ("strong", ["loss.edges=0"]),
-    "without_to_mean_colour": ("strong", ["data.to_mean_colour=0"]),
-    "without_radiometric_jitter": ("strong", ["data.radiometric_jitter=0"]),
-    "without_average": ("strong", ["train.average=0"]),
-    "with_speckle": ("strong", ["data.speckle=true"]),
-    "gan": ("strong", GAN),
-    "gan_without_multi_scale": ("strong", [*GAN, "model.scales=1"]),
-    "gan_without_feature_matching": ("strong", [*GAN, "loss.feature_matching=0"]),
-    "gan_without_warm_up": ("strong", [*GAN, "loss.warm_up=0"]),
-    "gan_without_average": ("strong", [*GAN, "train.average=0"]),
-    "gan_without_edges": ("strong", [*GAN, "loss.edges=0"]),
-    "gan_without_to_mean_colour": ("strong", [*GAN, "data.to_mean_colour=0"]),
-    "gan_without_radiometric_jitter": ("strong", [*GAN, "data.radiometric_jitter=0"]),
-    "gan_with_speckle": ("strong", [*GAN, "data.speckle=true"]),
-    "default_luma": ("default", ["model.view=luma"]),
-    "default_rgb": ("default", ["model.view=rgb"]),
+    "default": ("default", []),
+    "without_ssim": ("default", ["loss.ssim=0"]),
+    "without_edges": ("default", ["loss.edges=0"]),
+    "without_to_mean_colour": ("default", ["data.to_mean_colour=0"]),
+    "without_radiometric_jitter": ("default", ["data.radiometric_jitter=0"]),
+    "without_average": ("default", ["train.average=0"]),
+    "with_speckle": ("default", ["data.speckle=true"]),
+    "gan": ("default", GAN),
+    "gan_without_multi_scale": ("default", [*GAN, "model.scales=1"]),
+    "gan_without_feature_matching": ("default", [*GAN, "loss.feature_matching=0"]),
+    "gan_without_warm_up": ("default", [*GAN, "loss.warm_up=0"]),
+    "gan_without_average": ("default", [*GAN, "train.average=0"]),
+    "gan_without_edges": ("default", [*GAN, "loss.edges=0"]),
+    "gan_without_to_mean_colour": ("default", [*GAN, "data.to_mean_colour=0"]),
+    "gan_without_radiometric_jitter": ("default", [*GAN, "data.radiometric_jitter=0"]),
+    "gan_with_speckle": ("default", [*GAN, "data.speckle=true"]),
+    "perceptual_luma": ("pix2pix_perceptual", ["model.view=luma"]),
+    "perceptual_rgb": ("pix2pix_perceptual", ["model.view=rgb"]),
     "fast_float32": ("fast", ["train.precision=float32"]),
     "fast_bfloat16": ("fast", ["train.precision=bfloat16"]),
 }

@@ -1,8 +1,8 @@
-"""How a guided model does under each kind of hint, beside `strong`, trees, and the hint alone, over several splits.
+"""How a guided model does under each kind of hint, beside `default`, trees, and the hint alone, over several splits.
 
     python benchmarks/guided.py COMPARISON [COMPARISON ...] [--on test] [--picture hints.jpg]
 
-Each COMPARISON is what `sar-keras benchmark --presets guided,strong -o COMPARISON` has left, of a split of its own.
+Each COMPARISON is what `sar-keras benchmark --presets guided,default -o COMPARISON` has left, of a split of its own.
 Each terrain has a table and trees of its own. Figures are means over images, and of these over the splits, with those
 of each split in brackets. "changed" and "unchanged" are PSNR over all pixels where the ground has, and has not,
 changed. The last table has differences of PSNR between two rows, of each split with its 95 % bootstrap interval over
@@ -17,7 +17,7 @@ from common import circumstances, images_of
 
 # What of one row is compared with what of another: (row, side), (row, side).
 DIFFERENCES = (
-    (("none", "model"), ("strong", "model")),
+    (("none", "model"), ("default", "model")),
     (("palette", "model"), ("none", "model")),
     (("palette", "model"), ("palette", "alone")),
     (("coarse", "model"), ("coarse", "alone")),
@@ -29,7 +29,7 @@ DIFFERENCES = (
     (("elsewhere", "model"), ("none", "model")),
 )
 OTHERS = {
-    "strong": "strong",
+    "default": "default",
     "trees": "trees: SAR",
     "trees_other_date": "trees: SAR, both images of the other date",
     "other_date_without_sar": "image of another date, without its SAR image",
@@ -64,7 +64,7 @@ def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
     from sar_keras.evaluation import hinted
     from sar_keras.evaluation.baselines import fit_trees
 
-    guided, strong = (sar_keras.load_model(comparison / name) for name in ("guided", "strong"))
+    guided, default = (sar_keras.load_model(comparison / name) for name in ("guided", "default"))
     images = images_of(comparison / "guided", guided, "train", split)
     references, found = load_references(images), {}
     for terrain in dict.fromkeys(pair.terrain for pair in images.pairs):
@@ -85,7 +85,7 @@ def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
             trees = hinted.fit_trees_to_dates(images, references, of["train"], seed)
             rows["trees_other_date"] = {"model": hinted.score_trees(trees, images, references, scored), "alone": None}
         trees = fit_trees(images, of["train"], seed)
-        for name, answer in (("trees", trees.predict), ("strong", lambda sar: strong(sar, training=False))):
+        for name, answer in (("trees", trees.predict), ("default", lambda sar: default(sar, training=False))):
             rows[name] = {"model": hinted.score(answer, images, references, scored), "alone": None}
         found[terrain] = rows
     return found

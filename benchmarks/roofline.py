@@ -25,7 +25,7 @@ PRECISIONS = ("float32", "bfloat16")
 CASES = [
     ("paper", "train", 4, "float32"),
     ("paper", "train", 4, "bfloat16"),
-    ("strong", "train", 8, "bfloat16"),
+    ("default", "train", 8, "bfloat16"),
     ("fast", "train", 8, "bfloat16"),
     ("paper", "infer", 4, "float32"),
     ("paper", "infer", 4, "bfloat16"),

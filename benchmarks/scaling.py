@@ -2,10 +2,10 @@
 
     python benchmarks/scaling.py [--only growth|agreement] [--plot scaling.png] [--steps 8] [--filters 16]
 
-Growth: training under `default` from a base of a batch of 12 images of 128 x 128 pixels on one CPU device, one of these
-changed at a time; logical CPU devices under MirroredStrategy, processes under MultiWorkerMirroredStrategy. All of them
-share this machine's cores, so that the figures show what the strategies cost, not what more hardware gains. Images a
-second are medians after two steps of warm-up; memory is the largest resident set, of all processes together.
+Growth: training under `pix2pix_perceptual` from a base of a batch of 12 images of 128 x 128 pixels on one CPU device,
+one of these changed at a time; logical CPU devices under MirroredStrategy, processes under MultiWorkerMirroredStrategy.
+All of them share this machine's cores, so that the figures show what the strategies cost, not what more hardware gains.
+Images a second are medians after two steps of warm-up; memory is the largest resident set, of all processes together.
 
 Agreement: trains each preset for two short epochs from one seed with one device, two devices, two and three workers
 (see tests/agreement.py) and gives the largest difference of a weight in the last checkpoint, as a share of the largest
@@ -56,7 +56,7 @@ def measure(name: str, devices: int, size: int, batch: int, filters: int, steps:
     strategy = strategy_for(name)
     changes = [f"data.image_size={size}", f"model.filters={filters}", f"model.discriminator_filters={filters}"]
     with strategy.scope():
-        model = build_model(load_config("default", changes), "float32")
+        model = build_model(load_config("pix2pix_perceptual", changes), "float32")
 
     def dataset(context):
         random = np.random.default_rng(context.input_pipeline_id)

@@ -60,8 +60,8 @@ class DataConfig(Section):
     allow_outside: bool = False
     augment: bool = True
     speckle: bool = False
-    radiometric_jitter: float = Field(default=0.0, ge=0, le=1)
-    to_mean_colour: float = Field(default=0.0, ge=0, le=1)
+    radiometric_jitter: float = Field(default=0.4, ge=0, le=1)
+    to_mean_colour: float = Field(default=0.5, ge=0, le=1)
     hints: HintsConfig = HintsConfig()
 
     @pydantic.field_validator("sar_bands", mode="before")
@@ -85,7 +85,7 @@ class OptimizerConfig(Section):
 
 
 class OptimizersConfig(Section):
-    generator: OptimizerConfig = OptimizerConfig()
+    generator: OptimizerConfig = OptimizerConfig(config={"learning_rate": 1e-3, "beta_1": 0.5, "beta_2": 0.999})
     discriminator: OptimizerConfig = OptimizerConfig()
     refinement: OptimizerConfig = OptimizerConfig(config={"learning_rate": 1e-3})
 
@@ -104,9 +104,9 @@ class TrainConfig(Section):
     best: Literal["psnr", "l1"] = "psnr"
     early_stopping: int | None = Field(default=None, ge=1)
     init: str | None = None
-    batch_size: int = Field(default=4, ge=1)
-    decay: float = Field(default=0.0, ge=0, le=1)
-    average: float = Field(default=0.0, ge=0, lt=1)
+    batch_size: int = Field(default=8, ge=1)
+    decay: float = Field(default=0.5, ge=0, le=1)
+    average: float = Field(default=0.995, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**31)
     strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"

@@ -34,7 +34,7 @@ OF_PRESETS = {
     "l1": ["train.steps_per_epoch=1"],
     # Few steps: rounding errors of 1e-8 after one are 1e-4 after six, on one device with other kernels too
     # (TF_ENABLE_ONEDNN_OPTS=0).
-    "strong": [*DISCRIMINATORS, "train.average=0.5", "loss.warm_up=2", "train.steps_per_epoch=2"],
+    "default": [*DISCRIMINATORS, "train.average=0.5", "loss.warm_up=2", "train.steps_per_epoch=2"],
     "guided": ["train.average=0.5", "train.steps_per_epoch=2"],
     "pix2pix_dae": ["train.epochs=1", "refinement.epochs=1", "refinement.filters=4"],
     # In the second epoch the pool is full. Instance normalisation of so narrow networks magnifies rounding errors.

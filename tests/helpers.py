@@ -12,7 +12,7 @@ from rasterio.transform import Affine, from_origin
 
 from sar_keras.config import Config, is_of_other_systems, load_config
 
-# What the preset "strong" was with discriminators: all terms, several scales, a warm-up.
+# What the preset `default` was with discriminators: all terms, several scales, a warm-up.
 DISCRIMINATORS = ["model.scales=2", "loss.adversarial=0.1", "loss.feature_matching=3"]
 # Networks and images small enough for seconds; everything else is what a user's run has.
 TINY = [

@@ -225,7 +225,7 @@ def evaluate(
 
 
 @main.command()
-@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [all but default and quick].")
+@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [all but quick and guided].")
 @click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs [procedural scenes].")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), metavar="M", help="Training time of each.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps of each, instead of minutes.")

@@ -38,7 +38,8 @@ from sar_keras.training.history import read_history
 from sar_keras.training.machines import describe, dtype_policy_for, strategy_for, training_clock
 
 PRESETS = (
-    "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_dae", "pix2pix_lab", "strong", "fast",
+    "default", "fast", "l1", "pix2pix", "cgan_ssim_l1", "cyclegan", "epcgan", "paper", "pix2pix_perceptual",
+    "pix2pix_dae", "pix2pix_lab",
 )  # fmt: skip
 _TREES = "gradient-boosted trees (SAR)"
 _IMAGES_OF_TREES = 500  # training images that they learn from at most

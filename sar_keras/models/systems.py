@@ -43,6 +43,7 @@ class LossSettings(Section):
     """`loss.*` of every system. The weights of the terms come from the table of terms, see `_with_weights`."""
 
     needs_met: ClassVar[tuple[str, ...]] = ()
+    recommended: ClassVar[dict[str, float]] = {}  # weights that are not those of the table of terms
     discriminator: float = Field(default=0.5, gt=0)
 
     @classmethod
@@ -68,7 +69,8 @@ AnyLossSettings = TypeVar("AnyLossSettings", bound=LossSettings)
 
 def _with_weights(settings: type[AnyLossSettings]) -> type[AnyLossSettings]:
     """The settings with a field for the weight of each term that the system has."""
-    fields: dict[str, Any] = {name: (float, Field(term.weight, ge=0)) for name, term in settings.terms().items()}
+    weights = {name: term.weight for name, term in settings.terms().items()} | settings.recommended
+    fields: dict[str, Any] = {name: (float, Field(weight, ge=0)) for name, weight in weights.items()}
     return pydantic.create_model(settings.__name__, __base__=settings, **fields)
 
 
@@ -79,20 +81,29 @@ class PairedNetworkSettings(NetworkSettings):
     scales: int = Field(default=1, ge=1, le=3)
 
 
-class Pix2PixNetworks(PairedNetworkSettings):
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+class UNetSettings(PairedNetworkSettings):
+    """`model.*` of the systems that have a U-Net: as narrow as the preset `default`."""
+
+    filters: int = Field(default=16, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class Pix2PixNetworks(UNetSettings):
     output: Literal["rgb", "ab"] = "rgb"
 
 
 @_with_weights
 class Pix2PixLoss(LossSettings):
     needs_met = ("colours", "images", "features", "logits", "activations")
+    recommended: ClassVar[dict[str, float]] = {
+        "l1": 0.0, "l2": 200.0, "ssim": 15.0, "edges": 200.0, "perceptual": 0.0, "adversarial": 0.0,
+    }  # fmt: skip
     perceptual_layer: str = "block3_conv3"
     warm_up: int = Field(default=0, ge=0)
 
 
-class GuidedNetworks(PairedNetworkSettings):
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+class GuidedNetworks(UNetSettings):
+    pass
 
 
 class EPCGANNetworks(PairedNetworkSettings):

@@ -3,9 +3,9 @@
 All tricks for speed and memory stand here and in `faster_layers.py`, so that `models/` can state the objectives alone.
 What each brought on two cores when it was measured, in images/s of a whole step or of inference (docs/performance.md):
 
-- convolutions of few pixels as products of matrices: training of `paper` + 45 %, of `default` + 25 %;
-- resize convolutions on the smaller image, with the next one: `strong` + 28 %, `default` + 23 %;
-- batch normalisation as one operation: `strong` + 15 to 20 %, `paper` + 3 to 4 %;
+- convolutions of few pixels as products of matrices: training of `paper` + 45 %, of `pix2pix_perceptual` + 25 %;
+- resize convolutions on the smaller image, with the next one: `default` + 28 %, `pix2pix_perceptual` + 23 %;
+- batch normalisation as one operation: `default` + 15 to 20 %, `paper` + 3 to 4 %;
 - inference without batch normalisations, with weights stored in bfloat16: + 16 %;
 - transposed convolutions as plain ones for OpenVINO: an image in 36 in place of 75 ms;
 - VGG16 on one image after another: 130 of 2470 MB of peak memory, and no slower.

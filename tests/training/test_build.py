@@ -45,7 +45,7 @@ def test_presets_that_are_a_yaml_alone_train_with_their_terms(name, weights, ran
 
 
 @pytest.mark.parametrize(
-    ("name", "more"), [("strong", DISCRIMINATORS), ("epcgan", []), ("cyclegan", []), ("paper", [])]
+    ("name", "more"), [("default", DISCRIMINATORS), ("epcgan", []), ("cyclegan", []), ("paper", [])]
 )
 def test_the_progress_bar_and_the_curves_know_every_term(name, more):
     assert set(build_model(tiny(name, *more), "float32").term_names()) <= set(labels())
@@ -86,6 +86,6 @@ def test_minutes_end_a_run_and_count_on_when_it_resumes(pairs_folder, tmp_path, 
 @pytest.mark.slow
 def test_the_discriminator_joins_in_after_the_warm_up(pairs_folder, tmp_path):
     changes = [*SMALL, f"data.root={pairs_folder}", *DISCRIMINATORS, "loss.warm_up=2", "train.epochs=2"]
-    run = sar_keras.fit(tiny("strong", *changes), tmp_path / "run")
+    run = sar_keras.fit(tiny("default", *changes), tmp_path / "run")
     first, second = read_rows(run / "history.csv")
     assert not first.get("d_real") and float(second["d_real"]) > 0 and float(second["feature_matching"]) > 0

@@ -103,7 +103,7 @@ def test_weights_that_are_not_finite_stop_a_run(model, fit):
 
 def test_a_configuration_gives_a_run_its_callbacks():
     settings = [*DISCRIMINATORS, "loss.warm_up=2", "train.average=0.9", "train.decay=0.5", "train.epochs=10"]
-    first, second = build_phases(tiny("strong", *settings, "refinement.epochs=2"), "float32", steps=3)
+    first, second = build_phases(tiny("default", *settings, "refinement.epochs=2"), "float32", steps=3)
     warm_up, decay, average = first.callbacks
     assert (warm_up.steps, decay.share, decay.steps, average.momentum) == (2, 0.5, 30, 0.9)
     optimizers = [first.model.optimizer, first.model.discriminator_optimizer]

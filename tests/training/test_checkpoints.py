@@ -66,7 +66,7 @@ def test_a_run_stopped_by_ctrl_c_says_how_to_go_on_and_goes_on_to_the_same_bits(
     ("preset", "changes", "steps"),
     [
         (
-            "strong",
+            "default",
             [*DISCRIMINATORS, "loss.warm_up=4", "train.average=0.9", "train.decay=0.5", "refinement.epochs=1"],
             [1, 5, 8],
         ),

@@ -11,7 +11,7 @@ import sar_keras
 from sar_keras import compat
 from sar_keras.errors import ConfigError, OutputError
 
-PRESETS = ["strong", "cyclegan", "guided"]
+PRESETS = ["default", "cyclegan", "guided"]
 FIT = [sys.executable, "-c", "from sar_keras.cli.main import main; main()", "fit"]
 
 
