@@ -258,6 +258,8 @@ def _colorize_patch(model, path, settings, folder, truth) -> Result:
     write_image(file, colours)
     layers, errors = {"SAR": np.repeat(sar, 3, -1), "colours": colours}, None
     if expected_error := metadata_of(model).expected_error:
+        hint = hint_of(model, **settings.hint)
+        expected_error = expected_error.hints.get(hint.kind, expected_error) if hint else expected_error
         errors = np.asarray(expected_error(tf.constant(colours[None].astype("float32") / 127.5 - 1)))[0, ..., 0]
         layers[EXPECTED_ERROR] = _over(colours, errors)
     figures = flat = {}

@@ -14,7 +14,7 @@ from sar_keras.errors import ModelError
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.networks.guided import input_planes, split_planes
-from sar_keras.networks.sizes import any_size, sar_channels
+from sar_keras.networks.sizes import any_size, sar_channels, takes_hint
 
 
 def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
@@ -27,7 +27,7 @@ def with_uncertainty(model: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tenso
         A function of SAR (N, H, W, channels), float32 in [-1, 1], of any height and width that the network takes, to
         the model's optical (N, H, W, 3) in [-1, 1] and the expected absolute error of each pixel, mean over red, green
         and blue as fractions of 1: (N, H, W, 1), at least 0. For a guided model the planes of a hint may follow the SAR
-        bands; the expected error is that of a model without a hint.
+        bands; without them there is no hint.
 
     Raises:
         ModelError: the model carries no estimate of its error.
@@ -67,8 +67,9 @@ def uncertainty_function(
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, input_planes(network)), tf.float32)])
     def run(sar):
-        optical = network(split_planes(network, sar), training=False)
-        return optical, expected_error(optical)
+        inputs = split_planes(network, sar)
+        optical = network(inputs, training=False)
+        return optical, expected_error(optical, inputs["hint"] if takes_hint(network) else None)
 
     run.network = network  # Keeps the layers alive, which a tf.function does not.
     return run

@@ -1,5 +1,6 @@
 """Saving and loading trained generators, with what they know of themselves."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -16,8 +17,7 @@ from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.sar import Scale
-from sar_keras.networks import unet  # importing the package makes its layers known to Keras
-from sar_keras.networks.guided import hint_channels
+from sar_keras.networks.guided import GuidedGenerator, hint_channels
 from sar_keras.networks.sizes import shapes_of_inputs, takes_hint
 
 # Our own entry in the .keras archive; Keras passes over it.
@@ -41,7 +41,7 @@ def _to_json(metadata: ModelMetadata) -> dict:
     return {
         "sar_scale": vars(metadata.sar_scale),
         "optical_scale": metadata.optical_scale and vars(metadata.optical_scale),
-        "expected_error": metadata.expected_error and vars(metadata.expected_error),
+        "expected_error": metadata.expected_error and dataclasses.asdict(metadata.expected_error),
         "mean_colour": metadata.mean_colour,
         "sar_bands": metadata.sar_bands,
         "parent": metadata.parent,
@@ -59,7 +59,7 @@ def _from_json(tree: dict, path: Path) -> ModelMetadata:
     return ModelMetadata(
         Scale(**tree.get("sar_scale", {})),
         optical_scale and Scale(**optical_scale),
-        expected_error and ExpectedError(**expected_error),
+        expected_error and ExpectedError.from_json(expected_error),
         mean_colour,
         tuple(map(str, tree.get("sar_bands", ()))),
         parent and str(parent),
@@ -68,8 +68,7 @@ def _from_json(tree: dict, path: Path) -> ModelMetadata:
 
 
 def save_demo(generator: keras.Model, **architecture) -> None:
-    """Make a loaded U-Net the model "demo": kernels in float16, and the arguments of `UNetGenerator`."""
-    # Statistics of batch normalisation may be too small for float16.
+    """Make a loaded guided U-Net the model "demo": kernels in float16, and the arguments of `GuidedGenerator`."""
     weights = [weight.astype("float16" if weight.ndim > 1 else "float32") for weight in generator.get_weights()]
     text = json.dumps(_to_json(metadata_of(generator)) | {"architecture": architecture})
     with atomic(DEMO) as temporary, temporary.open("wb") as file:
@@ -79,7 +78,7 @@ def save_demo(generator: keras.Model, **architecture) -> None:
 def _load_demo() -> keras.Model:
     with np.load(DEMO) as file:
         metadata = json.loads(str(file["metadata"]))
-        generator = unet.UNetGenerator(**metadata["architecture"])
+        generator = GuidedGenerator(**metadata["architecture"])
         generator.set_weights([file[f"arr_{n}"].astype("float32") for n in range(len(generator.weights))])
     _keep_metadata_when_saved(generator)
     return attach(generator, _from_json(metadata, DEMO))

@@ -335,10 +335,12 @@ def scene_network(
 
 
 def _warn_of_window_statistics(model: keras.Model) -> None:
-    if any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers):
+    # Statistics of several channels together show no more than what a U-Net sees of the whole window in any case.
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)]
+    if any(layer.groups == layer.gamma.shape[0] > 1 for layer in layers):
         warnings.warn(
-            "the model normalises each window by itself (instance or group normalisation): neighbouring windows may "
-            f"differ in brightness; larger ones ({parameter('tile')}) differ less",
+            "the model normalises each channel of each window by itself (instance normalisation): neighbouring windows "
+            f"may differ in brightness; larger ones ({parameter('tile')}) differ less",
             stacklevel=3,
         )
 

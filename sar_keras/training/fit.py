@@ -54,6 +54,7 @@ from sar_keras.training.resuming import as_resumed
 from sar_keras.training.run import Phase, Run
 
 _SAMPLES = 4  # pairs in a sample grid
+_LEARNT_ERRORS = 200  # training pairs from which a model learns its errors, at most
 
 
 def fit(
@@ -331,10 +332,10 @@ def _close(run: Run, generator: keras.Model) -> None:
     }
     mean_colour = pipeline.mean_colour(images, evenly(indices["train"], 500))
     metadata = dataclasses.replace(run.metadata, mean_colour=tuple(mean_colour.tolist()))
-    _save_with_expected_error(generator, folder / "generator.keras", metadata, datasets.get("validation"))
+    _save_with_expected_error(run, generator, folder / "generator.keras", metadata)
     best = folder / "generator_best.keras"
     if best.is_file():
-        _save_with_expected_error(load_model(best), best, metadata, datasets.get("validation"))
+        _save_with_expected_error(run, load_model(best), best, metadata)
     if run.history:
         plot_history(run.history, folder / "history.png")
     if "test" in datasets:
@@ -351,9 +352,29 @@ next: sar-keras colorize {folder} IMAGE -o colour.png{hint}
       sar-keras export {folder}""")
 
 
-def _save_with_expected_error(generator: keras.Model, path: Path, metadata: ModelMetadata, validation) -> None:
-    error = validation and fit_expected_error(generator, progress_bar("learning its errors", "batch")(validation))
-    save_model(generator, path, dataclasses.replace(metadata, expected_error=error))
+def _save_with_expected_error(run: Run, generator: keras.Model, path: Path, metadata: ModelMetadata) -> None:
+    """Validation pairs are of few places, training pairs are known to the model: of both together it learns most."""
+    if run.indices["validation"]:
+        indices = [*evenly(run.indices["train"], _LEARNT_ERRORS), *run.indices["validation"]]
+        batches = _batches_with_hints(run, indices) if takes_hint(generator) else _batches(run, indices)
+        bar = progress_bar("learning its errors", "batch", -(-len(indices) // run.config.train.batch_size))
+        metadata = dataclasses.replace(metadata, expected_error=fit_expected_error(generator, bar(batches)))
+    save_model(generator, path, metadata)
+
+
+def _batches(run: Run, indices: list[int]) -> tf.data.Dataset:
+    return pipeline.evaluation_dataset(run.images, indices, run.config.train.batch_size)
+
+
+def _batches_with_hints(run: Run, indices: list[int]) -> tf.data.Dataset:
+    """Batches in which hints are drawn as in training, of patches that are not changed otherwise."""
+    train = run.config.train
+    plain = {"augment": False, "speckle": False, "radiometric_jitter": 0.0, "to_mean_colour": 0.0}
+    data = run.config.data.model_copy(update=plain)
+    batches = pipeline.training_dataset(
+        run.images, indices, train.batch_size, train.seed, data, references=run.references
+    )
+    return batches.take(-(-len(indices) // train.batch_size))
 
 
 def _pairs(config: Config, run: Path, resume: bool, strategy: tf.distribute.Strategy) -> list[Pair]:

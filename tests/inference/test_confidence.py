@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -52,6 +55,34 @@ def test_it_travels_with_the_models_file(tmp_path, random):
     save_model(generator, tmp_path / "without.keras", ModelMetadata())
     with pytest.raises(ModelError, match="does not know its error"):
         with_uncertainty(load_model(tmp_path / "without.keras"))
+
+
+def takes_the_hint() -> keras.Model:
+    """A guided model whose colours are those of the hint, and grey where there is none."""
+    sar, hint = keras.Input((32, 32, 1), name="sar"), keras.Input((32, 32, 8), name="hint")
+    return keras.Model({"sar": sar, "hint": hint}, keras.layers.Lambda(lambda planes: planes[..., :3])(hint))
+
+
+def test_each_kind_of_hint_has_an_error_of_its_own(random, tmp_path):
+    generator = takes_the_hint()
+    errors = {None: 0.3, "palette": 0.2, "coarse": 0.05}
+
+    def batches():
+        for kind, error in errors.items():
+            colour = random.uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
+            # A hint that covers the left half only: the right half counts as without.
+            where = np.where(np.arange(32) < 16, 1.0, 0.0).reshape(1, 1, 32, 1) * np.ones((2, 32, 1, 1))
+            hint = sar_keras.compose_hint(colour, kind or "palette", where * bool(kind)).numpy()
+            off = np.where(where * bool(kind), error, errors[None]) * 2
+            yield {"sar": colour[..., :1], "hint": hint}, (hint[..., :3] + off).astype("float32")
+
+    expected = fit_expected_error(generator, batches())
+    assert expected == ExpectedError.from_json(json.loads(json.dumps(dataclasses.asdict(expected))))
+    assert set(expected.hints) == {"palette", "coarse"}
+    colours = np.zeros((1, 4, 4, 3), "float32")
+    for kind, error in [*errors.items(), ("other_date", 0.3)]:  # of the last it knows nothing
+        hint = None if kind is None else sar_keras.compose_hint(colours, kind)
+        np.testing.assert_allclose(expected(colours, hint), error, atol=0.01)
 
 
 @pytest.mark.parametrize("shape", [(2, 64, 64, 1), (1, 64, 192, 1)])
