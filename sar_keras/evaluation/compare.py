@@ -50,7 +50,7 @@ def compare(runs: Sequence[str | Path], output: str | Path = "compare.html") -> 
         DataError, ModelError: less than two runs, or runs whose test images are not the same.
     """
     output, folders = local_path(output), [local_path(run) for run in runs]
-    if len({folder.absolute() for folder in folders}) < max(len(folders), 2):
+    if len({folder.resolve() for folder in folders}) < max(len(folders), 2):
         raise ModelError(f"{parameter('runs')}: give two run directories or more, each once")
     names = [folder.absolute().name for folder in folders]
     named = dict(zip(names if len(set(names)) == len(names) else map(str, folders), folders, strict=True))
@@ -73,7 +73,7 @@ def _check_that_they_compare(named: Mapping[str, Path], configs: Mapping[str, Co
         DataError: the test images of two runs are not the same.
     """
     first = next(iter(named))
-    tests = {name: _test_images(folder) for name, folder in named.items()}
+    tests = {name: _images_of(folder, "test") for name, folder in named.items()}
     if not tests[first]:
         raise DataError(f"{named[first]}: its split has no test images to compare on")
     for name, folder in named.items():
@@ -93,8 +93,8 @@ def _check_that_they_compare(named: Mapping[str, Path], configs: Mapping[str, Co
                 )
 
 
-def _test_images(run: Path) -> set[tuple]:
-    return {(str(pair.sar), pair.window) for pair in read_split(run / "split.csv") if pair.split == "test"}
+def _images_of(run: Path, split: str) -> set[tuple]:
+    return {(str(pair.sar), pair.window) for pair in read_split(run / "split.csv") if pair.split == split}
 
 
 def write_comparison(
@@ -151,7 +151,7 @@ def write_comparison(
         ),
         *(table for name, report in reports.items() for table in sections.hints(report, f"{name} under hints")),
         *_groups(dict([*reports.items(), *more_rows])),
-        *_curves(configs, histories),
+        *_curves(configs, histories, runs),
         _pictures(runs, configs, generators),
         sections.differences(configs),
         *_splits(runs),
@@ -184,8 +184,13 @@ def _groups(reports: Mapping[str, dict]) -> list[Section]:
     return tables
 
 
-def _curves(configs: Mapping[str, Config], histories: Mapping[str, list[dict]]) -> list[Section]:
+def _curves(
+    configs: Mapping[str, Config], histories: Mapping[str, list[dict]], runs: Mapping[str, Path]
+) -> list[Section]:
     """Validation PSNR over images seen and over minutes."""
+    validated = {frozenset(_images_of(folder, "validation")) for folder in runs.values()}
+    notes = ["The runs were validated on different images, so the heights of these curves do not compare."]
+    notes = notes if len(validated) > 1 else []
     images = {
         name: sections.curve(rows, "step", "val_psnr", configs[name].train.batch_size)
         for name, rows in histories.items()
@@ -193,8 +198,8 @@ def _curves(configs: Mapping[str, Config], histories: Mapping[str, list[dict]]) 
     minutes = {name: sections.curve(rows, "minutes", "val_psnr") for name, rows in histories.items()}
     title = "Validation PSNR (dB)"
     found = [
-        Curves(f"{title} over images seen", "images seen", images),
-        Curves(f"{title} over time", "minutes", minutes),
+        Curves(f"{title} over images seen", "images seen", images, notes=notes),
+        Curves(f"{title} over time", "minutes", minutes, notes=notes),
     ]
     return [section for section in found if any(x for x, _ in section.curves.values())]
 

@@ -84,15 +84,13 @@ def evaluate(
     """
     if protocol not in PROTOCOLS or split not in (None, *SPLITS):
         raise DataError(f"no such protocol or split: {protocol}, {split}; {', '.join((*PROTOCOLS, *SPLITS))} are")
-    path = Path(model)
+    path, html = Path(model), local_path(html) if html else None
     generator = load_model(path)
     metadata = metadata_of(generator)
     run = (metadata.saved_as or path).parent
     config = load_run(run) if (run / "config.yaml").is_file() else None
     if config is None and data is None:
         raise ModelError(f"{model}: is a model without a run, which knows no data; give some as {parameter('data')}")
-    # Not its best, which may lie beside it.
-    generator_is_of_run = metadata.saved_as == run / "generator.keras"
     split = split or ("train" if protocol == "paper" else "test")
     pairs = _pairs(run, config, data, patch_size(generator))
     chosen = [pair for pair in pairs if pair.split == split]
@@ -170,13 +168,14 @@ def evaluate(
         else None,
     }
     trained = None
-    if config and generator_is_of_run:
-        trained = Trained.load(run, generator, read_history(run / "history.csv"))
+    # Not its best generator, which lies beside it.
+    if config and metadata.saved_as == run / "generator.keras":
+        trained = Trained.load(run, config, generator, read_history(run / "history.csv"))
         if data is None and split == "test" and protocol == "standard":
             _keep(trained, report)
     if html:
         with doing("writing the page"):
-            write_evaluation_page(local_path(html), report, generator, images, per_image["model"], pairs, trained)
+            write_evaluation_page(html, report, generator, images, per_image["model"], pairs, trained)
     return report
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import yaml
 
-from sar_keras.config import Config, keys, load_run
+from sar_keras.config import Config, keys
 from sar_keras.data.pairs import SPLITS, Pair
 from sar_keras.data.splits import read_split
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
@@ -53,9 +53,8 @@ class Trained:
     finished: bool = True
 
     @classmethod
-    def load(cls, folder: Path, generator: keras.Model, history: Sequence[dict]) -> "Trained":
+    def load(cls, folder: Path, config: Config, generator: keras.Model, history: Sequence[dict]) -> "Trained":
         """A run that lies in a folder, with the generator that was loaded from it."""
-        config = load_run(folder)
         return cls(folder, config, generator, metadata_of(generator), read_split(folder / "split.csv"), history)
 
     @property
@@ -138,7 +137,7 @@ def _body(run: Trained, report: dict | None) -> list[str]:
         *_training(run),
         *_figures(run, report),
         *_pictures(run),
-        *_limits(run),
+        *_limits(run, report),
         *_licences(run),
     ]
     return lines
@@ -235,14 +234,14 @@ def _pictures(run: Trained) -> list[str]:
     return ["## Pictures", "", *lines] if lines else []
 
 
-def _limits(run: Trained) -> list[str]:
+def _limits(run: Trained, report: dict | None) -> list[str]:
     lines = [
         "## Intended use and limits",
         "",
         "- It is for looking at SAR images: to find one's way, to illustrate, to compare methods.",
         "- It is not for measuring: a colour is no reflectance, no vegetation index and no proof of what is there.",
         "- It knows the landscapes, seasons, polarisations and units of its training data. On others it may be wrong.",
-        f"- {_confidence(run.metadata)}",
+        f"- {_confidence(run.metadata, report)}",
     ]
     if run.config.data.layout == "synthetic":
         lines.append("- It has seen procedural scenes only. They are a toy: do not use it on real images.")
@@ -251,10 +250,18 @@ def _limits(run: Trained) -> list[str]:
     return [*lines, ""]
 
 
-def _confidence(metadata: ModelMetadata) -> str:
+def _confidence(metadata: ModelMetadata, report: dict | None) -> str:
     if metadata.expected_error is None:
         return "It does not know how large its errors are."
-    return "It tells an expected error of each pixel, which `sar-keras evaluate` compares with the real one."
+    if report and report.get("confidence"):
+        rank = report["confidence"]["rank_correlation"]
+        found = (
+            f"rank correlation {text_of(rank['pixels'])} of the pixels of an image, {rank['patches']:.2f} of patches"
+        )
+        if min(rank["pixels"]["low"], rank["patches"]) <= 0:
+            return f"Its expected error does not tell where it is wrong ({found}): do not use it."
+        return f"It tells an expected error of each pixel, which ranks the real one on the test images ({found})."
+    return "It tells an expected error of each pixel; how well that ranks the real one has not been measured."
 
 
 def _licences(run: Trained) -> list[str]:

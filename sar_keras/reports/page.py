@@ -16,8 +16,8 @@ from sar_keras.reports.figures import text_of
 
 # Bytes of all pictures of a page before base64, which makes a third more of them: a page stays below 20 MB.
 _BYTES = 12_000_000
-# Longest side in pixels and quality of a picture; the first that is small enough.
-_QUALITIES = ((512, 85), (256, 80), (256, 50), (128, 50), (96, 40), (64, 30), (48, 10))
+# Longest side of a picture in pixels, at most; pixels that a byte is enough for; and the qualities that are tried.
+_SIDE, _PIXELS_OF_A_BYTE, _QUALITIES = 512, 2, (85, 60, 30)
 # What stands for the colour of the text around a curve, which is the browser's to choose.
 _INK = "#010203"
 
@@ -120,26 +120,28 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
     )
     most = _BYTES // max(images, 1)
     environment.filters |= {
-        "cell": lambda value: readable(text_of(value)),
+        "cell": text_of,
         "key": _key,
         "picture": lambda image: _data_uri(image, most),
         "svg": _svg,
     }
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(environment.get_template("page.html").generate(title=title, sections=sections))
+        parts = environment.get_template("page.html").generate(title=title, sections=sections)
+        file.writelines(map(readable, parts))
 
 
 def _key(value: Any) -> str:
     """What a cell is sorted by."""
     number = value["mean"] if isinstance(value, dict) else value
-    return repr(number) if isinstance(number, float) else readable(text_of(value))
+    return repr(number) if isinstance(number, float) else text_of(value)
 
 
 def _data_uri(image: np.ndarray, most: int) -> str:
-    """An image as the best picture of at most so many bytes."""
+    """An image as a picture of about so many bytes at most."""
     picture, data = Image.fromarray(image), b""
-    for side, quality in _QUALITIES:
-        picture.thumbnail((side, side))
+    side = min(_SIDE, int((_PIXELS_OF_A_BYTE * most) ** 0.5))
+    picture.thumbnail((side, side))
+    for quality in _QUALITIES:
         buffer = io.BytesIO()
         picture.save(buffer, "WEBP", quality=quality)
         data = buffer.getvalue()
@@ -152,10 +154,9 @@ def _svg(section: Curves) -> str:
     """Curves as SVG whose text is text, in the colour of what is around it."""
     import matplotlib
 
-    options = {
-        "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.edgecolor": _INK,
-        "text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK, "grid.color": _INK,
-    }  # fmt: skip
+    options: dict[str, Any] = {"svg.fonttype": "none", "text.parse_math": False, "font.size": 10}
+    inked = ("axes.edgecolor", "text.color", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
+    options |= dict.fromkeys(inked, _INK)
     with matplotlib.rc_context(options):
         from matplotlib.figure import Figure
 
@@ -164,7 +165,7 @@ def _svg(section: Curves) -> str:
         axes = figure.subplots()
         for name, (x, y) in section.curves.items():
             axes.plot(x, y, ".-", label=readable(name), markersize=4, linewidth=1.2)
-        axes.set_xlabel(section.x)
+        axes.set_xlabel(readable(section.x))
         if all(float(value).is_integer() for x, _ in section.curves.values() for value in x):
             axes.xaxis.get_major_locator().set_params(integer=True)
         if section.log:

@@ -1,5 +1,6 @@
 """What several pages have in common: how they were made, the split, figures and curves. It loads no TensorFlow."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,6 +50,8 @@ def configuration(config: Config) -> Table:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
@@ -79,18 +82,18 @@ def hints(report: dict, title: str = "Under hints") -> list[Section]:
     """How a guided model does under each kind of hint, beside the hint alone."""
     if not report.get("hints"):
         return []
+    columns = {"n": "images", "psnr": "PSNR (dB)", "ssim": "SSIM"}
+    columns |= {f"psnr_{where}": f"PSNR where {where}" for where in ("changed", "unchanged")}
+    every = [numbers for sides in report["hints"].values() for numbers in sides.values() if numbers]
+    columns = {key: title for key, title in columns.items() if any(key in numbers for numbers in every)}
     rows = []
     for name, sides in report["hints"].items():
-        for side, what in zip(("model", "alone"), HINTS[name], strict=True):
-            if numbers := sides[side]:
-                about = (
-                    what if side == "model" else f"{HINTS[name][0] or HINTS['other_date'][0]}: {what}, without a model"
-                )
-                rows.append(
-                    [about, *(numbers.get(key) for key in ("n", "psnr", "ssim", "psnr_changed", "psnr_unchanged"))]
-                )
-    heads = ["hint", "images", "PSNR (dB)", "SSIM", "PSNR where changed", "PSNR where unchanged"]
-    return [Table(title, heads, rows)]
+        with_model, alone = HINTS[name]
+        about = {"model": with_model, "alone": f"{with_model or HINTS['other_date'][0]}: {alone}, without a model"}
+        for side, numbers in sides.items():
+            if numbers:
+                rows.append([about[side], *(numbers.get(key) for key in columns)])
+    return [Table(title, ["hint", *columns.values()], rows)]
 
 
 def groups(report: dict) -> list[Section]:
