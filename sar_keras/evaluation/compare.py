@@ -24,6 +24,7 @@ from sar_keras.networks.sizes import takes_hint
 from sar_keras.reports import sections
 from sar_keras.reports.figures import BASELINES, kept, notes_on, scenes_of, title_of
 from sar_keras.reports.page import Curves, Patch, Pictures, Section, Table, write_page
+from sar_keras.terminal import doing
 from sar_keras.training.history import read_history
 
 _PATCHES = 24
@@ -63,7 +64,8 @@ def compare(runs: Sequence[str | Path], output: str | Path = "compare.html") -> 
     reports = {}
     for name, folder in named.items():
         reports[name] = kept(folder, load_model(folder)) or evaluate(folder)
-    write_comparison(output, " and ".join(named) if len(named) == 2 else f"{len(named)} runs", named, reports)
+    with doing("writing the page"):
+        write_comparison(output, " and ".join(named) if len(named) == 2 else f"{len(named)} runs", named, reports)
     return output
 
 

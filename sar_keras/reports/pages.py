@@ -37,10 +37,12 @@ def write_run_page(run: Trained, report: dict | None, pictures: Sequence[Picture
     about: dict[str, Any] = {"data": run.data_name, "device": device}
     about |= {name: last[name] for name in ("epoch", "step", "minutes") if name in last}
     test: Section = Facts("Figures", {"test": "none: the split has less than two test images"})
+    figures = [sections.figures(report, without_hint(run.generator))] if report else [test]
     page = [
         sections.made_by(**about),
         Facts("Model", {"system": run.config.model.system} | about_model(run.generator, run.metadata)),
-        *([sections.figures(report), *sections.hints(report), *sections.groups(report)] if report else [test]),
+        *figures,
+        *(sections.hints(report) + sections.groups(report) if report else []),
         *sections.history_sections(run.history),
         *pictures,
         *sections.split_sections(run.pairs),
@@ -74,22 +76,26 @@ def write_evaluation_page(
         Patch(sections.name_of(images.pairs[index]), triple, sections.figures_of_patch(per_image, index))
         for index, triple in zip(chosen, colorized(generator, images, chosen), strict=True)
     )
-    hint = ["The generated images are without a hint."] if takes_hint(generator) else []
     some = [f"{len(chosen)} of {len(images.pairs)} images."] if len(chosen) < len(images.pairs) else []
     orders = list(sections.figures_of_patch(per_image, 0))
     page = [
         sections.made_by(model=report["model"], protocol=report["protocol"]),
         Facts("Model", about_model(generator, metadata_of(generator))),
-        sections.figures(report),
+        sections.figures(report, without_hint(generator)),
         *sections.hints(report),
         *_detail(report),
         *_confidence(report),
         *sections.groups(report),
-        Pictures("Patches", sections.COLUMNS, patches, len(chosen), orders, notes=some + hint),
+        Pictures("Patches", sections.COLUMNS, patches, len(chosen), orders, notes=some + without_hint(generator)),
         *sections.split_sections(pairs),
         *([sections.configuration(run.config)] if run else []),
     ]
     write_page(path, f"{Path(report['model']).name or report['model']} on {report['split']} images", page)
+
+
+def without_hint(generator: keras.Model) -> list[str]:
+    """What is to be said of figures and pictures of a guided model."""
+    return ["The model is given no hint here."] if takes_hint(generator) else []
 
 
 def about_model(generator: keras.Model, metadata: ModelMetadata) -> dict[str, str]:

@@ -65,7 +65,7 @@ def differences(configs: Mapping[str, Config]) -> Table:
     return Table("What differs in the configurations", ["key", *configs], rows, notes=notes)
 
 
-def figures(report: dict) -> Table:
+def figures(report: dict, notes: Sequence[str] = ()) -> Table:
     """The figures of a report, see `sar_keras.evaluate`, beside its baselines."""
     baselines = {name: title for name, title in BASELINES.items() if name in report["baselines"]}
     rows = [
@@ -75,7 +75,7 @@ def figures(report: dict) -> Table:
     if "fid" in report:
         rows.append(["FID ↓", report["fid"]["model"], *(report["fid"][baseline] for baseline in baselines)])
     title = f"Figures on {report['n']} {report['split']} images of {scenes_of(report)}"
-    return Table(title, ["figure", "model", *baselines.values()], rows, notes=notes_on(report))
+    return Table(title, ["figure", "model", *baselines.values()], rows, notes=[*notes, *notes_on(report)])
 
 
 def hints(report: dict, title: str = "Under hints") -> list[Section]:

@@ -37,7 +37,7 @@ from sar_keras.reports import sections
 from sar_keras.reports.card import Trained, write_card
 from sar_keras.reports.figures import TITLES, intervals, kept
 from sar_keras.reports.page import Patch, Pictures
-from sar_keras.reports.pages import samples, triples, write_run_page
+from sar_keras.reports.pages import samples, triples, without_hint, write_run_page
 from sar_keras.terminal import doing, progress_bar
 from sar_keras.training import build
 from sar_keras.training.callbacks import forget_events_after
@@ -352,7 +352,8 @@ def _close(run: Run, generator: keras.Model) -> None:
         _print_test(report)
         if takes_hint(generator):
             print("(without a hint; sar-keras evaluate tells how much each kind of hint brings)")
-        pictures.append(Pictures("Test patches", sections.COLUMNS, patches, len(patches), [TITLES["psnr"][0]]))
+        notes, orders = without_hint(generator), [TITLES["psnr"][0]]
+        pictures.append(Pictures("Test patches", sections.COLUMNS, patches, len(patches), orders, notes=notes))
         # An interval needs two images. What `evaluate` found of these very weights says more.
         report = kept(folder, generator) or (report if report["n"] > 1 else None)
     _write_reports(_trained(run, generator, known), run, report, pictures)
@@ -386,7 +387,8 @@ def _write_reports(trained: Trained, run: Run, report: dict | None, pictures: li
         names = [sections.name_of(run.images.pairs[index]) for index in evenly(run.indices[split], _SAMPLES)]
         patches = samples(names, trained.generator, batch)
         what = "Training" if split == "train" else "Validation"
-        pictures.append(Pictures(f"{what} patches", sections.COLUMNS, patches, len(patches)))
+        notes = without_hint(trained.generator)
+        pictures.append(Pictures(f"{what} patches", sections.COLUMNS, patches, len(patches), notes=notes))
     device = describe(run.strategy, dtype_policy_for(run.config.train.precision))
     with doing("writing the report"):
         write_run_page(trained, report, pictures, device)
