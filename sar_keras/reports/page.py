@@ -154,11 +154,12 @@ def _svg(section: Curves) -> str:
     """Curves as SVG whose text is text, in the colour of what is around it."""
     import matplotlib
 
-    options: dict[str, Any] = {"svg.fonttype": "none", "text.parse_math": False, "font.size": 10}
+    options: Any = {"svg.fonttype": "none", "text.parse_math": False, "font.size": 10}
     inked = ("axes.edgecolor", "text.color", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
     options |= dict.fromkeys(inked, _INK)
     with matplotlib.rc_context(options):
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         figure = Figure(figsize=(5, 3.2))
         figure.subplots_adjust(left=0.14, right=0.98, bottom=0.16, top=0.96)
@@ -167,7 +168,7 @@ def _svg(section: Curves) -> str:
             axes.plot(x, y, ".-", label=readable(name), markersize=4, linewidth=1.2)
         axes.set_xlabel(readable(section.x))
         if all(float(value).is_integer() for x, _ in section.curves.values() for value in x):
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         if section.log:
             axes.set_yscale("log")
         axes.grid(alpha=0.15)

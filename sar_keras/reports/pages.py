@@ -129,7 +129,8 @@ def samples(names: Iterable[str], generator: keras.Model, batch: tuple[tf.Tensor
 
 def triples(sar: tf.Tensor, generated: tf.Tensor, truth: tf.Tensor) -> list[list[np.ndarray]]:
     """Batches of images in [-1, 1] as people see them: for each SAR, generated and true, uint8 (H, W, 3)."""
-    images = zip(np.repeat(to_uint8(sar[..., :1]), 3, -1), to_uint8(generated), to_uint8(truth), strict=True)
+    grey = np.repeat(to_uint8(np.asarray(sar)[..., :1]), 3, -1)
+    images = zip(grey, to_uint8(np.asarray(generated)), to_uint8(np.asarray(truth)), strict=True)
     return [list(triple) for triple in images]
 
 

@@ -78,7 +78,7 @@ def figures(report: dict, notes: Sequence[str] = ()) -> Table:
     return Table(title, ["figure", "model", *baselines.values()], rows, notes=[*notes, *notes_on(report)])
 
 
-def hints(report: dict, title: str = "Under hints") -> list[Section]:
+def hints(report: dict, title: str = "Under hints") -> list[Table]:
     """How a guided model does under each kind of hint, beside the hint alone."""
     if not report.get("hints"):
         return []
@@ -96,7 +96,7 @@ def hints(report: dict, title: str = "Under hints") -> list[Section]:
     return [Table(title, ["hint", *columns.values()], rows)]
 
 
-def groups(report: dict) -> list[Section]:
+def groups(report: dict) -> list[Table]:
     """The figures by terrain and by scene."""
     return [
         Table(
