@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from sar_keras.evaluation.machine import processor
+from sar_keras.reports.machine import processor
 
 
 def circumstances(*packages: str) -> str:

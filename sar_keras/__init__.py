@@ -17,6 +17,7 @@ _HOMES = {
     "fit": "training.fit",
     "evaluate": "evaluation.evaluate",
     "benchmark": "evaluation.benchmark",
+    "compare": "evaluation.compare",
     "load_model": "inference.model_file",
     "save_model": "inference.model_file",
     "ModelMetadata": "inference.metadata",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sar_keras.config import Config as Config
     from sar_keras.config import load_config as load_config
     from sar_keras.evaluation.benchmark import benchmark as benchmark
+    from sar_keras.evaluation.compare import compare as compare
     from sar_keras.evaluation.evaluate import evaluate as evaluate
     from sar_keras.inference.colorize import colorize as colorize
     from sar_keras.inference.confidence import with_uncertainty as with_uncertainty

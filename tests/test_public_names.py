@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         assert_type(sar_keras.fit("quick", "run"), Path)
         assert_type(sar_keras.evaluate("run"), dict)
         assert_type(sar_keras.benchmark("comparison", minutes=1), Path)
+        assert_type(sar_keras.compare(["a", "b"]), Path)
         assert_type(sar_keras.load_model("run"), keras.Model)
         assert_type(sar_keras.save_model(model, "file.keras", sar_keras.ModelMetadata()), None)
         assert_type(sar_keras.ModelMetadata(), sar_keras.ModelMetadata)

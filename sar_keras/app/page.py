@@ -368,7 +368,7 @@ def _table(session: Session, name: str) -> str:
     result, second = session.result, session.second
     if result is None or not result.figures:
         return ""
-    from sar_keras.evaluation.evaluate import TITLES
+    from sar_keras.reports.figures import TITLES
 
     columns = {name: result.figures, "second model": second.figures if second else {}}
     columns = {

@@ -105,9 +105,10 @@ def check(**source) -> None:
 
 @data.command()
 @_of_pairs
-def scan(**source) -> None:
+@click.option("--html", type=PATH, metavar="FILE", help="Also write a page, with pictures and the split of `fit`.")
+def scan(html: Path | None, **source) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
-    _, found = _find(**source)
+    config, found = _find(**source)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
     scene_width = max(12, *(len(scene) for _, _, scene in rows))
@@ -126,6 +127,11 @@ def scan(**source) -> None:
         click.echo(f"images of another date, for guided models: {of_date}")
     for path in found.unpaired:
         click.echo(f"no partner: {path}")
+    if html:
+        from sar_keras.reports.scan import write_scan_page
+        from sar_keras.terminal import progress_bar
+
+        write_scan_page(html, config, found, progress_bar("drawing", "pair"))
 
 
 @data.command()
@@ -187,17 +193,8 @@ def audit(split_file: Path) -> None:
     report = audit_split(read_split(split_file))
     if not report.held_out:
         raise DataError(f"{split_file}: no held-out patch has a name that tells its scene; nothing can be checked")
-    for name, found in report.held_out.items():
-        click.echo(
-            f"{name}: {found.total} patches, {found.same_scene} ({found.same_scene / found.total:.1%}) share a scene "
-            f"with training, {found.neighbour} ({found.neighbour / found.total:.1%}) have a neighbouring patch there"
-        )
-    for place, splits in report.shared_scenes.items():
-        click.echo(f"scene {' '.join(filter(None, place))} stands in {', '.join(splits)}")
-    if report.unknown:
-        click.echo(f"{report.unknown} patches whose names tell no scene were left out")
-    apart = "; windows of one scene lie a gap apart" if report.shared_scenes else ""
-    click.echo("leaks" if report.leaks else f"no leak{apart}")
+    for line in report.said:
+        click.echo(line)
     if report.leaks:
         sys.exit(1)
 

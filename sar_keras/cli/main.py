@@ -200,6 +200,7 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
 @click.option("--by", type=click.Choice(["terrain", "scene"]), help="Also a line for each.")
 @click.option("--perceptual", is_flag=True, help="Also LPIPS and FID: needs the extra `metrics` and a download.")
 @click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write everything as JSON.")
+@click.option("--html", type=PATH, metavar="FILE", help="Write a page with tables, curves and the patches.")
 def evaluate(
     model: Path,
     data: Path | None,
@@ -208,12 +209,15 @@ def evaluate(
     by: str | None,
     perceptual: bool,
     json_file: Path | None,
+    html: Path | None,
 ) -> None:
-    """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB."""
+    """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB.
 
+    A run keeps the figures of its own test pairs in its MODEL_CARD.md.
+    """
     from sar_keras.io.files import atomic
 
-    report = sar_keras.evaluate(model, data, split, protocol, perceptual)
+    report = sar_keras.evaluate(model, data, split, protocol, perceptual, html)
     from sar_keras.evaluation.evaluate import table
 
     scenes = report["scenes"] or "unknown"
@@ -222,6 +226,16 @@ def evaluate(
     if json_file:
         with atomic(json_file) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=PATH)
+@click.option(
+    "-o", "--output", type=PATH, default="compare.html", show_default=True, metavar="FILE", help="The page to write."
+)
+def compare(runs: tuple[Path, ...], output: Path) -> None:
+    """Put runs of the same test split side by side on a page: configurations, figures, curves and patches."""
+    click.echo(sar_keras.compare(runs, output))
 
 
 @main.command()

@@ -350,6 +350,25 @@ class Audit:
     unknown: int
     leaks: bool
 
+    @property
+    def said(self) -> list[str]:
+        """Lines for people; none where nothing that is held out has a name that tells its scene."""
+        lines = [
+            f"{name}: {found.total} patches, {found.same_scene} ({found.same_scene / found.total:.1%}) share a scene "
+            f"with training, {found.neighbour} ({found.neighbour / found.total:.1%}) have a neighbouring patch there"
+            for name, found in self.held_out.items()
+        ]
+        if not lines:
+            return []
+        lines += [
+            f"scene {' '.join(filter(None, place))} stands in {', '.join(splits)}"
+            for place, splits in self.shared_scenes.items()
+        ]
+        if self.unknown:
+            lines.append(f"{self.unknown} patches whose names tell no scene were left out")
+        apart = "; windows of one scene lie a gap apart" if self.shared_scenes else ""
+        return [*lines, "leaks" if self.leaks else f"no leak{apart}"]
+
 
 def audit(pairs: list[Pair]) -> Audit:
     """Count what a split leaks.

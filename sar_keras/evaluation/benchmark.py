@@ -11,11 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-import sar_keras
 from sar_keras.config import Config, is_of_other_systems, keys, load_config, load_run, override
 from sar_keras.data import loading, pipeline
 from sar_keras.data.pairs import Pair, evenly
@@ -26,13 +23,16 @@ from sar_keras.data.splits import audit, read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, TrainingDiverged, parameter
 from sar_keras.evaluation import hinted
 from sar_keras.evaluation.baselines import fit_trees
-from sar_keras.evaluation.evaluate import TITLES, evaluate, figures_of
-from sar_keras.evaluation.machine import processor
+from sar_keras.evaluation.compare import write_comparison
+from sar_keras.evaluation.evaluate import evaluate, figures_of
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.networks.guided import inputs_of
+from sar_keras.reports.figures import TITLES
+from sar_keras.reports.machine import machine, software
+from sar_keras.terminal import doing
 from sar_keras.training.fit import fit
 from sar_keras.training.history import read_history
 from sar_keras.training.machines import describe, dtype_policy_for, strategy_for, training_clock
@@ -65,8 +65,9 @@ def benchmark(
     """Train and evaluate presets under equal minutes or equal steps; what is done already in `output` is kept.
 
     Writes a run directory a preset with its evaluation.json, and after each of them, from all that `output` holds,
-    benchmark.md, benchmark.json, patches.png (the same test patches across systems) and curves.png. The tables have a
-    row of gradient-boosted trees on the same split, trees.json, where scikit-learn is installed.
+    benchmark.md, benchmark.html (a page in a file of its own), benchmark.json, patches.png (the same test patches
+    across systems) and curves.png. The tables have a row of gradient-boosted trees on the same split, trees.json, where
+    scikit-learn is installed.
 
     Args:
         output: Folder of the comparison.
@@ -101,7 +102,7 @@ def benchmark(
         split_file, report = _split(output, first), None
         for name, config in configs.items():
             run = output / name
-            if (run / "evaluation.json").is_file():
+            if _is_finished(run):
                 print(f"{name}: done already")
                 continue
             print(f"\n== {name}", flush=True)
@@ -111,8 +112,10 @@ def benchmark(
             except TrainingDiverged as error:
                 print(f"{name}: left out, it diverged: {error}", flush=True)
                 continue
+            evaluate(run, split="test")
+            evaluation = json.loads((run / "evaluation.json").read_text())
             with atomic(run / "evaluation.json") as temporary:
-                temporary.write_text(json.dumps(evaluate(run, split="test") | _circumstances(config), indent=2) + "\n")
+                temporary.write_text(json.dumps(evaluation | _circumstances(config), indent=2) + "\n")
             report = write_report(output)
         return report or write_report(output)
 
@@ -207,23 +210,30 @@ def _split(output: Path, config: Config) -> Path:
 
 
 def write_report(output: Path) -> Path:
-    """Write benchmark.md, benchmark.json, patches.png and curves.png from the finished runs in a folder.
+    """Write benchmark.md, .html and .json, patches.png and curves.png from the finished runs in a folder.
 
     The pixel baseline, trees.json, is fitted where it is not there yet.
     """
-    runs = sorted((path.parent for path in output.glob("*/evaluation.json")), key=_rank)
+    runs = sorted((path.parent for path in output.glob("*/evaluation.json") if _is_finished(path.parent)), key=_rank)
     if not runs:
         raise ModelError(f"{output}: no system has finished")
     trees = _trees(output, runs[0])
     about, results = _about(runs[0]) | {"trees": trees}, [_result(run) for run in runs]
     _draw_patches(output / "patches.png", runs)
     _draw_curves(output / "curves.png", runs)
+    _write_page(output / "benchmark.html", about, runs, results)
     with atomic(output / "benchmark.json") as temporary:
         temporary.write_text(json.dumps(about | {"results": results}, indent=2) + "\n")
     path = output / "benchmark.md"
     with atomic(path) as temporary:
         temporary.write_text(_markdown(about, results), encoding="utf-8")
     return path
+
+
+def _is_finished(run: Path) -> bool:
+    """Whether a run was trained and scored here; `evaluate` alone does not tell where it was trained."""
+    path = run / "evaluation.json"
+    return path.is_file() and "device" in json.loads(path.read_text())
 
 
 def _rank(run: Path) -> tuple[int, str]:
@@ -243,8 +253,8 @@ def _circumstances(config: Config) -> dict[str, str]:
     """Where and when a run was scored; one that is added to a comparison later may have had others."""
     return {
         "device": describe(strategy_for(config.train.strategy), dtype_policy_for(config.train.precision)),
-        "machine": f"{os.cpu_count()} cores, {processor()}",
-        "software": f"sar_keras {sar_keras.__version__}, TensorFlow {tf.__version__}, Keras {keras.__version__}",
+        "machine": machine(),
+        "software": software(),
         "date": str(datetime.date.today()),
     }
 
@@ -301,9 +311,7 @@ def _load(pairs: list[Pair], config: Config) -> loading.Images:
 def _markdown(about: dict, results: list[dict]) -> str:
     names = list(results[0]["metrics"])
     titles = [TITLES[name][0] + (" ↑" if TITLES[name][1] else " ↓") for name in names]
-    circumstances = dict.fromkeys(
-        f"{result['device']}, {result['machine']}; {result['software']}; {result['date']}" for result in results
-    )
+    circumstances = _all_circumstances(results)
     verdict = "which LEAKS: `sar-keras data audit` tells how" if about["leaks"] else "not seen in training"
     lines = [
         f"# Benchmark on {about['data']}",
@@ -346,6 +354,22 @@ def _markdown(about: dict, results: list[dict]) -> str:
         lines.append("")
     lines += ["![test patches](patches.png)", "", "![validation over training time](curves.png)", ""]
     return "\n".join(lines)
+
+
+def _all_circumstances(results: list[dict]) -> list[str]:
+    lines = (f"{result['device']}, {result['machine']}; {result['software']}; {result['date']}" for result in results)
+    return list(dict.fromkeys(lines))
+
+
+def _write_page(path: Path, about: dict, runs: list[Path], results: list[dict]) -> None:
+    trees = [(_TREES, about["trees"])] if about["trees"] else []
+    notes = [
+        f"Seed {about['seed']}; scored on {'; '.join(_all_circumstances(results))}.",
+        "Minutes are those of the training steps alone, on a CPU in processor time over all cores.",
+    ]
+    reports = {run.name: result for run, result in zip(runs, results, strict=True)}
+    with doing("writing the page"):
+        write_comparison(path, f"Benchmark on {about['data']}", {run.name: run for run in runs}, reports, trees, notes)
 
 
 def _row(cells: list[str]) -> str:

@@ -17,38 +17,29 @@ from sar_keras.data.reading import PairReader
 from sar_keras.data.references import load_references
 from sar_keras.data.sources import pairs_of_run
 from sar_keras.data.splits import read_split, split_pairs
-from sar_keras.errors import DataError, ModelError, parameter
+from sar_keras.errors import DataError, ModelError, is_disk_full, parameter
 from sar_keras.evaluation import hinted, metrics
 from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
 from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
 from sar_keras.io.bands import warn_if_bands_differ
+from sar_keras.io.files import local_path
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.networks.guided import inputs_of
 from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
 from sar_keras.networks.vgg16 import VGG16Features
-from sar_keras.terminal import progress_bar
+from sar_keras.reports.card import NAME, Trained, write_card
+from sar_keras.reports.figures import TITLES, intervals, keep
+from sar_keras.reports.pages import write_evaluation_page
+from sar_keras.terminal import doing, progress_bar
+from sar_keras.training.history import read_history
 
 PROTOCOLS = ("standard", "paper")
 BATCH = 4
-_RESAMPLES = 1000
 # How much of the SAR image's fine structure is tried in the lightness, beside none, and what is told of it.
 _DETAILS = (0.25, 0.5)
 _OF_DETAIL = {"psnr": metrics.psnr, "gradient_similarity": metrics.gradient_similarity}
-# What a reader needs to know of each figure: its name in a table, and whether more is better.
-TITLES = {
-    "psnr": ("PSNR (dB)", True),
-    "ssim": ("SSIM", True),
-    "mse": ("MSE", False),
-    "mae": ("MAE", False),
-    "ciede2000": ("CIEDE2000", False),
-    "gradient_similarity": ("gradient similarity", True),
-    "spectral_angle": ("spectral angle (degrees)", False),
-    "vgg_distance": ("VGG16 distance", False),
-    "lpips": ("LPIPS", False),
-    "sar_ratio": ("distance to SAR / truth", True),
-}
 
 
 def evaluate(
@@ -57,8 +48,11 @@ def evaluate(
     split: str | None = None,
     protocol: str = "standard",
     perceptual: bool = False,
+    html: str | Path | None = None,
 ) -> dict:
     """Score a model beside the mean colour of the training split and the SAR image copied to RGB.
+
+    A run keeps what is found on its own test split: in evaluation.json, and in its MODEL_CARD.md.
 
     Args:
         model: A run directory, a `.keras` file in one, or together with `data` any `.keras` file or "demo".
@@ -68,6 +62,7 @@ def evaluate(
         protocol: "standard", see `sar_keras.evaluation.metrics.standard`, with a VGG16 feature distance; or "paper",
             the student report's figures, which it took on its training images.
         perceptual: Also LPIPS and FID, which need the extra `metrics` and a download.
+        html: Also write a page there, with the patches (500 at most, spread over all), in a file that needs no other.
 
     Returns:
         {"protocol", "split", "n", "scenes", "model", "mean_colour_known", "trained_on_vgg", "metrics", "baselines":
@@ -89,7 +84,7 @@ def evaluate(
     """
     if protocol not in PROTOCOLS or split not in (None, *SPLITS):
         raise DataError(f"no such protocol or split: {protocol}, {split}; {', '.join((*PROTOCOLS, *SPLITS))} are")
-    path = Path(model)
+    path, html = Path(model), local_path(html) if html else None
     generator = load_model(path)
     metadata = metadata_of(generator)
     run = (metadata.saved_as or path).parent
@@ -155,7 +150,7 @@ def evaluate(
     per_image = {name: _join(batches) for name, batches in scores.items()}
     model_scores = intervals(per_image["model"])
     fid = {"fid": {name: scorer.fid() for name, scorer in scorers.items()}} if scorers else {}
-    return fid | {
+    report = fid | {
         "protocol": protocol,
         "split": split,
         "n": len(chosen),
@@ -172,6 +167,27 @@ def evaluate(
         if protocol == "standard" and takes_hint(generator)
         else None,
     }
+    trained = None
+    # Not its best generator, which lies beside it.
+    if config and metadata.saved_as == run / "generator.keras":
+        trained = Trained.load(run, config, generator, read_history(run / "history.csv"))
+        if data is None and split == "test" and protocol == "standard":
+            _keep(trained, report)
+    if html:
+        with doing("writing the page"):
+            write_evaluation_page(html, report, generator, images, per_image["model"], pairs, trained)
+    return report
+
+
+def _keep(run: Trained, report: dict) -> None:
+    """Write what was found into the run, unless nobody may write there."""
+    try:
+        keep(run.folder, report, run.generator)
+        write_card(run, report)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        warnings.warn(f"{run.folder}: cannot be written, so its {NAME} stays as it is", stacklevel=2)
 
 
 def figures_of(colorize: Callable[[np.ndarray], np.ndarray], images: loading.Images, indices: list[int]) -> dict:
@@ -300,17 +316,6 @@ def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.nda
         }
 
     return score
-
-
-def intervals(per_image: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """The mean over images and its 95 % bootstrap interval; the same resamples for every figure."""
-    count = len(next(iter(per_image.values())))
-    samples = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
-    intervals = {}
-    for name, values in per_image.items():
-        low, high = np.percentile(values[samples].mean(1), [2.5, 97.5])
-        intervals[name] = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
-    return intervals
 
 
 def _detail(model_scores: dict, detailed: dict[float, list[dict[str, np.ndarray]]]) -> dict:

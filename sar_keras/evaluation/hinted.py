@@ -14,18 +14,8 @@ from sar_keras.data.references import References
 from sar_keras.evaluation import metrics
 from sar_keras.evaluation.baselines import Trees, fit_trees
 from sar_keras.networks.guided import compose_hint, inputs_of
-
-COARSE = 8  # pixels a side of the coarse image
-# Kinds of hints as tables call them, with what they are compared with: the hint alone.
-TITLES = {
-    "none": ("no hint", ""),
-    "palette": ("mean colour of the place", "that colour"),
-    "coarse": (f"image of {COARSE} x {COARSE} pixels", "enlarged bicubically"),
-    "coarse_elsewhere": (f"image of {COARSE} x {COARSE} pixels, SAR of another patch", "enlarged bicubically"),
-    "other_date": ("image of another date", "copied"),
-    "other_date_fitted": ("", "after a linear fit"),
-    "elsewhere": ("another place's image as that date", "copied"),
-}
+from sar_keras.reports.figures import COARSE
+from sar_keras.reports.figures import HINTS as TITLES
 
 
 def score_hints(

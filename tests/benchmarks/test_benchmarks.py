@@ -37,8 +37,8 @@ def test_there_is_a_test_of_its_smallest_size(script):
 
 
 @pytest.fixture(scope="module")
-def evaluation(tiny_run) -> dict:
-    return sar_keras.evaluate(tiny_run)
+def evaluation(tiny_run, tmp_path_factory) -> dict:
+    return sar_keras.evaluate(shutil.copytree(tiny_run, tmp_path_factory.mktemp("evaluation") / "run"))
 
 
 @pytest.mark.slow

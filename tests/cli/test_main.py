@@ -132,6 +132,27 @@ def test_scan_counts_pairs_and_lists_the_lonely(command, tmp_path, pairs_folder)
     assert "23 pairs, 12 scenes, 1 images without a partner" in out and f"no partner: {lonely}" in out
 
 
+def test_scan_writes_a_page_without_tensorflow(tmp_path, pairs_folder):
+    root = shutil.copytree(pairs_folder, tmp_path / "data")
+    broken = next(root.rglob("s1/*.png"))
+    broken.write_bytes(b"no image")
+    page = tmp_path / "page.html"
+    code = f"""
+import sys
+from sar_keras.cli.main import main
+main(["data", "scan", {str(root)!r}, "--html", {str(page)!r}], standalone_mode=False)
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    text = page.read_text()
+    names = sorted(path.name for path in root.rglob("s1/*.png"))
+    assert text.count('class="patch"') == 24 and all(name in text for name in names)
+    assert f"{broken}: not a readable image" in text and "no leak" in text
+    for terrain in ("agri", "barrenland", "grassland", "urban"):
+        scenes = len({path.name.split("_")[3] for path in (root / "v_2" / terrain / "s1").iterdir()})
+        assert len(re.findall(rf'<td data-key="{terrain}">', text)) == scenes
+
+
 def test_synth_draws_pairs_and_spares_what_is_there(command, tmp_path):
     assert command("data", "synth", tmp_path / "new", "-n", "8", "--size", "32")[0] == 0
     assert "8 pairs, 8 scenes" in command("data", "scan", tmp_path / "new")[1]

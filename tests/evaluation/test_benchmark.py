@@ -46,7 +46,12 @@ def test_what_is_done_is_kept_and_its_figures_are_those_of_evaluate(compared):
     again = sar_keras.evaluate(compared.output / "l1")
     assert report["results"][0]["metrics"]["psnr"] == pytest.approx(again["metrics"]["psnr"])
     text = (compared.output / "benchmark.md").read_text()
-    assert f"{again['metrics']['psnr']['mean']:.4g}" in text and "SAR as grey" in text
+    figure = again["metrics"]["psnr"]
+    assert f"{figure['mean']:.4g}" in text and "SAR as grey" in text
+    page = (compared.output / "benchmark.html").read_text()
+    assert f"{figure['mean']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]" in page and "SAR as grey" in page
+    # `evaluate` keeps the figures in the run, and leaves there what makes it a part of the comparison.
+    assert compared("l1", "--steps", "4").stdout.startswith("l1: done already")
     assert str(compared.output) not in text + json.dumps(report)
 
 

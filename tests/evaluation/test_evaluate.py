@@ -19,8 +19,14 @@ from sar_keras.io.images import read_optical, read_sar
 
 
 @pytest.fixture(scope="module")
-def report(tiny_run):
-    return sar_keras.evaluate(tiny_run)
+def run(tiny_run, tmp_path_factory):
+    """A copy, since a run keeps what is found."""
+    return shutil.copytree(tiny_run, tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return sar_keras.evaluate(run, html=run / "page.html")
 
 
 def test_scores_are_those_of_the_saved_model_on_the_test_split(tiny_run, report):
@@ -47,6 +53,37 @@ def test_the_mean_colour_is_that_of_the_training_split(tiny_run, report):
     colour = np.mean(optical["train"], axis=(0, 1, 2))
     expected = np.mean([((image - colour) ** 2).mean() for image in optical["test"]])
     assert report["baselines"]["mean_colour"]["mse"]["mean"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_page_has_each_test_image_with_its_own_figures(run, report):
+    page = (run / "page.html").read_text()
+    rows = [row for row in read_rows(run / "split.csv") if row["split"] == "test"]
+    model, found = sar_keras.load_model(run), []
+    for row in rows:
+        sar = read_sar(run / "data" / row["sar"], 1) / 127.5 - 1
+        truth = read_optical(run / "data" / row["optical"]) / 255
+        generated = (model.predict(sar.astype("float32")[None], verbose=0)[0] + 1) / 2
+        psnr = skimage.metrics.peak_signal_noise_ratio(truth, generated, data_range=1)
+        name = row["sar"].rpartition("/")[2]
+        (caption,) = re.findall(rf'"about">{name} · PSNR \(dB\) ([0-9.]+) · SSIM', page)
+        assert float(caption) == pytest.approx(psnr, abs=0.01)
+        found.append(psnr)
+    figure = report["metrics"]["psnr"]
+    assert figure["mean"] == pytest.approx(np.mean(found), abs=1e-3)
+    assert f"{figure['mean']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]" in page
+    assert page.count('class="patch"') == len(rows)
+
+
+def test_a_run_keeps_what_was_found_on_its_test_images_alone(run, report, tmp_path):
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert kept["metrics"] == report["metrics"] and kept["split"] == "test"
+    card = (run / "MODEL_CARD.md").read_text()
+    assert f"| CIEDE2000 ↓ | {report['metrics']['ciede2000']['mean']:.4g} " in card
+    copy = shutil.copytree(run, tmp_path / "copy")
+    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    sar_keras.evaluate(copy, split="validation")
+    sar_keras.evaluate(copy / "generator_best.keras", split="validation")
+    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
 
 
 def test_groups_add_up_to_the_whole(report, tiny_run):
@@ -98,8 +135,8 @@ def test_intervals_cover_the_mean_and_shrink_with_more_images(random):
     assert many["high"] - many["low"] == pytest.approx(2 * 1.96 / 2000**0.5, rel=0.15)
 
 
-def test_command_prints_and_writes_json(command, tiny_run, tmp_path):
-    code, out, err = command("evaluate", tiny_run, "--by", "terrain", "--json", tmp_path / "scores.json")
+def test_command_prints_and_writes_json(command, run, tmp_path):
+    code, out, err = command("evaluate", run, "--by", "terrain", "--json", tmp_path / "scores.json")
     assert code == 0 and err == ""
     assert "PSNR" in out and "mean colour" in out and "not LPIPS" in out and "VGG16 loss" in out and "\nterrain" in out
     assert "(colorize --detail)\n" in out and re.search("PSNR.*\\n.*gradient similarity", out.split("--detail")[1])
