@@ -46,7 +46,7 @@ class _Fit(Verb):
 @click.option("--optical", type=PATH, metavar="DIR", help="Optical images with names alike.")
 @click.option("--out", "run", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
-@click.option("--init", metavar="MODEL", help="Begin with a model's weights: a run, a .keras file, hf://OWNER/NAME or demo.")
+@click.option("--init", metavar="MODEL", help="Begin with a model's weights; MODEL is as for `colorize`.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
 def fit(
     config: str | None,

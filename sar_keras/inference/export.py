@@ -125,8 +125,8 @@ def describe(model: keras.Model) -> dict[str, str]:
     scale, bands = about.sar_scale, ", ".join(about.sar_bands) or "bands as in training"
     words = {
         "sar_keras": sar_keras.__version__,
-        "sar": f"float32 (N, H, W, {channels}), {bands}: {scale.units} from {scale.low:g} to {scale.high:g} as -1 to 1, "
-        f"beyond it clipped; multiples of {size} always fit as H and W",
+        "sar": f"float32 (N, H, W, {channels}), {bands}: {scale.units} from {scale.low:g} to {scale.high:g} as -1 to "
+        f"1, beyond it clipped; multiples of {size} always fit as H and W",
         "optical": "float32 (N, H, W, 3): red, green and blue from -1 to 1, which are 0 to 255",
     }
     if takes_hint(model):

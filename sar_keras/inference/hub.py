@@ -1,6 +1,6 @@
 """Models on the Hugging Face hub: hf://owner/name, or hf://owner/name@revision; needs the extra `hub`.
 
-A file that was downloaded once is in the cache of `huggingface_hub`, which serves it where there is no network. Loads no
+A file that was downloaded once is in the cache of `huggingface_hub`, which has it where there is no network. Loads no
 TensorFlow.
 """
 
@@ -28,8 +28,8 @@ def download(address: str) -> Path:
         address: hf://owner/name, or hf://owner/name@revision: a branch, a tag or a commit.
 
     Raises:
-        ModelError: another address, or one where there is nothing that we may have; or neither the network nor the cache
-            has it; or the extra is not installed.
+        ModelError: another address, or one where there is nothing that we may have; or neither the network nor the
+            cache has it; or the extra is not installed.
     """
     parts = _ADDRESS.fullmatch(address)
     if not parts:
