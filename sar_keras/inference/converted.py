@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.errors import ModelError, OutputError, first_line, parameter
-from sar_keras.inference.export import describe, input_signature, new_version, serving_default
+from sar_keras.inference.export import describe, input_signature, new_version, planes, serving_default
 from sar_keras.inference.formats import check_format
 from sar_keras.io.files import atomic
 from sar_keras.networks.rewriting import for_inference
@@ -59,7 +59,7 @@ def export_onnx(model: keras.Model, folder: str | Path, version: int | None = No
         onnx.helper.set_model_props(converted, describe(model))
         onnx.save(converted, file)
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        return lambda arrays: session.run(["optical"], arrays)[0]
+        return lambda arrays: np.asarray(session.run(["optical"], arrays)[0])
 
     return _export(model, "onnx", new_version(folder, version) / "model.onnx", write)
 
@@ -117,8 +117,8 @@ def _difference(model: keras.Model, run: _Runner) -> float:
     random, found = np.random.default_rng(0), []
     for count, height, width in ((2, size, size), (1, size, 2 * size)):
         arrays = {
-            spec.name: random.uniform(-1, 1, (count, height, width, spec.shape[-1])).astype("float32")
-            for spec in input_signature(model)
+            name: random.uniform(-1, 1, (count, height, width, channels)).astype("float32")
+            for name, channels in planes(model).items()
         }
         found.append(np.abs(run(arrays) - serving_default(network)(**arrays)["optical"]).max() * 127.5)
     return float(np.max(found))  # not a number where one is none

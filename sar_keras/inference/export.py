@@ -79,8 +79,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     archive = keras.export.ExportArchive()
     archive.track(network)
     size, files = patch_size(model), tf.TensorSpec((None,), tf.string, name="image_bytes")
-    signature = input_signature(model)
-    archive.add_endpoint("serving_default", serving_default(network), signature)
+    archive.add_endpoint("serving_default", serving_default(network), input_signature(model))
     archive.add_endpoint("colorize_png", colorize_png, [files])
     if guided:
         for name, kind in _KINDS.items():
@@ -92,7 +91,8 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
         extra = temporary / "assets.extra"
         extra.mkdir()
         (extra / "sar_keras.json").write_text(json.dumps(describe(model), indent=2) + "\n")
-        _write_warm_up(extra, target.parent.name, {spec.name: (size, size, spec.shape[-1]) for spec in signature})
+        arrays = {name: (size, size, count) for name, count in planes(model).items()}
+        _write_warm_up(extra, target.parent.name, arrays)
     return target
 
 
@@ -147,9 +147,13 @@ def serving_default(network: keras.Model) -> Callable[..., dict[str, tf.Tensor]]
 
 def input_signature(model: keras.Model) -> list[tf.TensorSpec]:
     """What `serving_default` takes: any number of images of any height and width."""
+    return [tf.TensorSpec((None, None, None, count), tf.float32, name=name) for name, count in planes(model).items()]
+
+
+def planes(model: keras.Model) -> dict[str, int]:
+    """The channels of each input, in the order of `input_signature`."""
     shapes = shapes_of_inputs(model)
-    names = [name for name in ("sar", "hint") if name in shapes]
-    return [tf.TensorSpec((None, None, None, shapes[name][-1]), tf.float32, name=name) for name in names]
+    return {name: shapes[name][-1] for name in ("sar", "hint") if name in shapes}
 
 
 def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
