@@ -11,8 +11,9 @@ import click
 import sar_keras
 from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
-from sar_keras.cli.verbs import PATH, PATH_OR_NAME, HintOption, SceneOption, Verb
+from sar_keras.cli.verbs import MODEL, PATH, PATH_OR_NAME, HintOption, SceneOption, Verb
 from sar_keras.errors import ConfigError, DataError, OutputError, parameter
+from sar_keras.inference.formats import FORMATS, check_format
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 from sar_keras.io.files import readable
 
@@ -45,7 +46,7 @@ class _Fit(Verb):
 @click.option("--optical", type=PATH, metavar="DIR", help="Optical images with names alike.")
 @click.option("--out", "run", type=PATH, metavar="RUN", help="Run directory [runs/<preset>-<date>-<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, such as train.epochs=2.")
-@click.option("--init", metavar="MODEL", help="Begin with a model's weights: a run, a .keras file or demo.")
+@click.option("--init", metavar="MODEL", help="Begin with a model's weights; MODEL is as for `colorize`.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out from its last checkpoint.")
 def fit(
     config: str | None,
@@ -87,7 +88,7 @@ def fit(
 
 
 @main.command()
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PATH_OR_NAME)
 @click.option("-o", "--output", required=True, type=PATH, help="File, or folder for several inputs.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
@@ -125,10 +126,11 @@ def fit(
 @_scene_option("--resume", is_flag=True, help="Keep finished windows, and go on from them.")
 @_scene_option("--mosaic", is_flag=True, help="Make one scene of INPUTs that lie side by side on one grid.")
 @_scene_option("--window", nargs=4, type=int, metavar="COL ROW W H", help="Only this part.")
-def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **options) -> None:
+def colorize(model: Path | str, inputs: tuple[Path | str, ...], output: Path, **options) -> None:
     """Colorize SAR images and georeferenced scenes of any size.
 
-    MODEL is a run directory, a .keras file, or `demo`, which comes with the package.
+    MODEL is a run directory, a .keras file, hf://OWNER/NAME[@REVISION] of the Hugging Face hub, or `demo`, which comes
+    with the package.
 
     One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
 
@@ -172,24 +174,46 @@ def colorize(model: Path, inputs: tuple[Path | str, ...], output: Path, **option
 
 
 @main.command()
-@click.argument("model", type=PATH)
-@click.option("-o", "--output", type=PATH, metavar="DIR", help="Where the versions stand [saved_models/<run>].")
+@click.argument("model", type=MODEL)
+@click.option(
+    "--format",
+    type=click.Choice(FORMATS),
+    default="saved_model",
+    show_default=True,
+    help="saved_model is for TensorFlow Serving; onnx and openvino are extras.",
+)
+@click.option(
+    "-o", "--output", type=PATH, metavar="DIR", help="Where the versions stand [saved_models/<run>, <run>_<format>]."
+)
 @click.option("--version", type=click.IntRange(0), metavar="N", help="Its number [one more than the highest in DIR].")
-def export(model: Path, output: Path | None, version: int | None) -> None:
-    """Export a SavedModel for TensorFlow Serving to DIR/N."""
+def export(model: Path | str, format: str, output: Path | None, version: int | None) -> None:
+    """Export MODEL to DIR/N, for programs without this package.
+
+    MODEL is as for `colorize`. Give each format a DIR of its own.
+    """
+    check_format(format)  # before TensorFlow loads
     loaded = sar_keras.load_model(model)
+    from sar_keras.inference.converted import export_onnx, export_openvino
     from sar_keras.inference.export import export_saved_model
     from sar_keras.terminal import doing
 
-    path = model.absolute()
-    output = output or Path("saved_models") / (path.name if path.is_dir() else path.stem)
+    if output is None:
+        name = _name_of(model)
+        output = Path("saved_models", name if format == "saved_model" else f"{name}_{format}")
+    export = {"saved_model": export_saved_model, "onnx": export_onnx, "openvino": export_openvino}[format]
     with doing("exporting"):
-        exported = export_saved_model(loaded, output, version)
+        exported = export(loaded, output, version)
     click.echo(exported)
 
 
+def _name_of(model: Path | str) -> str:
+    if isinstance(model, str):  # hf://owner/name@revision
+        return model.partition("@")[0].rpartition("/")[2]
+    return model.absolute().name if model.is_dir() else model.stem
+
+
 @main.command()
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.option("--data", type=PATH, metavar="DIR", help="Other pairs than the run's own.")
 @click.option(
     "--split",
@@ -202,7 +226,7 @@ def export(model: Path, output: Path | None, version: int | None) -> None:
 @click.option("--json", "json_file", type=PATH, metavar="FILE", help="Write everything as JSON.")
 @click.option("--html", type=PATH, metavar="FILE", help="Write a page with tables, curves and the patches.")
 def evaluate(
-    model: Path,
+    model: Path | str,
     data: Path | None,
     split: str | None,
     protocol: str,
@@ -213,7 +237,8 @@ def evaluate(
 ) -> None:
     """Score MODEL on held-out pairs, beside the mean training colour and SAR copied to RGB.
 
-    A run keeps the figures of its own test pairs in its MODEL_CARD.md.
+    MODEL is as for `colorize`; without --data it is a run, which keeps the figures of its own test pairs in its
+    MODEL_CARD.md.
     """
     from sar_keras.io.files import atomic
 
@@ -262,14 +287,14 @@ def benchmark(
 
 
 @main.command()
-@click.argument("model", type=PATH, default="demo")
+@click.argument("model", type=MODEL, default="demo")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="[the first free one from 7860 on]")
 @click.option("--root-path", metavar="PATH", help="The path below which a proxy serves the page, such as /sar.")
-def app(model: Path, host: str, port: int | None, root_path: str | None) -> None:
+def app(model: Path | str, host: str, port: int | None, root_path: str | None) -> None:
     """Open a web page that colours what is dropped on it.
 
-    MODEL is a run directory, a .keras file, or `demo` [demo], which comes with the package.
+    MODEL is as for `colorize` [demo].
     """
     if not importlib.util.find_spec("gradio"):
         raise ConfigError('the page needs the extra app: pip install ".[app]"')

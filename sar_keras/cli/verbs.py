@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sar_keras.errors import parameters_called
+from sar_keras.inference.hub import is_on_hub
 from sar_keras.io.files import local_path, path_or_name
 
 # Keys of the configuration that have an option or an argument of their own.
@@ -23,6 +24,16 @@ class _LocalPath(click.ParamType):
 
 
 PATH = _LocalPath()
+
+
+class _Model(click.ParamType):
+    name = "model"
+
+    def convert(self, value, param, context) -> Path | str:
+        return value if is_on_hub(value) else local_path(value)
+
+
+MODEL = _Model()  # a path, or an address on the hub
 
 
 class _PathOrName(click.ParamType):

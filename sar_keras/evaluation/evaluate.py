@@ -84,10 +84,10 @@ def evaluate(
     """
     if protocol not in PROTOCOLS or split not in (None, *SPLITS):
         raise DataError(f"no such protocol or split: {protocol}, {split}; {', '.join((*PROTOCOLS, *SPLITS))} are")
-    path, html = Path(model), local_path(html) if html else None
-    generator = load_model(path)
+    html = local_path(html) if html else None
+    generator = load_model(model)
     metadata = metadata_of(generator)
-    run = (metadata.saved_as or path).parent
+    run = (metadata.saved_as or Path(model)).parent
     config = load_run(run) if (run / "config.yaml").is_file() else None
     if config is None and data is None:
         raise ModelError(f"{model}: is a model without a run, which knows no data; give some as {parameter('data')}")
@@ -98,7 +98,7 @@ def evaluate(
     if len(chosen) < 2:
         raise DataError(f"the split {split!r} has {len(chosen)} image(s); an interval needs at least 2")
     if protocol == "paper" and patch_size(generator) < 255:
-        raise ModelError(f"{path}: works on {patch_size(generator)} pixels; the paper's SSIM needs 255")
+        raise ModelError(f"{model}: works on {patch_size(generator)} pixels; the paper's SSIM needs 255")
 
     images = _load(chosen, generator, config)
     for line in images.reader.said if data else []:
@@ -155,7 +155,7 @@ def evaluate(
         "split": split,
         "n": len(chosen),
         "scenes": len({pair.place for pair in chosen if pair.scene is not None}),
-        "model": str(path),
+        "model": str(model),
         "mean_colour_known": metadata.mean_colour is not None or bool(training),
         "trained_on_vgg": bool(config and config.loss.weights().get("perceptual")),
         "metrics": model_scores,

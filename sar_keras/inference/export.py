@@ -1,21 +1,25 @@
 """SavedModel export for TensorFlow Serving."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+import sar_keras
 from sar_keras import compat
 from sar_keras.data.hints import has_data
 from sar_keras.errors import OutputError, parameter
 from sar_keras.inference.colorize import image_function
 from sar_keras.inference.hints import stretched
 from sar_keras.inference.metadata import metadata_of
+from sar_keras.inference.model_file import to_json
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import max_pixels
 from sar_keras.io.sar import Scale
-from sar_keras.networks.guided import compose_hint, hint_channels
-from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
+from sar_keras.networks.guided import KINDS, compose_hint, hint_channels
+from sar_keras.networks.sizes import patch_size, sar_channels, shapes_of_inputs, takes_hint
 
 # What the signatures of a guided model are called by, and the kind of their hint.
 _KINDS = {"reference": "other_date", "basemap": "coarse"}
@@ -24,12 +28,15 @@ _KINDS = {"reference": "other_date", "basemap": "coarse"}
 def export_saved_model(model: keras.Model, folder: str | Path, version: int | None = None) -> Path:
     """Write `folder/<version>/saved_model.pb` with its signatures, and warm-up requests where the extra is installed.
 
-    - `serving_default`: `sar` float32 (N, 256, 256, channels) in [-1, 1], of a guided model also `hint`, see
-      `sar_keras.compose_hint`, to `optical` float32 (N, 256, 256, 3) in [-1, 1];
+    - `serving_default`: `sar` float32 (N, H, W, channels) in [-1, 1], of a guided model also `hint`, see
+      `sar_keras.compose_hint`, to `optical` float32 (N, H, W, 3) in [-1, 1]; height and width are whatever the network
+      allows, such as multiples of 256;
     - `colorize_png`: `image_bytes`, a batch of PNG or JPEG files of any size, 8 or 16 bits, to `png_bytes`, RGB PNG
       files of the same sizes. Decoding and scaling happen in the graph, of at most `images.max_pixels` as it is now;
     - of a guided model `colorize_png_with_reference` and `colorize_png_with_basemap`, which take `hint_bytes` beside
       `image_bytes`: as many PNG or JPEG files of RGB.
+
+    Bands and scales are in `assets.extra/sar_keras.json`, see `describe`.
 
     Args:
         model: A model from `sar_keras.load_model`.
@@ -42,24 +49,13 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     Raises:
         OutputError: the version exists.
     """
-    folder = local_path(folder)
-    if version is None:
-        there = [int(path.name) for path in folder.glob("*") if path.name.isdigit()] if folder.is_dir() else []
-        version = max(there, default=0) + 1
-    target = folder / str(version)
-    if target.exists():
-        raise OutputError(f"{target}: exists already; give another {parameter('version')}")
+    target = new_version(folder, version)
     scale = metadata_of(model).sar_scale
     channels = sar_channels(model)
     run = image_function(model)
+    network = run.network  # pyright: ignore[reportFunctionMemberAccess]
 
     guided = takes_hint(model)
-
-    def serving_default(sar):
-        return {"optical": model(sar, training=False)}
-
-    def serving_default_guided(sar, hint):
-        return {"optical": model({"sar": sar, "hint": hint}, training=False)}
 
     def colored(encoded, hint=None):
         sar = _decode(encoded, channels, scale)
@@ -81,12 +77,9 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
         return colorize_png_with_hint
 
     archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.track(run.network)  # pyright: ignore[reportFunctionMemberAccess]
+    archive.track(network)
     size, files = patch_size(model), tf.TensorSpec((None,), tf.string, name="image_bytes")
-    planes = {"sar": channels} | ({"hint": hint_channels(channels)} if guided else {})
-    arrays = {name: tf.TensorSpec((None, size, size, count), tf.float32, name=name) for name, count in planes.items()}
-    archive.add_endpoint("serving_default", serving_default_guided if guided else serving_default, [*arrays.values()])
+    archive.add_endpoint("serving_default", serving_default(network), input_signature(model))
     archive.add_endpoint("colorize_png", colorize_png, [files])
     if guided:
         for name, kind in _KINDS.items():
@@ -95,8 +88,72 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     with atomic(target) as temporary:
         temporary.mkdir()
         compat.write_out(archive, str(temporary))
-        _write_warm_up(temporary, folder.name, {name: (size, size, count) for name, count in planes.items()})
+        extra = temporary / "assets.extra"
+        extra.mkdir()
+        (extra / "sar_keras.json").write_text(json.dumps(describe(model), indent=2) + "\n")
+        arrays = {name: (size, size, count) for name, count in planes(model).items()}
+        _write_warm_up(extra, target.parent.name, arrays)
     return target
+
+
+def new_version(folder: str | Path, version: int | None) -> Path:
+    """The directory `folder/<version>`, which is not there yet.
+
+    Args:
+        version: None: one more than the highest there.
+
+    Raises:
+        OutputError: the version exists.
+    """
+    folder = local_path(folder)
+    if version is None:
+        there = [int(path.name) for path in folder.glob("*") if path.name.isdigit()] if folder.is_dir() else []
+        version = max(there, default=0) + 1
+    target = folder / str(version)
+    if target.exists():
+        raise OutputError(f"{target}: exists already; give another {parameter('version')}")
+    return target
+
+
+def describe(model: keras.Model) -> dict[str, str]:
+    """What an exported file says of itself: its inputs and its output in words, the rest as JSON.
+
+    "sar", "hint" (of a guided model) and "optical" are words. "sar_scale", "optical_scale", "expected_error",
+    "mean_colour", "sar_bands" and "parent" are those of `sar_keras.ModelMetadata`.
+    """
+    about, channels, size = metadata_of(model), sar_channels(model), patch_size(model)
+    scale, bands = about.sar_scale, ", ".join(about.sar_bands) or "bands as in training"
+    words = {
+        "sar_keras": sar_keras.__version__,
+        "sar": f"float32 (N, H, W, {channels}), {bands}: {scale.units} from {scale.low:g} to {scale.high:g} as -1 to "
+        f"1, beyond it clipped; multiples of {size} always fit as H and W",
+        "optical": "float32 (N, H, W, 3): red, green and blue from -1 to 1, which are 0 to 255",
+    }
+    if takes_hint(model):
+        kinds = ", ".join(f"1 where it is {kind}" for kind in KINDS)
+        words["hint"] = (
+            f"float32 (N, H, W, {hint_channels(channels)}), all 0 without a hint: RGB from -1 to 1; {kinds}; 1 where "
+            "there is a SAR image of the other date; that image, scaled as sar is"
+        )
+    return words | {name: json.dumps(value) for name, value in to_json(about).items()}
+
+
+def serving_default(network: keras.Model) -> Callable[..., dict[str, tf.Tensor]]:
+    """A network as a function of `sar`, a guided one of `sar` and `hint`."""
+    if takes_hint(network):
+        return lambda sar, hint: {"optical": network({"sar": sar, "hint": hint}, training=False)}
+    return lambda sar: {"optical": network(sar, training=False)}
+
+
+def input_signature(model: keras.Model) -> list[tf.TensorSpec]:
+    """What `serving_default` takes: any number of images of any height and width."""
+    return [tf.TensorSpec((None, None, None, count), tf.float32, name=name) for name, count in planes(model).items()]
+
+
+def planes(model: keras.Model) -> dict[str, int]:
+    """The channels of each input, in the order of `input_signature`."""
+    shapes = shapes_of_inputs(model)
+    return {name: shapes[name][-1] for name in ("sar", "hint") if name in shapes}
 
 
 def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
@@ -138,7 +195,7 @@ def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) 
     return compose_hint(stretched(rgb, size), kind, where, channels=channels)
 
 
-def _write_warm_up(target: Path, name: str, arrays: dict[str, tuple]) -> None:
+def _write_warm_up(folder: Path, name: str, arrays: dict[str, tuple]) -> None:
     """Requests that TensorFlow Serving answers before it takes traffic, so that no user waits for the first trace.
 
     https://www.tensorflow.org/tfx/serving/saved_model_warmup
@@ -156,8 +213,6 @@ def _write_warm_up(target: Path, name: str, arrays: dict[str, tuple]) -> None:
     }
     if "hint" in arrays:
         requests |= {f"colorize_png_with_{name}": {"image_bytes": image, "hint_bytes": rgb} for name in _KINDS}
-    folder = target / "assets.extra"
-    folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
         for signature, inputs in requests.items():
             # protobuf makes its classes when it is imported.

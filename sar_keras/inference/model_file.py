@@ -13,6 +13,7 @@ import numpy as np
 
 from sar_keras.compat import import_addons
 from sar_keras.errors import ModelError, SarKerasError, first_line
+from sar_keras.inference import hub
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
 from sar_keras.io.files import atomic, local_path
@@ -34,10 +35,11 @@ def save_model(generator: keras.Model, path: str | os.PathLike, metadata: ModelM
     with atomic(local_path(path)) as temporary:
         keras.Model.save(generator, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(_METADATA, json.dumps(_to_json(metadata)))
+            archive.writestr(_METADATA, json.dumps(to_json(metadata)))
 
 
-def _to_json(metadata: ModelMetadata) -> dict:
+def to_json(metadata: ModelMetadata) -> dict:
+    """All but `saved_as`, as what JSON has."""
     return {
         "sar_scale": vars(metadata.sar_scale),
         "optical_scale": metadata.optical_scale and vars(metadata.optical_scale),
@@ -70,7 +72,7 @@ def _from_json(tree: dict, path: Path) -> ModelMetadata:
 def save_demo(generator: keras.Model, **architecture) -> None:
     """Make a loaded guided U-Net the model "demo": kernels in float16, and the arguments of `GuidedGenerator`."""
     weights = [weight.astype("float16" if weight.ndim > 1 else "float32") for weight in generator.get_weights()]
-    text = json.dumps(_to_json(metadata_of(generator)) | {"architecture": architecture})
+    text = json.dumps(to_json(metadata_of(generator)) | {"architecture": architecture})
     with atomic(DEMO) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, *weights, metadata=text)
 
@@ -85,7 +87,12 @@ def _load_demo() -> keras.Model:
 
 
 def load_model(model: str | os.PathLike) -> keras.Model:
-    """Load a generator from a run directory or a `.keras` file, or "demo", the one that comes with the package.
+    """Load a generator.
+
+    Args:
+        model: A run directory, a `.keras` file, "demo", which comes with the package, or the address of a model on the
+            Hugging Face hub: "hf://owner/name" or "hf://owner/name@revision", of which the file generator.keras is
+            loaded, from the local cache where there is no network. That needs the extra `hub`.
 
     Returns:
         A Keras model whose `predict` takes SAR (N, 256, 256, channels), float32 in [-1, 1], and gives optical
@@ -93,7 +100,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
         how far its colours may be off, and which file it is.
 
     Raises:
-        ModelError: neither a run that has saved a generator nor a readable `.keras` file.
+        ModelError: neither a run that has saved a generator nor a readable `.keras` file; or the hub does not give it.
     """
     path = file_of(model)
     if path == DEMO:
@@ -180,12 +187,14 @@ def _is_count(value) -> bool:
 
 
 def file_of(model: str | os.PathLike) -> Path:
-    """The file of a run directory's generator, of "demo", or of the path of a model itself.
+    """The file of a run directory's generator, of "demo", of a model on the hub, or of the path of a model itself.
 
     Raises:
         ModelError: there is none.
-        OutputError: it is an address.
+        OutputError: it is another address.
     """
+    if hub.is_on_hub(model):
+        return hub.download(os.fspath(model))
     path = local_path(model)
     if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
         return DEMO
@@ -196,21 +205,23 @@ def file_of(model: str | os.PathLike) -> Path:
         if not path.is_file():
             raise ModelError(f"{path.parent}: has saved no generator yet; train on with sar-keras fit --resume")
     if not path.is_file():
-        raise ModelError(f"{path}: no such model; give a run directory, a .keras file, or demo")
+        raise ModelError(f"{path}: no such model; give a run directory, a .keras file, hf://owner/name or demo")
     return path
 
 
 def model_name(path: Path) -> str:
-    """What a model's file is called: a run by its directory."""
+    """What a model's file is called: a run by its directory, a file from the hub by its address."""
+    if address := hub.address_of(path):
+        return address
     return path.absolute().parent.name if path.name == "generator.keras" else path.stem
 
 
 def load_once(model: str | os.PathLike) -> keras.Model:
     """`load_model` for many images: the same model as long as its file stays the same."""
     path = file_of(model)
-    return _load_once(os.fspath(model), path.stat().st_mtime_ns)
+    return _load_once(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_once(model: str, changed: int) -> keras.Model:
-    return load_model(model)
+def _load_once(path: Path, changed: int) -> keras.Model:
+    return load_model(path)

@@ -135,12 +135,31 @@ class ColoursFromHint(keras.layers.Layer):
         palette, coarse, other_date = tf.split(kinds_of(hint), len(KINDS), -1)
         trust = palette + coarse + other_date * tf.sigmoid(x[..., 3:])
         difference = tf.tanh(x[..., :3])
-        blurred = tf.image.resize(
-            tf.nn.avg_pool2d(difference, _COARSE, _COARSE, "SAME"), tf.shape(difference)[1:3], "bicubic"
-        )
+        blurred = _enlarged(tf.nn.avg_pool2d(difference, _COARSE, _COARSE, "SAME"), tf.shape(difference)[1:3])
         optical = hint[..., :_RGB] * trust + difference - coarse * blurred
         # The gradient passes the clipping, so that a colour outside can be learnt back.
         return optical + tf.stop_gradient(tf.clip_by_value(optical, -1.0, 1.0) - optical)
 
     def compute_output_shape(self, input_shapes):
         return (*input_shapes[0][:-1], 3)
+
+
+def _enlarged(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """`tf.image.resize(images, size, "bicubic")` as products of matrices, because OpenVINO has no such operation."""
+    rows, columns = (_bicubic_weights(tf.shape(images)[axis], size[axis - 1]) for axis in (1, 2))
+    return tf.einsum("nywc,xw->nyxc", tf.einsum("nhwc,yh->nywc", images, rows), columns)
+
+
+def _bicubic_weights(before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+    """What each of `before` pixels counts for each of `after`: (after, before).
+
+    Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, with a = -1/2; pixels beyond the border
+    do not count.
+    """
+    ratio = tf.cast(before, tf.float32) / tf.cast(after, tf.float32)
+    positions = (tf.range(tf.cast(after, tf.float32)) + 0.5) * ratio - 0.5
+    distance = tf.abs(positions[:, None] - tf.range(tf.cast(before, tf.float32)))
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = tf.where(distance < 1, near, tf.where(distance < 2, far, 0.0))
+    return weights / tf.reduce_sum(weights, 1, keepdims=True)

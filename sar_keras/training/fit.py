@@ -25,6 +25,7 @@ from sar_keras.data.sources import draw_pairs, find_source, folder_of_source
 from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, parameter
 from sar_keras.inference.expected_error import fit_expected_error
+from sar_keras.inference.hub import is_on_hub
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import DEMO, file_of, load_model, model_name, save_model
 from sar_keras.io.bands import warn_if_bands_differ
@@ -134,7 +135,7 @@ def new_run(config: Config | str | Path) -> Path:
 def _resolved(config: Config) -> Config:
     """Make paths absolute and resolve the precision "auto", so that the saved run repeats elsewhere."""
     train: dict[str, str] = {"precision": resolve_precision(config.train.precision)}
-    if config.train.init and file_of(config.train.init) != DEMO:
+    if config.train.init and file_of(config.train.init) != DEMO and not is_on_hub(config.train.init):
         train["init"] = os.path.abspath(config.train.init)
     changes: dict[str, Section] = {"train": config.train.model_copy(update=train)}
     folders = {name: getattr(config.data, name) for name in ("root", "sar", "optical")}

@@ -191,3 +191,18 @@ def test_train_step(run):
     assert row[6] == "-"  # The peer has no `fast`.
     rate, memory = map(float, row[4].split(", "))
     assert rate > 0 and memory > float(re.search(r"sar_keras (\d+) MB", printed)[1])
+
+
+@pytest.mark.slow
+def test_serving(run):
+    if not shutil.which("c++"):
+        pytest.skip("needs a C++ compiler")
+    pytest.importorskip("tensorflow_serving.apis", reason="needs the extra serving")
+    small = ["--set", "data.image_size=64", "--set", "model.filters=4"]
+    head, *found = markdown_rows(
+        run("serving", "--preset", "fast", "--batch", 1, "--batch", 2, "--seconds", 0.1, *small)
+    )
+    assert head[:3] == ["preset", "signature", "batch"]
+    signatures = ("serving_default", "colorize_png")
+    assert [row[:3] for row in found] == [["fast", name, count] for count in "12" for name in signatures]
+    assert all(float(rate) > 0 for row in found for rate in row[3:])

@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 import sys
 
@@ -11,6 +12,9 @@ from PIL import Image
 import sar_keras
 from sar_keras.errors import OutputError
 from sar_keras.inference.export import export_saved_model
+from sar_keras.inference.metadata import attach
+from sar_keras.io.sar import Scale
+from sar_keras.networks.sizes import any_size
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +33,20 @@ def encode(array, kind="PNG"):
     return file.getvalue()
 
 
-def test_serving_default_agrees_with_predict(model, exported, random):
-    sar = random.uniform(-1, 1, (3, 64, 64, 1)).astype("float32")
-    optical = tf.saved_model.load(str(exported)).signatures["serving_default"](sar=tf.constant(sar))["optical"]
-    np.testing.assert_allclose(optical, model.predict(sar, verbose=0), atol=1 / 255)
+def test_serving_default_agrees_with_predict_at_any_size(model, exported, random):
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    for shape in ((3, 64, 64, 1), (1, 72, 104, 1)):
+        sar = random.uniform(-1, 1, shape).astype("float32")
+        expected = any_size(model).predict(sar, verbose=0)
+        np.testing.assert_allclose(served(sar=tf.constant(sar))["optical"], expected, atol=1 / 255)
+
+
+def test_bands_and_scales_are_beside_the_graph(tmp_path):
+    metadata = sar_keras.ModelMetadata(Scale("db", -22.0, -1.5), sar_bands=("VH",))
+    exported = export_saved_model(attach(one_convolution(), metadata), tmp_path)
+    said = json.loads((exported / "assets.extra/sar_keras.json").read_text())
+    assert "VH: db from -22 to -1.5" in said["sar"]
+    assert json.loads(said["sar_scale"]) == {"units": "db", "low": -22.0, "high": -1.5}
 
 
 def test_colorize_png_takes_any_size_and_agrees_with_colorize(model, exported, random, save_png, tmp_path):

@@ -10,6 +10,7 @@ import sar_keras
 from sar_keras.errors import DataError
 from sar_keras.inference.compiled import for_engine
 from sar_keras.io.images import read_optical
+from sar_keras.networks.guided import GuidedGenerator
 from sar_keras.networks.unet import UNetGenerator
 
 
@@ -50,6 +51,17 @@ def test_images(upsampling, random, precision, most):
         assert ours.shape == theirs.shape and ours.dtype == np.uint8
         assert theirs.std() > 10 or shape == (1, 1)
         assert np.abs(ours.astype(int) - theirs).max() <= most
+
+
+@pytest.mark.slow
+def test_guided_images(random):
+    pytest.importorskip("openvino")
+    model = GuidedGenerator((64, 64, 1), 4, depth=3)
+    model.set_weights([weight * 4 if weight.ndim == 4 else weight for weight in model.get_weights()])
+    image, hint = random.integers(0, 256, (70, 130), np.uint8), random.integers(0, 256, (7, 13, 3), np.uint8)
+    theirs = sar_keras.colorize(model, image, basemap=hint)
+    ours = sar_keras.colorize(model, image, basemap=hint, engine="openvino")
+    assert theirs.std() > 10 and np.abs(ours.astype(int) - theirs).max() <= 1
 
 
 @pytest.mark.slow

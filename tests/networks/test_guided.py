@@ -57,6 +57,17 @@ def test_most_of_what_a_coarse_hint_tells_is_kept(random):
     assert np.abs(kept - free).mean() < 0.05 * np.abs(free).mean()
 
 
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (256, 128)])
+def test_what_a_coarse_hint_tells_is_taken_away_as_coarse_as_tensorflow_enlarges_it(size, random):
+    x = random.uniform(-0.3, 0.3, (2, *size, 4)).astype("float32")
+    hint = np.zeros((2, *size, hint_channels(1)), "float32")
+    hint[..., 3 + KINDS.index("coarse")] = 1
+    difference = np.tanh(x[..., :3])
+    means = difference.reshape(2, size[0] // 32, 32, size[1] // 32, 32, 3).mean((2, 4))
+    expected = difference - np.asarray(tf.image.resize(means, size, "bicubic"))
+    np.testing.assert_allclose(ColoursFromHint()([hint, x]), expected, atol=1e-5)
+
+
 def test_where_there_is_no_hint_all_its_planes_are_zero(colours, sar):
     where = np.zeros((2, 32, 32, 1), "float32")
     hint = np.asarray(compose_hint(colours, "other_date", where, sar, where, channels=2))
