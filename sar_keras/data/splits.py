@@ -140,13 +140,16 @@ def _by_scene(pairs: list[Pair], places: list, ratios, seed: int) -> list[Pair]:
 
 
 def _by_blocks(pairs: list[Pair], ratios, seed: int) -> list[Pair]:
-    """Give each split its share of windows in whole blocks, so placed that gaps between the splits cost little."""
-    side = int(np.ceil((len(pairs) / _BLOCKS) ** 0.5))
+    """Give each split its share of windows in whole blocks, so placed that gaps between the splits cost little.
+
+    A block is of a place: of all scenes of one name, which may be of several dates.
+    """
+    side = int(np.ceil((len({(pair.place, pair.window) for pair in pairs}) / _BLOCKS) ** 0.5))
     members: dict[tuple, list[int]] = {}
     for index, pair in enumerate(pairs):
         assert pair.window
         column, row, width, height = pair.window
-        members.setdefault((pair.sar, column // (side * width), row // (side * height)), []).append(index)
+        members.setdefault((pair.place, column // (side * width), row // (side * height)), []).append(index)
     block_of = np.empty(len(pairs), int)
     for number, indices in enumerate(members.values()):
         block_of[indices] = number

@@ -1,6 +1,7 @@
 """Surface reflectance as 8-bit colours: one stretch, which the files, the models and their colours name in a tag."""
 
-import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -25,7 +26,13 @@ def tags_of(stretch: Stretch | None) -> dict[str, str]:
     return {TAG: f"{stretch[0]:g} {stretch[1]:g}"} if stretch else {}
 
 
-def stretch_of(path: str | os.PathLike) -> Stretch | None:
+def common_stretch(paths: Iterable[Path]) -> Stretch | None:
+    """The stretch that all of some GeoTIFFs name; None where they differ, or there are none."""
+    stretches = {stretch_of(path) for path in dict.fromkeys(paths)}
+    return stretches.pop() if len(stretches) == 1 else None
+
+
+def stretch_of(path: Path) -> Stretch | None:
     """The stretch that a GeoTIFF names; None where it names none."""
     with rasterio.open(gdal_name(path)) as source:
         words = (source.tags().get(TAG) or "").split()

@@ -31,6 +31,7 @@ from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
 from sar_keras.io.opening import open_raster
 from sar_keras.io.products import find_inputs
+from sar_keras.io.reflectance import tags_of
 from sar_keras.io.sar import guess_units, warn_if_units_differ
 from sar_keras.networks.guided import input_planes, split_planes
 from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_hint
@@ -289,6 +290,7 @@ def _provenance(
         "SAR_KERAS_MODEL_SHA256": model_hash,
         "SAR_KERAS_INPUT": f"{scene.input.place.name}, band {', '.join(map(str, scene.bands))}",
         "SAR_KERAS_SCALE": f"{scene.units}, {low:g} to {high:g} became -1 to 1",
+        **tags_of(metadata_of(model).reflectance),
     }
     if detail:
         tags["SAR_KERAS_DETAIL"] = f"{detail}: fine structure of the lightness is SAR texture"
