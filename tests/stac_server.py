@@ -20,7 +20,7 @@ class StacServer(http.server.ThreadingHTTPServer):
 
     Attributes:
         faults: The end of a path to what is wrong with it: "404", "403", "no range", "truncated", "busy" (429 the first
-            two times), "slow".
+            two times; also of "/search"), "slow".
         asked: The paths of all requests but those of the API.
         most_at_once: Of these requests.
     """
@@ -37,6 +37,9 @@ class StacServer(http.server.ThreadingHTTPServer):
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        """A client that has heard enough is no error."""
 
     def close(self) -> None:
         self.shutdown()
@@ -115,7 +118,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             with server.lock:
                 server.at_once -= 1
 
+    def is_busy(self, path):
+        """Answer "429 Too Many Requests" to the first two requests of what shall be busy."""
+        with self.server.lock:
+            self.server.busy[path] = self.server.busy.get(path, 0) + 1
+        if self.server.busy[path] <= 2:
+            self.send_failure(429, Retry_After="0")
+        return self.server.busy[path] <= 2
+
     def send_page(self, asked):
+        if self.server.faults.get("/search") == "busy" and self.is_busy("/search"):
+            return
         found, first = self.server.find(asked), int(asked.get("token") or 0)
         page = {"type": "FeatureCollection", "features": found[first : first + PAGE], "links": []}
         if first + PAGE < len(found):
@@ -143,13 +156,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = next((fault for end, fault in server.faults.items() if path.endswith(end)), "")
         if fault in ("404", "403") or not file.is_file():
             return self.send_failure(int(fault or 404))
-        if fault == "busy":
-            with server.lock:
-                server.busy[path] = server.busy.get(path, 0) + 1
-            if server.busy[path] <= 2:
-                return self.send_failure(429, Retry_After="0")
+        if fault == "busy" and self.is_busy(path):
+            return None
         if fault == "slow":
-            time.sleep(0.3)
+            time.sleep(0.05)
         data, code, headers = file.read_bytes(), 200, {}
         part = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if fault != "no range":
@@ -173,5 +183,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-

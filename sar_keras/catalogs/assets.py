@@ -23,7 +23,8 @@ _MEANINGS = {
     r"\b40[13]\b|not authorized|AccessDenied": "access is refused: a signature that has expired, or credentials that "
     "lack; ask the catalog again",
     r"\b404\b|No such file|does not exist": "there is no such file",
-    "Range downloading not supported": "the server cannot give parts of files (HTTP Range); download the file",
+    "Range downloading not supported": "its server cannot give parts of files (HTTP Range); download the file",
+    r"TIFF\w+:|IReadBlock|Read error": "cannot be read to its end, cut off or broken",
 }
 
 
@@ -77,7 +78,7 @@ def reading(item: Item, name: str) -> Iterator[None]:
             causes.append(causes[-1].__cause__)
         said = [without_secrets(first_line(cause)) for cause in causes if isinstance(cause, Exception)]
         meanings = (why for pattern, why in _MEANINGS.items() for line in said if re.search(pattern, line))
-        why = next(meanings, f"cannot be read to its end, cut off or broken ({said[-1]})")
+        why = next(meanings, f"cannot be read: {said[-1]}")
         raise DataError(f"{item.id}: its {name.upper()}: {why}") from error
 
 

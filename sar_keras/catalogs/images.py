@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import rasterio
 from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from sar_keras.catalogs.assets import on_ground, open_asset, reading
@@ -45,8 +45,7 @@ def read_backscatter(
                 lacking = np.isnan(values).any(0)
                 if not lacking.any():
                     break
-                with reading(item, polarisations[0]):
-                    found = np.stack([band.read(1, window=window) for band in bands]).astype("float32")
+                found = np.stack([_read(item, *band, window) for band in zip(polarisations, bands, strict=True)])
                 # Power is never zero.
                 lacking &= is_measured(found).all(0) & (found > 0).all(0)
                 values[:, lacking] = found[:, lacking]
@@ -84,12 +83,11 @@ def read_colours(items: Sequence[Item], ground: Ground) -> Iterator[tuple[Window
             with_margin = Window(window.col_off, window.row_off, window.width + 2 * GROWTH, window.height + 2 * GROWTH)
             inside = Window(window.col_off + GROWTH, window.row_off + GROWTH, window.width, window.height)
             for item, (classes, *colours) in zip(items, layers, strict=True):
-                with reading(item, CLASSES[0]):
-                    lacking = clear(classes.read(1, window=with_margin)) & (levels == 0).all(0)
+                lacking = clear(_read(item, CLASSES[0], classes, with_margin)) & (levels == 0).all(0)
                 if not lacking.any():
                     continue
-                with reading(item, COLOURS[0][0]):
-                    numbers = np.stack([band.read(1, window=inside) for band in colours]).astype("float32")
+                named = zip(COLOURS, colours, strict=True)
+                numbers = np.stack([_read(item, names[0], band, inside) for names, band in named]).astype("float32")
                 lacking &= (numbers > 0).all(0)
                 reflectance = (numbers - item.offset) / _QUANTIFICATION
                 levels[:, lacking] = to_levels(reflectance[:, lacking])
@@ -105,9 +103,10 @@ def look_at_classes(items: Sequence[Item], ground: Ground) -> np.ndarray:
             reading(item, CLASSES[0]),
             on_ground(source, ground, NO_DATA, Resampling.nearest) as raster,
         ):
-            classes = np.where(classes == NO_DATA, _shrunk(raster, ground), classes)
+            classes = np.where(classes == NO_DATA, raster.read(1, out_shape=ground.overview), classes)
     return classes
 
 
-def _shrunk(raster: rasterio.DatasetReader, ground: Ground) -> np.ndarray:
-    return raster.read(1, out_shape=ground.overview)
+def _read(item: Item, name: str, band: WarpedVRT | Calibrated, window: Window) -> np.ndarray:
+    with reading(item, name):
+        return band.read(1, window=window)

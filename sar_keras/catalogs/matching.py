@@ -88,7 +88,7 @@ def match(sar: Sequence[Overflight], optical: Sequence[Overflight], most_days: f
                     covered |= one.covered
             if (covered & radar.covered).mean() >= _LEAST_COVERED:
                 candidates.append(Match(radar, tuple(chosen)))
-    candidates.sort(key=lambda pair: (pair.days, pair.cloud_share, pair.sar.time))
+    candidates.sort(key=lambda pair: (round(pair.days, 1), pair.cloud_share, pair.sar.time))
     pairs: list[Match] = []
     for pair in candidates:
         if all(pair.sar is not other.sar and pair.optical[0] is not other.optical[0] for other in pairs):
