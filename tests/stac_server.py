@@ -21,6 +21,7 @@ class StacServer(http.server.ThreadingHTTPServer):
     Attributes:
         faults: The end of a path to what is wrong with it: "404", "403", "no range", "truncated", "busy" (429 the first
             two times; also of "/search"), "slow".
+        links: The first part of a path to another folder that it leads to.
         asked: The paths of all requests but those of the API.
         most_at_once: Of these requests.
     """
@@ -32,6 +33,7 @@ class StacServer(http.server.ThreadingHTTPServer):
         self.folder, self.items = folder, json.loads((folder / "items.json").read_text())
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
         self.faults: dict[str, str] = {}
+        self.links: dict[str, Path] = {}
         self.busy: dict[str, int] = {}
         self.asked: list[str] = []
         self.at_once = self.most_at_once = 0
@@ -153,6 +155,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def send_file(self, path, with_body):
         server, file = self.server, self.server.folder / path.lstrip("/")
+        for name, folder in server.links.items():
+            if path.startswith(f"/{name}/"):
+                file = folder / path.removeprefix(f"/{name}/")
         fault = next((fault for end, fault in server.faults.items() if path.endswith(end)), "")
         if fault in ("404", "403") or not file.is_file():
             return self.send_failure(int(fault or 404))

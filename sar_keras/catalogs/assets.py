@@ -20,7 +20,7 @@ from sar_keras.io.images import is_gdals
 _SIGNED = ".blob.core.windows.net"
 # What GDAL's messages mean, where they do not say what to do.
 _MEANINGS = {
-    r"\b40[13]\b|not authorized|AccessDenied": "access is refused: a signature that has expired, or credentials that "
+    r"\b40[139]\b|not authorized|AccessDenied": "access is refused: a signature that has expired, or credentials that "
     "lack; ask the catalog again",
     r"\b404\b|No such file|does not exist": "there is no such file",
     "Range downloading not supported": "its server cannot give parts of files (HTTP Range); download the file",

@@ -9,41 +9,75 @@ from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
-from rasterio.control import GroundControlPoint
-from rasterio.enums import Resampling
+from rasterio.transform import AffineTransformer, GCPTransformer, xy
+from rasterio.warp import transform
 from rasterio.windows import Window
 
-from sar_keras.catalogs.assets import on_ground, signed
+from sar_keras.catalogs.assets import signed
 from sar_keras.catalogs.ground import Ground
 from sar_keras.catalogs.items import Item, read_text
 from sar_keras.errors import DataError
 
+# Where a pixel of the ground lies in the image changes so smoothly that every so many pixels tell it for all.
+_STEP = 64
+
 
 class Calibrated:
     """A band of a GRD image as gamma nought on a ground; it is read as a raster of one band.
+
+    A thin plate spline goes through all of the image's ground control points, because heights differ from one to the
+    next, which no polynomial follows.
 
     Raises:
         DataError: the item has no calibration, or what is none.
     """
 
     def __init__(self, source: rasterio.DatasetReader, item: Item, polarisation: str, ground: Ground):
-        vectors = read_vectors(read_text(signed(item.asset(f"schema-calibration-{polarisation.lower()}"))), item.id)
-        self._numbers = on_ground(source, ground, 0, Resampling.bilinear)
-        self._memory = rasterio.MemoryFile()
-        self._factors_raster = _as_raster(self._memory, source, *vectors)
-        self._factors = on_ground(self._factors_raster, ground, 0, Resampling.bilinear)
+        # Here, because it would delay whoever reads terrain-corrected images.
+        from scipy.interpolate import RegularGridInterpolator
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for each in (self._numbers, self._factors, self._factors_raster, self._memory):
-            each.close()
+        address = item.asset(f"schema-calibration-{polarisation.lower()}")
+        lines, pixels, factors = read_vectors(read_text(signed(address)), item.id)
+        self._source = source
+        self._factors = RegularGridInterpolator((lines, pixels), factors, bounds_error=False, fill_value=None)
+        rows, columns = (np.arange(0, size + _STEP, _STEP) for size in (ground.height, ground.width))
+        self._places = RegularGridInterpolator((rows, columns), _places(source, ground, rows, columns))
 
     def read(self, band: int, window: Window) -> np.ndarray:
         """(h, w), float32; 0 without data."""
-        numbers, factors = (each.read(band, window=window).astype("float32") for each in (self._numbers, self._factors))
-        return np.where(factors > 0, (numbers / np.maximum(factors, 1e-6)) ** 2, 0)
+        from scipy.ndimage import map_coordinates
+
+        rows, columns = (
+            np.arange(first, first + count)
+            for first, count in ((window.row_off, window.height), (window.col_off, window.width))
+        )
+        places = self._places(np.stack(np.meshgrid(rows, columns, indexing="ij"), -1))
+        low, high = np.floor(places.min((0, 1))).astype(int), np.ceil(places.max((0, 1))).astype(int) + 1
+        top, left = np.maximum(low, 0)
+        bottom, right = np.minimum(high, self._source.shape)
+        if top >= bottom or left >= right:
+            return np.zeros((rows.size, columns.size), "float32")
+        part = Window(int(left), int(top), int(right - left), int(bottom - top))
+        numbers = self._source.read(band, window=part).astype("float32")
+        inside = np.moveaxis(places, -1, 0) - np.reshape((top, left), (2, 1, 1))
+        # Zero is no data, and must not be mixed with numbers.
+        has_data = map_coordinates((numbers > 0).astype("float32"), inside, order=1, cval=0) > 0.999
+        return np.where(
+            has_data, (map_coordinates(numbers, inside, order=1, cval=0) / self._factors(places)) ** 2, 0
+        ).astype("float32")
+
+
+def _places(source: rasterio.DatasetReader, ground: Ground, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Row and column of the image that show the pixels at `rows` and `columns` of a ground, (n, m, 2).
+
+    Whole numbers are the centres of pixels.
+    """
+    points, crs = source.gcps
+    row, column = (index.ravel() for index in np.meshgrid(rows, columns, indexing="ij"))
+    degrees = transform(ground.crs, crs or source.crs, *xy(ground.transform, row, column))
+    with GCPTransformer(points, tps=True) if points else AffineTransformer(source.transform) as transformer:
+        found = transformer.rowcol(*degrees[:2], op=np.asarray)
+    return np.stack([np.asarray(each, float) - 0.5 for each in found], -1).reshape(rows.size, columns.size, 2)
 
 
 def read_vectors(text: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,23 +98,3 @@ def read_vectors(text: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.nda
     if min(factors.shape) < 2:
         raise DataError(f"{name}: its calibration has no vectors")
     return lines, pixels, factors
-
-
-def _as_raster(memory, source, lines: np.ndarray, pixels: np.ndarray, factors: np.ndarray) -> rasterio.DatasetReader:
-    """Calibration vectors as a small raster that lies where the image lies."""
-    points, crs = source.gcps
-    if not points:
-        raise DataError(f"{source.name}: has no ground control points")
-    shape = factors.shape
-    moved = [
-        GroundControlPoint(
-            np.interp(point.row, lines, np.arange(shape[0])) + 0.5,
-            np.interp(point.col, pixels, np.arange(shape[1])) + 0.5,
-            *(point.x, point.y, point.z),
-        )
-        for point in points
-    ]
-    with memory.open(driver="GTiff", height=shape[0], width=shape[1], count=1, dtype="float32") as raster:
-        raster.gcps = moved, crs
-        raster.write(factors.astype("float32"), 1)
-    return memory.open()

@@ -54,9 +54,9 @@ def read_backscatter(
 
 def _backscatter(opened: contextlib.ExitStack, item: Item, polarisation: str, ground: Ground):
     source = opened.enter_context(open_asset(item, polarisation.lower()))
+    if not item.is_terrain_corrected:
+        return Calibrated(source, item, polarisation, ground)
     with reading(item, polarisation):
-        if not item.is_terrain_corrected:
-            return opened.enter_context(Calibrated(source, item, polarisation, ground))
         return opened.enter_context(on_ground(source, ground, _NO_BACKSCATTER, Resampling.bilinear))
 
 

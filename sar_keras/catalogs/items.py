@@ -91,13 +91,13 @@ class Item:
         """
         if self.properties.get(_OFFSET_APPLIED) is True:
             return 0
-        number = re.fullmatch(r"N?(\d+\.\d+|\d+)", self.baseline)
+        number = re.fullmatch(r"\d\d?(\.\d+)?", self.baseline)
         if not number:
             raise DataError(
                 f"{self.id}: tells neither its processing baseline ({_BASELINES[0]}) nor that the offset of "
                 f"reflectance is taken off ({_OFFSET_APPLIED}); it is not used"
             )
-        return _OFFSET if float(number[1]) >= _BASELINE_WITH_OFFSET else 0
+        return _OFFSET if float(number[0]) >= _BASELINE_WITH_OFFSET else 0
 
     def asset(self, *names: str) -> str | Path:
         """The address of the file that has one of these names.
@@ -115,7 +115,7 @@ class Item:
         return {name: self.assets[name.lower()] for name in wanted if name.lower() in self.assets}
 
 
-def parse_item(record: Any, where: str | Path = "") -> Item:
+def parse_item(record: Any, where: str | Path) -> Item:
     """An item from its JSON.
 
     Args:
@@ -125,9 +125,9 @@ def parse_item(record: Any, where: str | Path = "") -> Item:
     Raises:
         DataError: it is no STAC item, or lacks what every item has.
     """
-    name = str(where)
+    shown = without_secrets(str(where))
     if not isinstance(record, dict) or record.get("type") != "Feature" or not isinstance(record.get("assets"), dict):
-        raise DataError(f"{name or 'an item'}: is no STAC item (a GeoJSON Feature with assets)")
+        raise DataError(f"{shown}: is no STAC item (a GeoJSON Feature with assets)")
     try:
         name, properties = str(record["id"]), dict(record["properties"])
         told = properties.get("datetime") or properties["start_datetime"]
@@ -135,7 +135,7 @@ def parse_item(record: Any, where: str | Path = "") -> Item:
         assets = {key.lower(): _beside(where, asset["href"]) for key, asset in record["assets"].items()}
         geometry = record.get("geometry") or _outline(record["bbox"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{name}: is no whole STAC item: {type(error).__name__} {first_line(error)}") from error
+        raise DataError(f"{shown}: is no whole STAC item: {type(error).__name__} {first_line(error)}") from error
     time = time.replace(tzinfo=datetime.timezone.utc) if time.tzinfo is None else time.astimezone(datetime.timezone.utc)
     platform = re.sub(r"[ _]", "-", str(properties.get("platform") or "").lower())
     return Item(name, time, platform, geometry, properties, assets, str(record.get("collection") or ""))
@@ -194,7 +194,7 @@ def _beside(where: str | Path, href: str) -> str | Path:
     """
     if re.match(r"(https?|s3|gs)://", href):
         return href
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|/vsi", href) or not where:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|/vsi", href):
         raise ValueError(f"an asset at {href[:80]}, which is no address that is read")
     return where.parent / href if isinstance(where, Path) else urllib.parse.urljoin(where, href)
 

@@ -1,4 +1,7 @@
+import numpy as np
 import pytest
+import rasterio
+import rasterio.warp
 from stac_server import StacServer
 from stac_world import BOX, make_world
 
@@ -47,3 +50,16 @@ def fetch(command, catalog, tmp_path):
         return command("data", "fetch", tmp_path / "data", *place, *options)
 
     return run
+
+
+@pytest.fixture
+def places():
+    """Longitude and latitude of each pixel of a raster."""
+
+    def of(raster):
+        rows, columns = np.mgrid[: raster.height, : raster.width]
+        x, y = rasterio.transform.xy(raster.transform, rows.ravel(), columns.ravel())
+        degrees = rasterio.warp.transform(raster.crs, "EPSG:4326", x, y)
+        return [np.reshape(values, raster.shape) for values in degrees]
+
+    return of

@@ -17,19 +17,6 @@ from sar_keras.io.reflectance import stretch_of
 DATES = [("2024-06-05", "2024-06-06"), ("2024-06-17", "2024-06-18"), ("2024-06-29", "2024-06-28")]
 
 
-@pytest.fixture
-def places():
-    """Longitude and latitude of each pixel of a raster."""
-
-    def of(raster):
-        rows, columns = np.mgrid[: raster.height, : raster.width]
-        x, y = rasterio.transform.xy(raster.transform, rows.ravel(), columns.ravel())
-        degrees = rasterio.warp.transform(raster.crs, "EPSG:4326", x, y)
-        return [np.reshape(values, raster.shape) for values in degrees]
-
-    return of
-
-
 def test_images_of_several_zones_and_processings_show_one_ground_on_one_grid(fetched, places):
     rows = read_rows(fetched / "scenes.csv")
     assert [(row["sar_date"][:10], row["optical_date"][:10]) for row in rows] == DATES
