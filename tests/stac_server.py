@@ -20,7 +20,7 @@ class StacServer(http.server.ThreadingHTTPServer):
 
     Attributes:
         faults: The end of a path to what is wrong with it: "404", "403", "no range", "truncated", "busy" (429 the first
-            two times; also of "/search"), "slow".
+            two times; also of "/search"), "slow", "waits" (until `waiting` is set).
         links: The first part of a path to another folder that it leads to.
         asked: The paths of all requests but those of the API.
         most_at_once: Of these requests.
@@ -37,7 +37,7 @@ class StacServer(http.server.ThreadingHTTPServer):
         self.busy: dict[str, int] = {}
         self.asked: list[str] = []
         self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
+        self.lock, self.waiting = threading.Lock(), threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -163,6 +163,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.send_failure(int(fault or 404))
         if fault == "busy" and self.is_busy(path):
             return None
+        if fault == "waits":
+            server.waiting.wait(60)
         if fault == "slow":
             time.sleep(0.05)
         data, code, headers = file.read_bytes(), 200, {}
