@@ -95,6 +95,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             about = {"type": "Catalog", "stac_version": "1.0.0", "id": "loopback", "description": "of the tests"}
             return self.send_json(about | {"conformsTo": [CORE, SEARCH, COLLECTIONS], "links": links})
         parts = path.strip("/").split("/")
+        if parts[0] == "sas":  # as Planetary Computer signs
+            if "/sas" in server.faults:
+                return self.send_failure(int(server.faults["/sas"]))
+            return self.send_json({"msft:expiry": "2099-01-01T00:00:00Z", "token": f"sig={'-'.join(parts[1:])}"})
         if parts[0] == "search":
             asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
             asked |= {name: asked[name].split(",") for name in ("bbox", "collections") if name in asked}

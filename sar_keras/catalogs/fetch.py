@@ -49,8 +49,9 @@ def fetch(
         SomeFailed: some images could not be fetched, or looked at; the others are.
         OutputError: the folder cannot be written.
     """
-    (folder / plan.ground.name).mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    place = folder / plan.ground.name
+    place.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(place)
     missing = [image for image in plan.images if not (folder / image.path).exists()]
     progress(plan.ground.width * plan.ground.height * (len(plan.images) - len(missing)))
     failures = [*plan.failures, *_write_all(missing, plan.ground, folder, polarisations, progress)]

@@ -8,10 +8,12 @@ import datetime
 import http.client
 import json
 import re
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from sar_keras.errors import DataError, first_line
@@ -171,13 +173,24 @@ def read_text(name: Path | str) -> bytes:
     try:
         if isinstance(name, Path):
             return name.read_bytes()
-        address = re.sub(r"^s3://([^/]+)/", r"https://\1.s3.amazonaws.com/", name)
-        with urllib.request.urlopen(address, timeout=_SECONDS) as answer:
-            return answer.read()
+        return _ask(re.sub(r"^s3://([^/]+)/", r"https://\1.s3.amazonaws.com/", name))
     except FileNotFoundError as error:
         raise DataError(f"{shown}: no such file") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
         raise DataError(f"{shown}: cannot be read: {without_secrets(first_line(error))}") from error
+
+
+def _ask(address: str, wait: float = 0.5, retries: int = 5) -> bytes:
+    """What a server answers; a busy one is asked again, later and later, or when it says (Retry-After)."""
+    try:
+        with urllib.request.urlopen(address, timeout=_SECONDS) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        if not retries or error.code not in (429, 500, 502, 503, 504):
+            raise
+        told = error.headers.get("Retry-After", "")
+        sleep(min(int(told), _SECONDS) if told.isdigit() else wait)
+    return _ask(address, 2 * wait, retries - 1)
 
 
 def without_secrets(text: str) -> str:

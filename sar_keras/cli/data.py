@@ -14,6 +14,8 @@ from sar_keras.cli.places import catalog_option, range_of
 from sar_keras.cli.verbs import PATH, Verbs
 from sar_keras.errors import DataError, OutputError
 
+_PATCH = 256  # pixels a side, of most presets
+
 
 def _of_pairs(verb: Callable) -> Callable:
     """Add the argument and the options that say where pairs are, see `_find`."""
@@ -267,6 +269,11 @@ def fetch(
     log = functools.partial(click.echo, err=True)
     wishes = Wanted(range_of(dates), most_clouds=most_clouds / 100, polarisations=bands, **wanted)
     plan = make_plan(api, ground, wishes, log, progress_bar("looking at clouds of", "image"))
+    if min(ground.width, ground.height) < _PATCH:
+        log(
+            f"warning: the place has {ground.width} x {ground.height} pixels, less than a patch of {_PATCH}: give a "
+            "larger --bbox, or train with --set data.image_size=64"
+        )
     size = f"{size_of(plan, len(bands)) / 2**20:.0f} MB before compression"
     about = f"{len(plan.rows)} pairs of {ground.width} x {ground.height} pixels in {len(plan.images)} images, {size}"
     if dry_run:
