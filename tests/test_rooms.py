@@ -10,20 +10,8 @@ import sar_keras
 # From below. A module may import its own room and those before it.
 ROOMS = (
     *("errors", "terminal", "compat", "color"),
-    *(
-        "io",
-        "networks",
-        "models",
-        "config",
-        "data",
-        "inference",
-        "scenes",
-        "reports",
-        "training",
-        "evaluation",
-        "app",
-        "cli",
-    ),
+    *("io", "catalogs", "networks", "models", "config", "data", "inference", "scenes", "reports", "training"),
+    *("evaluation", "app", "cli"),
 )
 PACKAGE = Path(sar_keras.__file__).parent
 

@@ -62,6 +62,8 @@ def test_a_model_with_code_in_it_is_refused(tmp_path):
         ("sar_keras.json", lambda _: json.dumps({"sar_scale": {"units": "db", "low": 5, "high": 5}}).encode(), "scale"),
         ("sar_keras.json", lambda _: json.dumps({"sar_scale": {"low": "x"}}).encode(), ""),
         ("sar_keras.json", lambda _: b"[]", ""),
+        ("sar_keras.json", lambda _: json.dumps({"reflectance": [0.3, 0.0]}).encode(), "stretch"),
+        ("sar_keras.json", lambda _: json.dumps({"reflectance": 1}).encode(), ""),
         (
             "sar_keras.json",
             lambda _: json.dumps({"expected_error": {"coefficients": [1], "low": [], "high": []}}).encode(),

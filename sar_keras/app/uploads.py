@@ -26,6 +26,7 @@ from sar_keras.io import rasters
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.images import read_optical, read_sar, refuse_bomb, to_uint8, write_image
 from sar_keras.io.inputs import Input
+from sar_keras.io.opening import open_raster
 from sar_keras.io.sar import guess_units
 from sar_keras.io.warped import open_on_grid
 from sar_keras.networks.sizes import sar_channels, takes_hint
@@ -314,12 +315,12 @@ def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_ca
         shrink = max(1.0, max(opened.height, opened.width) / OVERVIEW)
         height, width = (max(1, round(side / shrink)) for side in (opened.height, opened.width))
         sar = opened.thumbnail(Window(0, 0, opened.width, opened.height), height, width)
-        with rasters.open_raster(destination) as raster:
+        with open_raster(destination) as raster:
             colours, has_colours = _overview(raster, [1, 2, 3], height, width)
         layers = {"SAR": np.repeat(to_uint8(sar)[..., None], 3, -1), "colours": colours}
         errors, figures, flat = None, {}, {}
         if has_error:
-            with rasters.open_raster(destination.with_name(f"{destination.stem}_confidence.tif")) as raster:
+            with open_raster(destination.with_name(f"{destination.stem}_confidence.tif")) as raster:
                 errors = _overview(raster, [1], height, width)[0][..., 0] * raster.scales[0]
             layers[EXPECTED_ERROR] = _over(colours, errors)
         if truth and warped:

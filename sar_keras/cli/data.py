@@ -1,5 +1,6 @@
 """The verbs of `sar-keras data`."""
 
+import functools
 import json
 import shutil
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import click
 
+from sar_keras.cli.places import catalog_option, range_of
 from sar_keras.cli.verbs import PATH, Verbs
 from sar_keras.errors import DataError, OutputError
+
+_PATCH = 256  # pixels a side, of most presets
 
 
 def _of_pairs(verb: Callable) -> Callable:
@@ -197,6 +201,89 @@ def audit(split_file: Path) -> None:
         click.echo(line)
     if report.leaks:
         sys.exit(1)
+
+
+@data.command()
+@click.argument("folder", type=PATH, metavar="DIR")
+@click.option("--bbox", "box", nargs=4, type=float, required=True, metavar="W S E N", help="The place, in degrees.")
+@click.option("--dates", required=True, metavar="FIRST/LAST", help="Such as 2024-06-01/2024-08-31.")
+@catalog_option()
+@click.option("--pairs", type=click.IntRange(1), metavar="N", help="At most so many, the nearest in time [all].")
+@click.option(
+    "--max-days",
+    "most_days",
+    type=click.FloatRange(0),
+    default=3.0,
+    show_default=True,
+    metavar="DAYS",
+    help="Between the two images of a pair.",
+)
+@click.option(
+    "--max-cloud",
+    "most_clouds",
+    type=click.FloatRange(0, 100),
+    default=10.0,
+    show_default=True,
+    metavar="PERCENT",
+    help="Clouds, shadows and snow, of the whole image and of the place.",
+)
+@click.option(
+    "--orbit",
+    type=click.Choice(["ascending", "descending", "both"]),
+    help="Direction of the SAR passes [the one with the more images].",
+)
+@click.option("--polarisations", default="VV,VH", show_default=True, metavar="A,B", help="SAR bands.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be fetched, its dates and its size.")
+def fetch(
+    folder: Path,
+    box: tuple[float, float, float, float],
+    dates: str,
+    catalog: str,
+    most_clouds: float,
+    polarisations: str,
+    dry_run: bool,
+    **wanted,
+) -> None:
+    """Fetch pairs of a place from a STAC catalog into DIR, for `sar-keras fit --data DIR`.
+
+    Sentinel-1 (gamma nought) and Sentinel-2 (true colour) on one grid of 10 m, clouds masked. Give the same command
+    again to go on; other places may go into the same DIR.
+    """
+    from sar_keras.catalogs.fetch import fetch as fetch_plan
+    from sar_keras.catalogs.ground import Ground
+    from sar_keras.catalogs.plan import Wanted, make_plan, size_of, table
+    from sar_keras.catalogs.search import Catalog
+    from sar_keras.io.bands import POLARISATIONS
+    from sar_keras.terminal import progress_bar
+
+    bands = tuple(name.strip().upper() for name in polarisations.split(","))
+    if not set(bands) <= set(POLARISATIONS) or len(set(bands)) < len(bands):
+        raise DataError(f"--polarisations {polarisations}: must be of {', '.join(POLARISATIONS)}")
+    ground = Ground.of(box)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; give a folder")
+    api = Catalog(catalog)
+    log = functools.partial(click.echo, err=True)
+    wishes = Wanted(range_of(dates), most_clouds=most_clouds / 100, polarisations=bands, **wanted)
+    plan = make_plan(api, ground, wishes, log, progress_bar("looking at clouds of", "image"))
+    if min(ground.width, ground.height) < _PATCH:
+        log(
+            f"warning: the place has {ground.width} x {ground.height} pixels, less than a patch of {_PATCH}: give a "
+            "larger --bbox, or train with --set data.image_size=64"
+        )
+    size = f"{size_of(plan, len(bands)) / 2**20:.0f} MB before compression"
+    about = f"{len(plan.rows)} pairs of {ground.width} x {ground.height} pixels in {len(plan.images)} images, {size}"
+    if dry_run:
+        click.echo(f"{table(plan)}\n{about}")
+        for line in plan.failures:
+            click.echo(line, err=True)
+        return
+    log(about)
+    licences = functools.cache(api.licence)
+    pixels = ground.width * ground.height * len(plan.images)
+    with progress_bar("fetching", "pix", pixels, unit_scale=True)() as bar:
+        whole = fetch_plan(plan, folder, bands, lambda item: licences(item.collection), bar.update)
+    click.echo(f"{len(whole)} pairs in {folder}")
 
 
 @data.command()

@@ -1,9 +1,11 @@
 """The `sar-keras` command: one thin function a verb. TensorFlow is imported by the verbs that need it."""
 
+import datetime
 import functools
 import importlib.util
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -11,7 +13,8 @@ import click
 import sar_keras
 from sar_keras.cli.data import data
 from sar_keras.cli.exits import ErrorsToLines
-from sar_keras.cli.verbs import MODEL, PATH, PATH_OR_NAME, HintOption, SceneOption, Verb
+from sar_keras.cli.places import Box, catalog_option, day_of
+from sar_keras.cli.verbs import MODEL, PATH, PATH_OR_NAME, CatalogOption, HintOption, SceneOption, Verb
 from sar_keras.errors import ConfigError, DataError, OutputError, parameter
 from sar_keras.inference.formats import FORMATS, check_format
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
@@ -21,6 +24,7 @@ from sar_keras.io.files import readable
 UNITS = ("uint8", "amplitude", "db", "linear", "unit")
 _scene_option = functools.partial(click.option, cls=SceneOption)
 _hint_option = functools.partial(click.option, cls=HintOption)
+_catalog_option = functools.partial(click.option, cls=CatalogOption)
 
 
 @click.group("sar-keras", cls=ErrorsToLines, context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,7 +93,7 @@ def fit(
 
 @main.command()
 @click.argument("model", type=MODEL)
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PATH_OR_NAME)
+@click.argument("inputs", nargs=-1, metavar="INPUT...", type=PATH_OR_NAME)
 @click.option("-o", "--output", required=True, type=PATH, help="File, or folder for several inputs.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
 @click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
@@ -100,7 +104,7 @@ def fit(
     help="The colour of the place: 5c6b3a, forestgreen, or an image, whose mean counts. One of these three.",
 )
 @_hint_option("--basemap", metavar="FILE", help="Colours of today or of always, at a low resolution.")
-@_hint_option("--reference", metavar="FILE", help="An optical image of another date.")
+@_hint_option("--reference", metavar="FILE|auto", help="An optical image of another date.")
 @_hint_option("--reference-sar", metavar="FILE", help="The SAR image of that date.")
 @_hint_option("--clouds", metavar="FILE", help="A mask, not 0 where the reference or the basemap shows clouds.")
 @_scene_option("--band", metavar="N|VV|VH", help="The band to use, or several: VV,VH [as in training].")
@@ -126,7 +130,18 @@ def fit(
 @_scene_option("--resume", is_flag=True, help="Keep finished windows, and go on from them.")
 @_scene_option("--mosaic", is_flag=True, help="Make one scene of INPUTs that lie side by side on one grid.")
 @_scene_option("--window", nargs=4, type=int, metavar="COL ROW W H", help="Only this part.")
-def colorize(model: Path | str, inputs: tuple[Path | str, ...], output: Path, **options) -> None:
+@_catalog_option("--bbox", "box", nargs=4, type=float, metavar="W S E N", help="The place, in degrees; with --date.")
+@_catalog_option("--date", metavar="YYYY-MM-DD", help="The SAR image that is the nearest to it.")
+@catalog_option(cls=CatalogOption)
+def colorize(
+    model: Path | str,
+    inputs: tuple[Path | str, ...],
+    output: Path,
+    box: Box | None,
+    date: str | None,
+    catalog: str,
+    **options,
+) -> None:
     """Colorize SAR images and georeferenced scenes of any size.
 
     MODEL is a run directory, a .keras file, hf://OWNER/NAME[@REVISION] of the Hugging Face hub, or `demo`, which comes
@@ -135,14 +150,66 @@ def colorize(model: Path | str, inputs: tuple[Path | str, ...], output: Path, **
     One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
 
     Images (PNG, JPEG, TIFF, BMP, WebP) become PNG, JPEG or TIFF. Where OUTPUT is a .tif or an INPUT is georeferenced,
-    they are scenes: whatever GDAL opens becomes a cloud-optimised GeoTIFF in the same place.
-    """
-    from sar_keras.terminal import progress_bar
+    they are scenes: whatever GDAL opens becomes a cloud-optimised GeoTIFF in the same place. An item of a STAC catalog
+    (item.json, or its address) is the scene that it describes.
 
+    In place of INPUT, --bbox and --date find a scene in a catalog; --reference auto finds the clearest Sentinel-2 image
+    there.
+    """
+    from sar_keras.catalogs.items import is_item
+
+    if bool(box) != bool(date) or bool(box) == bool(inputs):
+        raise click.UsageError("give INPUT, or --bbox and --date")
+    if options["reference"] == "auto" and not box:
+        raise DataError("--reference auto: finds an image for --bbox and --date; give a file")
     if len(inputs) == 1 and isinstance(inputs[0], Path) and not inputs[0].exists():
         raise DataError(f"{inputs[0]}: no such file or folder")
     # Once, and before TensorFlow loads.
     check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
+    options = {name: value for name, value in options.items() if value is not None and value is not False}
+    if box and date:
+        with tempfile.TemporaryDirectory(prefix="sar-keras-") as folder:
+            scene, found = _from_catalog(model, box, day_of(date), catalog, output, options, Path(folder))
+            _colorize(model, [scene], output, options | found)
+        return
+    if any(map(is_item, inputs)):
+        from sar_keras.catalogs.scene import scene_of_item
+
+        _colorize(model, [scene_of_item(name) if is_item(name) else name for name in inputs], output, options)
+    else:
+        _colorize(model, [*inputs], output, options)
+
+
+def _from_catalog(
+    model: Path, box: Box, date: datetime.date, catalog: str, output: Path, options: dict, folder: Path
+) -> tuple[Path, dict]:
+    """The SAR image of a place, and the options that follow from what was found beside it."""
+    load_model = sar_keras.load_model
+    from sar_keras.catalogs.ground import Ground
+    from sar_keras.catalogs.scene import bands_for, fetch_reference, fetch_scene
+    from sar_keras.catalogs.search import Catalog
+    from sar_keras.inference.hints import hint_of
+    from sar_keras.inference.metadata import metadata_of
+    from sar_keras.networks.sizes import sar_channels
+    from sar_keras.scenes.inputs import is_tiff
+    from sar_keras.terminal import progress_bar
+
+    ground, log = Ground.of(box), functools.partial(click.echo, err=True)
+    if not is_tiff(output):
+        raise OutputError(f"{output}: a scene's colours are a GeoTIFF; use .tif")
+    loaded = load_model(model)
+    hint_of(loaded, **{name: options[name] for name in ("palette", "basemap", "reference") if name in options})
+    bands = bands_for(sar_channels(loaded), metadata_of(loaded).sar_bands, options.get("band"))
+    api, found = Catalog(catalog), {}
+    with progress_bar("fetching", "pix", ground.width * ground.height, unit_scale=True)() as bar:
+        scene = fetch_scene(api, ground, date, bands, folder, log, bar.update)
+    if options.get("reference") == "auto":
+        progress = progress_bar("looking at clouds of", "image")
+        found["reference"] = fetch_reference(api, ground, date, folder, log, progress)
+    return scene, found
+
+
+def _colorize(model: Path, inputs: list, output: Path, options: dict) -> None:
     load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
     from sar_keras.inference.detail import check_detail
     from sar_keras.inference.hints import HINTS
@@ -150,10 +217,10 @@ def colorize(model: Path | str, inputs: tuple[Path | str, ...], output: Path, **
     from sar_keras.networks.sizes import sar_channels
     from sar_keras.scenes.colorize import colorize_scenes, count_pixels
     from sar_keras.scenes.inputs import find_scenes, jobs_for
+    from sar_keras.terminal import progress_bar
 
-    options = {name: value for name, value in options.items() if value is not None and value is not False}
     check_detail(options.get("detail", 0.0))
-    scenes = find_scenes(list(inputs), output)
+    scenes = find_scenes(inputs, output)
     for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *HINTS)]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")

@@ -58,6 +58,12 @@ class SceneOption(GroupedOption):
     heading = "Options for scenes"
 
 
+class CatalogOption(GroupedOption):
+    """An option that means something for scenes of a catalog only."""
+
+    heading = "A scene of a STAC catalog, in place of INPUT"
+
+
 class HintOption(GroupedOption):
     """An option that means something for guided models only."""
 

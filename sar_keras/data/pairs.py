@@ -28,7 +28,7 @@ import numpy as np
 
 from sar_keras.data import layouts, looks
 from sar_keras.data.layouts import BESIDE, Listing, Match
-from sar_keras.data.windows import Box, Window, cut, is_large_scene
+from sar_keras.data.windows import Box, NoWindows, Window, cut, is_large_scene
 from sar_keras.errors import DataError, parameter
 from sar_keras.io.zips import file_size, is_zip, read_bytes
 
@@ -262,14 +262,20 @@ def pair_from_names(sar: Path, optical: Path, terrain: str | None = None) -> Pai
 
 
 def _cut_scenes(scenes: Found, size: int, progress: Callable[[Iterable], Iterable]) -> Found:
-    """Replace each pair of scenes by a pair for each of its windows."""
-    pairs = []
+    """Replace each pair of scenes by a pair for each of its windows; of several those without any are left out."""
+    pairs, lacking = [], []
     for scene in progress(scenes.pairs):
         whole = dataclasses.replace(scene, scene=scene.scene or scene.sar.stem)
         beside = [path for path in (getattr(scene, name) for name in BESIDE) if path]
-        windows = cut(scene.sar, scene.optical, size, scene.more_sar, beside)
+        try:
+            windows = cut(scene.sar, scene.optical, size, scene.more_sar, beside)
+        except NoWindows as error:
+            lacking.append(error)
+            continue
         pairs.extend(dataclasses.replace(whole, window=window, box=box) for window, box in windows)
-    return dataclasses.replace(scenes, pairs=pairs)
+    if lacking and not pairs:
+        raise lacking[0]
+    return dataclasses.replace(scenes, pairs=pairs, said=[*scenes.said, *(f"left out: {error}" for error in lacking)])
 
 
 def _manifest(path: Path, must_exist: bool, allow_outside: bool) -> Found:

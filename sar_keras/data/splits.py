@@ -140,13 +140,16 @@ def _by_scene(pairs: list[Pair], places: list, ratios, seed: int) -> list[Pair]:
 
 
 def _by_blocks(pairs: list[Pair], ratios, seed: int) -> list[Pair]:
-    """Give each split its share of windows in whole blocks, so placed that gaps between the splits cost little."""
-    side = int(np.ceil((len(pairs) / _BLOCKS) ** 0.5))
+    """Give each split its share of windows in whole blocks, so placed that gaps between the splits cost little.
+
+    A block is of a place: of all scenes of one name, which may be of several dates.
+    """
+    side = int(np.ceil((len({(pair.place, pair.window) for pair in pairs}) / _BLOCKS) ** 0.5))
     members: dict[tuple, list[int]] = {}
     for index, pair in enumerate(pairs):
         assert pair.window
         column, row, width, height = pair.window
-        members.setdefault((pair.sar, column // (side * width), row // (side * height)), []).append(index)
+        members.setdefault((pair.place, column // (side * width), row // (side * height)), []).append(index)
     block_of = np.empty(len(pairs), int)
     for number, indices in enumerate(members.values()):
         block_of[indices] = number
@@ -190,7 +193,7 @@ def _leave_gaps(pairs: list[Pair]) -> list[Pair]:
 
 
 def _near(pairs: list[Pair], others: list[Pair]) -> np.ndarray:
-    """Which of the windows `pairs` lie less than their own side from one of `others`: (len(pairs),), bool.
+    """Which of the windows `pairs` lie less than a side, of the larger one, from one of `others`: (len(pairs),), bool.
 
     In pixels within one file; between files on the ground, as far as they are georeferenced.
     """
@@ -224,12 +227,25 @@ def _edges(windows: list) -> np.ndarray:
 
 
 def _boxes_near(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which of `boxes`, (n, 4) as low x, low y, high x, high y, meet one of `others` once grown by their own side."""
-    side = boxes[:, 2:] - boxes[:, :2]
-    low, high = boxes[:, :2] - side, boxes[:, 2:] + side
+    """Which of `boxes`, (n, 4) as low x, low y, high x, high y, meet one of `others` once either is grown by its side.
+
+    Whichever of two windows is asked about the other, the answer is the same.
+    """
+    grown, others_grown = _grown(boxes), _grown(others)
     # Most pairs of files lie far apart.
-    others = others[((others[:, :2] < high.max(0)) & (others[:, 2:] > low.min(0))).all(1)]
-    return np.any(np.all((others[:, :2] < high[:, None]) & (others[:, 2:] > low[:, None]), 2), 1)
+    low, high = grown[:, :2].min(0), grown[:, 2:].max(0)
+    close = ((others_grown[:, :2] < high) & (others_grown[:, 2:] > low)).all(1)
+    return (_meet(grown, others[close]) | _meet(boxes, others_grown[close])).any(1)
+
+
+def _grown(boxes: np.ndarray) -> np.ndarray:
+    side = boxes[:, 2:] - boxes[:, :2]
+    return np.concatenate([boxes[:, :2] - side, boxes[:, 2:] + side], axis=1)
+
+
+def _meet(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of `boxes` meet which of `others`: (n, m)."""
+    return np.all((others[:, :2] < boxes[:, None, 2:]) & (others[:, 2:] > boxes[:, None, :2]), 2)
 
 
 def _random(pairs: list[Pair], ratios, seed: int) -> list[Pair]:

@@ -8,6 +8,7 @@ import numpy as np
 import rasterio
 import rasterio.warp
 import rasterio.windows
+from rasterio.enums import MaskFlags
 from rasterio.transform import xy
 
 from sar_keras.errors import DataError
@@ -25,14 +26,22 @@ _SAMPLES = 16
 # Megabytes of a scene that GDAL keeps; by itself it takes a twentieth of the memory there is.
 _CACHE = 128
 
+
 Window = tuple[int, int, int, int]
 Box = tuple[float, float, float, float]
+
+
+class NoWindows(DataError):
+    """A pair of scenes of which no window holds data."""
 
 
 def cut(
     sar: Path, optical: Path, size: int, more_sar: Sequence[Path] = (), beside: Sequence[Path] = ()
 ) -> list[tuple[Window, Box | None]]:
     """Cut a pair of scenes into a grid of windows side by side, without those that are nodata for the most part.
+
+    Where the optical scene has a mask or a nodata value, a window is left out if a single masked pixel lies in it or
+    within half its size around it, where training patches reach: that pixel's colour, perhaps a cloud's, is not known.
 
     Keeps some pixels of each window only, so that memory does not grow with the scenes.
 
@@ -48,7 +57,8 @@ def cut(
         the scene is not georeferenced.
 
     Raises:
-        DataError: a file cannot be read, the scenes are not on one grid, are smaller than a window, or hold no data.
+        NoWindows: no window holds data.
+        DataError: a file cannot be read, the scenes are not on one grid, or are smaller than a window.
     """
     paths = [sar, *more_sar, optical]
     try:
@@ -73,6 +83,7 @@ def cut(
                 zero_is_missing = path == optical or scene.dtypes[0] != "uint8"
                 missing |= _missing(scene, columns, rows, size, zero_is_missing)
             boxes = _boxes(scenes[0], columns, rows, size)
+            masked = _near_masked(scenes[len(paths) - 1], columns, rows, size)
     except Exception as error:
         if not is_gdals(error):
             raise
@@ -82,10 +93,10 @@ def cut(
         ((column * size, row * size, size, size), boxes[row * columns + column] if boxes else None)
         for row in range(rows)
         for column in range(columns)
-        if share[row, column] <= MOST_MISSING
+        if share[row, column] <= MOST_MISSING and not masked[row, column]
     ]
     if not windows:
-        raise DataError(f"{sar}: no window of {size} x {size} pixels holds data there and in {optical.name}")
+        raise NoWindows(f"{sar}: no window of {size} x {size} pixels holds data there and in {optical.name}")
     return windows
 
 
@@ -136,6 +147,26 @@ def _missing(scene, columns: int, rows: int, size: int, zero_is_missing: bool) -
             missing |= (values == 0).all(0)
         strips.append(missing)
     return np.concatenate(strips)
+
+
+def _near_masked(scene, columns: int, rows: int, size: int) -> np.ndarray:
+    """Which windows hold a pixel that a scene's mask hides, or lie less than half their size from one: (rows, columns).
+
+    Zeros that no tag of the file calls nodata are not masked.
+    """
+    found = np.zeros((rows, columns), bool)
+    if all(MaskFlags.all_valid in flags for flags in scene.mask_flag_enums):
+        return found
+    half, cells = size // 2, []
+    for row in range(0, scene.height, half):
+        strip = rasterio.windows.Window(0, row, scene.width, min(half, scene.height - row))
+        masked = (scene.dataset_mask(window=strip) == 0).any(0)
+        cells.append(np.logical_or.reduceat(masked, np.arange(0, scene.width, half)))
+    halves = np.array(cells)
+    for row, column in np.ndindex(*found.shape):
+        around = (slice(max(2 * start - 1, 0), 2 * start + 3) for start in (row, column))
+        found[row, column] = halves[tuple(around)].any()
+    return found
 
 
 def _boxes(scene, columns: int, rows: int, size: int) -> list[Box] | None:

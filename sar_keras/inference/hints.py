@@ -17,7 +17,7 @@ from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import DEMO
 from sar_keras.io.images import image_array, is_grey, read_image, read_optical, read_sar
-from sar_keras.io.rasters import open_raster
+from sar_keras.io.opening import open_raster
 from sar_keras.networks.guided import compose_hint, hint_channels
 from sar_keras.networks.sizes import sar_channels, takes_hint
 

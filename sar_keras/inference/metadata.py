@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from sar_keras.inference.expected_error import ExpectedError
+from sar_keras.io.reflectance import Stretch
 from sar_keras.io.sar import Scale
 
 
@@ -20,6 +21,8 @@ class ModelMetadata:
         mean_colour: Mean colour (3,), in [-1, 1], of the optical images that it was trained on, or None.
         sar_bands: What the bands of its SAR images are called, in their order, such as ("VV", "VH"); empty where that
             is not known.
+        reflectance: The reflectances that 0 and 255 of its colours stand for, or None where that is not known, see
+            `sar_keras.io.reflectance`.
         parent: The model that its training began with, its name and the SHA-256 of its file, or None.
         saved_as: The file that it was loaded from, or None.
     """
@@ -29,6 +32,7 @@ class ModelMetadata:
     expected_error: ExpectedError | None = None
     mean_colour: tuple[float, ...] | None = None
     sar_bands: tuple[str, ...] = ()
+    reflectance: Stretch | None = None
     parent: str | None = None
     saved_as: Path | None = None
 

@@ -46,6 +46,7 @@ def to_json(metadata: ModelMetadata) -> dict:
         "expected_error": metadata.expected_error and dataclasses.asdict(metadata.expected_error),
         "mean_colour": metadata.mean_colour,
         "sar_bands": metadata.sar_bands,
+        "reflectance": metadata.reflectance,
         "parent": metadata.parent,
     }
 
@@ -58,12 +59,19 @@ def _from_json(tree: dict, path: Path) -> ModelMetadata:
             raise ValueError("not a mean colour: three numbers in [-1, 1]")
         red, green, blue = map(float, mean_colour)
         mean_colour = red, green, blue
+    reflectance = tree.get("reflectance")
+    if reflectance is not None:
+        low, high = map(float, reflectance)
+        if not -np.inf < low < high < np.inf:
+            raise ValueError("not a stretch: the reflectances of 0 and of 255")
+        reflectance = low, high
     return ModelMetadata(
         Scale(**tree.get("sar_scale", {})),
         optical_scale and Scale(**optical_scale),
         expected_error and ExpectedError.from_json(expected_error),
         mean_colour,
         tuple(map(str, tree.get("sar_bands", ()))),
+        reflectance,
         parent and str(parent),
         path,
     )

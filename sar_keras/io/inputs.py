@@ -12,7 +12,7 @@ import rasterio
 from sar_keras.errors import DataError
 from sar_keras.io import virtual
 from sar_keras.io.bands import POLARISATIONS, polarisation_of_file, without_polarisation
-from sar_keras.io.rasters import open_raster
+from sar_keras.io.opening import open_raster
 from sar_keras.io.zips import archive_of
 
 # How GDAL calls what is reached over a network; signed addresses go on after "?".

@@ -10,7 +10,8 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from sar_keras.errors import DataError
-from sar_keras.io.rasters import mirrored, open_raster, reading
+from sar_keras.io.opening import open_raster, reading
+from sar_keras.io.rasters import mirrored
 
 _LOOKED_AT = 256  # pixels of the longer side that are looked at for an overlap
 

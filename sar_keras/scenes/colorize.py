@@ -29,7 +29,9 @@ from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, path_or_name, sha256
 from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
+from sar_keras.io.opening import open_raster
 from sar_keras.io.products import find_inputs
+from sar_keras.io.reflectance import tags_of
 from sar_keras.io.sar import guess_units, warn_if_units_differ
 from sar_keras.networks.guided import input_planes, split_planes
 from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_hint
@@ -288,6 +290,7 @@ def _provenance(
         "SAR_KERAS_MODEL_SHA256": model_hash,
         "SAR_KERAS_INPUT": f"{scene.input.place.name}, band {', '.join(map(str, scene.bands))}",
         "SAR_KERAS_SCALE": f"{scene.units}, {low:g} to {high:g} became -1 to 1",
+        **tags_of(metadata_of(model).reflectance),
     }
     if detail:
         tags["SAR_KERAS_DETAIL"] = f"{detail}: fine structure of the lightness is SAR texture"
@@ -351,7 +354,7 @@ def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: d
     height, width = (max(1, round(size / shrink)) for size in (area.height, area.width))
     panels = {"SAR": np.repeat(to_uint8(scene.thumbnail(area, height, width))[..., None], 3, -1)}
     for name, output in outputs.items():
-        with rasters.open_raster(Path(output)) as raster:
+        with open_raster(Path(output)) as raster:
             pixels = np.moveaxis(raster.read(out_shape=(raster.count, height, width)), 0, -1)
         if name == "confidence":
             white = max(1.0, np.percentile(pixels, 99))

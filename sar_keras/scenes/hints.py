@@ -15,7 +15,8 @@ from sar_keras.inference.metadata import metadata_of
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
 from sar_keras.io.inputs import single
-from sar_keras.io.rasters import SarScene, reading
+from sar_keras.io.opening import reading
+from sar_keras.io.rasters import SarScene
 from sar_keras.io.warped import covered, open_on_grid, read_mirrored
 from sar_keras.networks.sizes import sar_channels
 

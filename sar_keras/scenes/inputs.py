@@ -23,8 +23,8 @@ _BESIDE = {"dem", "inc", "incidence", "angle", "ls", "layover", "shadow", "mask"
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
-def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:
-    """The scenes that paths and GDAL's names stand for, or None for mere images.
+def find_scenes(given: list[Path | str | Input], output: Path) -> list[Input] | None:
+    """The scenes that paths and GDAL's names stand for, beside those that are found already; None for mere images.
 
     It is about scenes where the output is a TIFF, or an input has a georeference or is a product. A folder or a zip
     stands for the rasters and products in it, PNG and JPEG apart; the colours of an earlier run in `output` do not
@@ -33,7 +33,8 @@ def find_scenes(given: list[Path | str], output: Path) -> list[Input] | None:
     Raises:
         DataError: a folder without scenes, or a product that is not whole.
     """
-    found = [scene for name in given for scene in find_inputs(name) if not _is_in(scene, output)]
+    named = [[name] if isinstance(name, Input) else find_inputs(name) for name in given]
+    found = [scene for scenes in named for scene in scenes if not _is_in(scene, output)]
     are_images = all(isinstance(name, Path) for name in given) and not any(scene.is_product for scene in found)
     if are_images and not is_tiff(output) and not any(map(is_georeferenced, found)):
         return None

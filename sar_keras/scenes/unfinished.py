@@ -14,6 +14,7 @@ from rasterio.windows import Window
 from sar_keras.errors import DataError, OutputError, parameter
 from sar_keras.io import geotiffs, rasters
 from sar_keras.io.files import atomic
+from sar_keras.io.opening import open_raster
 
 # What a grey level of the uncertainty's raster stands for: 255 is an expected error of half the whole range of colour.
 UNCERTAINTY_STEP = 0.5 / 255
@@ -37,7 +38,7 @@ class Unfinished:
         for path in self.outputs.values():
             if not path.is_file():
                 return False
-            with contextlib.suppress(DataError), rasters.open_raster(path) as raster:
+            with contextlib.suppress(DataError), open_raster(path) as raster:
                 if raster.tags().get("SAR_KERAS_KEY") == self.key:
                     continue
             return False

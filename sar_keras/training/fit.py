@@ -30,6 +30,7 @@ from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.inference.model_file import DEMO, file_of, load_model, model_name, save_model
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, remove_leftovers, sha256
+from sar_keras.io.reflectance import common_stretch
 from sar_keras.io.sar import warn_if_units_differ
 from sar_keras.models.base import System, psnr
 from sar_keras.networks.guided import inputs_of
@@ -191,6 +192,7 @@ def _fit(
             images.sar_scale,
             images.optical_scale,
             sar_bands=images.sar_bands,
+            reflectance=common_stretch(pair.optical for pair in images.pairs if pair.window),
             parent=_name(parent) if parent else None,
         ),
         callbacks=callbacks,

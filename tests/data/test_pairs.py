@@ -2,7 +2,7 @@ import csv
 
 import numpy as np
 import pytest
-from helpers import write_scenes
+from helpers import write_scenes, write_tiff
 
 from sar_keras.data.pairs import find_pairs, pair_from_names
 from sar_keras.errors import DataError
@@ -138,6 +138,16 @@ def test_scenes_in_a_manifest(tmp_path):
             ("delta", "test", 0),
             ("delta", "test", 64),
         ]
+
+
+def test_scenes_without_a_window_are_left_out(tmp_path):
+    write_scenes(tmp_path, "a", 64, 128)
+    write_tiff(tmp_path / "b_S1_VH.tif", np.ones((1, 64, 128), np.uint8))
+    write_tiff(tmp_path / "b_S2_RGB.tif", np.zeros((3, 64, 128), np.uint8))
+    (tmp_path / "scenes.csv").write_text("sar,optical\na_S1_VH.tif,a_S2_RGB.tif\nb_S1_VH.tif,b_S2_RGB.tif\n")
+    found = find_pairs(tmp_path, size=64)
+    assert {pair.scene for pair in found.pairs} == {"a_S1_VH"}
+    assert [line for line in found.said if "left out" in line and "b_S1_VH.tif: no window" in line]
 
 
 def test_nothing_found(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from helpers import write_scenes
 
 from sar_keras.data import splits
-from sar_keras.data.pairs import Pair, find_pairs, pair_from_names
+from sar_keras.data.pairs import SPLITS, Pair, find_pairs, pair_from_names
 from sar_keras.data.splits import HeldOut, audit, read_split, split_pairs, write_split
 from sar_keras.errors import DataError
 
@@ -199,6 +199,26 @@ def test_one_scene_is_split_in_blocks_with_a_gap(columns, rows, seed):
         assert around & test or around & validation
     assert pairs == split_pairs(windows(columns, rows), "blocks", seed=seed)
     assert not audit(pairs).leaks and audit(pairs).held_out["test"] == HeldOut(len(test), len(test), 0)
+
+
+def test_dates_of_one_ground_stay_together():
+    pairs = split_pairs([pair for date in "abc" for pair in windows(12, 12, f"{date}.tif", "place", west=9)])
+    for pair in pairs:
+        assert {other.split for other in pairs if other.window == pair.window} == {pair.split}
+    assert {pair.split for pair in pairs} == {*SPLITS} and len(pairs) > 0.5 * 3 * 12 * 12
+    assert not audit(pairs).leaks
+
+
+def test_whether_windows_lie_near_does_not_depend_on_which_is_asked():
+    # One of 30 and one of 60 pixels of 10 m, 40 pixels apart.
+    small, large = (0.0, 50.0, 0.003, 50.003), (0.007, 50.0, 0.013, 50.006)
+    for first, second in ((small, large), (large, small)):
+        pairs = [
+            Pair(Path(file), Path("rgb.tif"), scene=file, split=split, window=(0, 0, 64, 64), box=box)
+            for file, split, box in (("a", "train", first), ("b", "test", second), ("c", "train", (9, 9, 10, 10)))
+        ]
+        assert audit(pairs).leaks
+        assert [pair.scene for pair in split_pairs(pairs)] == ["b", "c"]
 
 
 def test_too_small_for_blocks():

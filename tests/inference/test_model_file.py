@@ -21,7 +21,8 @@ METADATA = sar_keras.ModelMetadata(
     Scale("reflectance", 0.0, 3000.0),
     ExpectedError([0.1] + 9 * [0.0], 3 * [-1.0], 3 * [1.0]),
     (-0.5, 0.25, 0.0),
-    "mine, SHA-256 0123",
+    parent="mine, SHA-256 0123",
+    reflectance=(0.0, 0.3),
 )
 
 
@@ -33,7 +34,7 @@ def test_what_a_model_knows_of_itself_survives_saving_and_saving_again(tmp_path)
     for path in (first, second):
         about = sar_keras.metadata_of(sar_keras.load_model(path))
         assert about.saved_as == path
-        for name in ("sar_scale", "optical_scale", "expected_error", "mean_colour", "parent"):
+        for name in ("sar_scale", "optical_scale", "expected_error", "mean_colour", "parent", "reflectance"):
             assert getattr(about, name) == getattr(METADATA, name)
 
 

@@ -7,7 +7,8 @@ from sar_keras.errors import DataError
 from sar_keras.inference.jobs import find_below
 from sar_keras.io.files import is_utf8, readable, walk
 from sar_keras.io.inputs import single
-from sar_keras.io.rasters import is_georeferenced, open_raster
+from sar_keras.io.opening import open_raster
+from sar_keras.io.rasters import is_georeferenced
 
 
 def names(root):

@@ -15,8 +15,8 @@ from rasterio.crs import CRS
 
 from sar_keras.errors import DataError
 from sar_keras.io.files import path_or_name
+from sar_keras.io.opening import reading
 from sar_keras.io.products import find_inputs
-from sar_keras.io.rasters import reading
 
 GRD = "S1A_IW_GRDH_1SDV_20180716T103822_20180716T103847_022815_027941_4E2F.SAFE"
 POINTS = [GroundControlPoint(row, column, 10 + column / 99, 50 - row / 99) for row in (0, 40) for column in (0, 50)]
