@@ -1,6 +1,6 @@
 """Draws the networks as SVG, from the Keras models that the code builds.
 
-    python docs/draw_networks.py [FOLDER]
+python docs/draw_networks.py [FOLDER]
 """
 
 import math

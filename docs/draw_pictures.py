@@ -1,6 +1,6 @@
 """Draws the pictures of `wrong.md` with the model `demo`, from a scene of 8 bits.
 
-    python docs/draw_pictures.py SCENE.tif COLUMN ROW
+python docs/draw_pictures.py SCENE.tif COLUMN ROW
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Directives that show what the code knows: the command line, the keys of a configuration, the weights of the presets."""
+"""Directives that show what the code knows: the command line, the keys of a configuration, the presets."""
 
 import click
 from docutils import nodes
@@ -17,7 +17,9 @@ def commands(group: click.Group = main, name: str = "sar-keras") -> dict[str, cl
     """Every command by what one types, groups left out."""
     found: dict[str, click.Command] = {}
     for word, command in group.commands.items():
-        found |= commands(command, f"{name} {word}") if isinstance(command, click.Group) else {f"{name} {word}": command}
+        found |= (
+            commands(command, f"{name} {word}") if isinstance(command, click.Group) else {f"{name} {word}": command}
+        )
     return found
 
 
@@ -94,7 +96,9 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> nodes.table:
     group += [nodes.colspec(colwidth=1) for _ in head]
     cells = [[nodes.paragraph(text=text) for text in head]]
     for first, *rest in rows:
-        cells.append([nodes.paragraph("", "", nodes.literal(text=first)), *(nodes.paragraph(text=text) for text in rest)])
+        cells.append(
+            [nodes.paragraph("", "", nodes.literal(text=first)), *(nodes.paragraph(text=text) for text in rest)]
+        )
     lines = [nodes.row("", *(nodes.entry("", cell) for cell in line)) for line in cells]
     group += [nodes.thead("", lines[0]), nodes.tbody("", *lines[1:])]
     return nodes.table("", group)
