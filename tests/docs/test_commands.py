@@ -220,7 +220,7 @@ def prepared(tmp_path_factory) -> Path:
     """A folder with all that the pages name."""
     folder = tmp_path_factory.mktemp("pages")
     for name, seed in (("DIR", 0), ("OTHER", 1)):
-        write_pairs(folder / name, 12, seed)
+        write_pairs(folder / name, 24, seed)
     rows = []
     for number, sar in enumerate(sorted((folder / "DIR").rglob("s1/*.png"))):
         optical = sar.parents[1] / "s2" / sar.name.replace("_s1_", "_s2_")
