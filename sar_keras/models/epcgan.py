@@ -19,7 +19,8 @@ class EPCGAN(Pix2Pix):
 
     Args:
         generator: An `EPCGenerator`: its layer "gradient" gives g, (N, H, W, 1).
-        *args, **kwargs: As for Pix2Pix. Where no weights are given gradient has 10.
+        *args: As for Pix2Pix.
+        **kwargs: As for Pix2Pix. Where no weights are given gradient has 10.
     """
 
     description = "EPC generator"

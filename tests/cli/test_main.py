@@ -55,12 +55,12 @@ def test_options_for_scenes_stand_in_a_group_and_units_say_their_values(command)
 def test_fit_lists_the_presets_with_the_first_lines_of_their_files_as_the_readme_does(command):
     root = Path(__file__).parents[2]
     listed = " ".join(command("fit", "--help")[1].split("\nPresets:\n")[1].split())
-    table = (root / "README.md").read_text().split("| preset | what it is |\n|---|---|\n")[1].split("\n\n")[0]
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE))
+    table = (root / "README.md").read_text().split("| preset | what it is |")[1].split("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", table, re.MULTILINE))
     assert set(rows) == {path.stem for path in (root / "configs").glob("*.yaml")}
     assert listed == " ".join(f"{name} {rows[name]}" for name in sorted(rows))
     for name, line in rows.items():
-        assert (root / f"configs/{name}.yaml").read_text().startswith(f"# {name}: {line}\n# ")
+        assert (root / f"configs/{name}.yaml").read_text().startswith(f"# {name}: {line}\n")
 
 
 @pytest.mark.parametrize(
