@@ -30,7 +30,7 @@ from sar_keras.networks.guided import inputs_of
 from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
 from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.reports.card import NAME, Trained, write_card
-from sar_keras.reports.figures import TITLES, intervals, keep
+from sar_keras.reports.figures import TITLES, error_holds, intervals, keep
 from sar_keras.reports.pages import write_evaluation_page
 from sar_keras.terminal import doing, progress_bar
 from sar_keras.training.history import read_history
@@ -74,7 +74,7 @@ def evaluate(
         "detail" has "psnr" and "gradient_similarity" of the model's colours with so much of the SAR image's fine
         structure in their lightness, for "0", "0.25" and "0.5"; it is None under the protocol "paper".
         "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
-        "all_pixels", "patches"}, "sparsification"}; it is None under the protocol "paper", or where the model has none.
+        "all_pixels", "patches"}, "sparsification", "mean": {"real", "expected"}}; it is None under the protocol "paper", or where the model has none.
         "mean_colour_known" is False where the mean colour is that of the scored images themselves, because neither the
         model's file nor the data tell that of its training. With `perceptual` also "fid", a number for the model and
         each baseline.
@@ -347,6 +347,7 @@ def _confidence(errors: list[tuple[np.ndarray, np.ndarray]]) -> dict:
             "patches": metrics.rank_correlation(*patches),
         },
         "sparsification": metrics.sparsification(*every),
+        "mean": {"real": float(every[0].mean()), "expected": float(every[1].mean())},
     }
 
 
@@ -367,10 +368,13 @@ def _confidence_table(confidence: dict) -> list[str]:
     ):
         lines.append(f"{title:32}" + "".join(f"{error:7.4f}" for error in curve[name]))
     lines.append(f"area above the real error's curve: {curve['ause']:.3f}; at random {curve['ause_random']:.3f}")
-    if min(pixels["low"], rank["patches"]) <= 0:
+    lines.append("mean: {expected:.4f} expected, {real:.4f} real".format(**confidence["mean"]))
+    if not error_holds(confidence):
         lines.append(
             "The expected error does not tell here which pixels or patches are wrong: do not use it on such data."
         )
+    else:
+        lines.append("The expected error holds here: it tells which pixels and patches are wrong better than chance.")
     return lines
 
 

@@ -14,7 +14,7 @@ from sar_keras.data.splits import read_split
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
 from sar_keras.io.files import atomic, readable
 from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
-from sar_keras.reports.figures import BASELINES, notes_on, scenes_of, text_of, title_of
+from sar_keras.reports.figures import BASELINES, error_holds, notes_on, scenes_of, text_of, title_of
 from sar_keras.reports.machine import software
 from sar_keras.reports.sections import audit_lines, hints
 
@@ -258,7 +258,7 @@ def _confidence(metadata: ModelMetadata, report: dict | None) -> str:
         found = (
             f"rank correlation {text_of(rank['pixels'])} of the pixels of an image, {rank['patches']:.2f} of patches"
         )
-        if min(rank["pixels"]["low"], rank["patches"]) <= 0:
+        if not error_holds(report["confidence"]):
             return f"Its expected error does not tell where it is wrong ({found}): do not use it."
         return f"It tells an expected error of each pixel, which ranks the real one on the test images ({found})."
     return "It tells an expected error of each pixel; how well that ranks the real one has not been measured."

@@ -25,6 +25,8 @@ TITLES = {
     "lpips": ("LPIPS", False),
     "sar_ratio": ("distance to SAR / truth", True),
 }
+# A rank correlation below it tells nothing that one could use.
+_WEAK_RANK = 0.1
 # How each is computed under the protocol "standard", see `sar_keras.evaluation.metrics`.
 CONVENTIONS = {
     "psnr": "of RGB from 0 to 1, peak 1; an exact copy counts as 100 dB",
@@ -134,3 +136,9 @@ def digest(generator: "keras.Model") -> str:
     for weight in generator.get_weights():
         sums.update(np.ascontiguousarray(weight).tobytes())
     return sums.hexdigest()
+
+
+def error_holds(confidence: dict) -> bool:
+    """Whether an expected error tells which pixels and patches are wrong, by the "confidence" of `evaluate`."""
+    rank = confidence["rank_correlation"]
+    return min(rank["pixels"]["low"], rank["patches"]) >= _WEAK_RANK

@@ -17,7 +17,7 @@ from sar_keras.networks.guided import inputs_of
 from sar_keras.networks.sizes import patch_size, sar_channels, takes_hint
 from sar_keras.reports import sections
 from sar_keras.reports.card import Trained
-from sar_keras.reports.figures import text_of, title_of
+from sar_keras.reports.figures import error_holds, text_of, title_of
 from sar_keras.reports.page import Curves, Facts, Patch, Pictures, Section, Table, write_page
 
 MOST_PATCHES = 500  # on a page
@@ -154,7 +154,7 @@ def _confidence(report: dict) -> list[Section]:
         f"{rank['all_pixels']:.3f} of all pixels, {rank['patches']:.3f} of patches.",
         "The curves are the mean absolute error of what is left when the most uncertain pixels are left out.",
     ]
-    if min(rank["pixels"]["low"], rank["patches"]) <= 0:
+    if not error_holds(confidence):
         notes.append("It does not tell here which pixels or patches are wrong: do not use it on such data.")
     names = {"model": "expected error", "oracle": "real error", "random": "at random"}
     curves = {title: (curve["removed"], curve[name]) for name, title in names.items()}
