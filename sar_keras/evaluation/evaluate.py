@@ -74,7 +74,8 @@ def evaluate(
         "detail" has "psnr" and "gradient_similarity" of the model's colours with so much of the SAR image's fine
         structure in their lightness, for "0", "0.25" and "0.5"; it is None under the protocol "paper".
         "confidence" says how well the model's expected error ranks the real one, {"rank_correlation": {"pixels",
-        "all_pixels", "patches"}, "sparsification", "mean": {"real", "expected"}}; it is None under the protocol "paper", or where the model has none.
+        "all_pixels", "patches"}, "sparsification", "mean": {"real", "expected"}}; it is None under the protocol
+        "paper", or where the model has none.
         "mean_colour_known" is False where the mean colour is that of the scored images themselves, because neither the
         model's file nor the data tell that of its training. With `perceptual` also "fid", a number for the model and
         each baseline.
