@@ -1,4 +1,5 @@
-// Loads an exported model as TensorFlow Serving does, without Python, and answers requests as its PredictionService does.
+// Loads an exported model as TensorFlow Serving does, without Python, and answers requests as its PredictionService
+// does.
 //
 //     serving MODEL REQUESTS ANSWERS [SECONDS CALLERS]
 //
@@ -119,7 +120,8 @@ tensorflow::Tensor Answer(const Request& request, const tensorflow::SavedModelBu
   return outputs[0];
 }
 
-double RequestsPerSecond(const Request& request, const tensorflow::SavedModelBundle& bundle, double seconds, int callers) {
+double RequestsPerSecond(const Request& request, const tensorflow::SavedModelBundle& bundle, double seconds,
+                         int callers) {
   using Clock = std::chrono::steady_clock;
   const auto started = Clock::now();
   const auto passed = [&] { return std::chrono::duration<double>(Clock::now() - started).count(); };
