@@ -73,10 +73,10 @@ def reading(item: Item, name: str) -> Iterator[None]:
         if not isinstance(error, DataError) and not is_gdals(error):
             raise
         # What is under GDAL's errors says most.
-        causes = [error]
+        causes: list[BaseException] = [error]
         while causes[-1].__cause__ is not None:
             causes.append(causes[-1].__cause__)
-        said = [without_secrets(first_line(cause)) for cause in causes if isinstance(cause, Exception)]
+        said = [without_secrets(first_line(cause)) for cause in causes]
         meanings = (why for pattern, why in _MEANINGS.items() for line in said if re.search(pattern, line))
         why = next(meanings, f"cannot be read: {said[-1]}")
         raise DataError(f"{item.id}: its {name.upper()}: {why}") from error
