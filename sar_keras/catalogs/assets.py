@@ -20,9 +20,9 @@ from sar_keras.io.images import is_gdals
 _SIGNED = ".blob.core.windows.net"
 # What GDAL's messages mean, where they do not say what to do.
 _MEANINGS = {
-    r"\b40[139]\b|not authorized|AccessDenied": "access is refused: a signature that has expired, or credentials that "
-    "lack; ask the catalog again",
-    r"\b404\b|No such file|does not exist": "there is no such file",
+    r"HTTP\D*40[139]\b|not authorized|AccessDenied": "access is refused: a signature that has expired, or "
+    "credentials that lack; ask the catalog again",
+    r"HTTP\D*404\b|No such file|does not exist": "there is no such file",
     "Range downloading not supported": "its server cannot give parts of files (HTTP Range); download the file",
     r"TIFF\w+:|IReadBlock|Read error": "cannot be read to its end, cut off or broken",
 }
@@ -59,9 +59,9 @@ def open_asset(item: Item, *names: str) -> rasterio.DatasetReader:
     Raises:
         DataError: the item has none, or it cannot be opened.
     """
-    address = item.asset(*names)
+    address = signed(item.asset(*names))
     with reading(item, names[0]):
-        return inputs.single(signed(address)).open()
+        return inputs.single(address).open()
 
 
 @contextlib.contextmanager
@@ -73,10 +73,10 @@ def reading(item: Item, name: str) -> Iterator[None]:
         if not isinstance(error, DataError) and not is_gdals(error):
             raise
         # What is under GDAL's errors says most.
-        causes = [error]
+        causes: list[BaseException] = [error]
         while causes[-1].__cause__ is not None:
             causes.append(causes[-1].__cause__)
-        said = [without_secrets(first_line(cause)) for cause in causes if isinstance(cause, Exception)]
+        said = [without_secrets(first_line(cause)) for cause in causes]
         meanings = (why for pattern, why in _MEANINGS.items() for line in said if re.search(pattern, line))
         why = next(meanings, f"cannot be read: {said[-1]}")
         raise DataError(f"{item.id}: its {name.upper()}: {why}") from error

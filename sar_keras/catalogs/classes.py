@@ -22,4 +22,4 @@ def clear(classes: np.ndarray, growth: int = GROWTH) -> np.ndarray:
     from scipy.ndimage import binary_dilation, generate_binary_structure
 
     masked = binary_dilation(hidden(classes) | (classes == NO_DATA), generate_binary_structure(2, 2), growth)
-    return ~masked[growth : classes.shape[0] - growth, growth : classes.shape[1] - growth]
+    return np.logical_not(masked[growth : classes.shape[0] - growth, growth : classes.shape[1] - growth])

@@ -76,4 +76,4 @@ class Ground:
         shape = transform_geom("EPSG:4326", self.crs, geometry)
         across, down = PIXEL * self.width / width, PIXEL * self.height / height
         coarse = Affine(across, 0, self.transform.c, 0, -down, self.transform.f)
-        return rasterize([shape], (height, width), transform=coarse, dtype="uint8") > 0
+        return np.asarray(rasterize([shape], (height, width), transform=coarse, dtype="uint8")) > 0

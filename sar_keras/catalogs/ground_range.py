@@ -39,7 +39,9 @@ class Calibrated:
         address = item.asset(f"schema-calibration-{polarisation.lower()}")
         lines, pixels, factors = read_vectors(read_text(signed(address)), item.id)
         self._source = source
-        self._factors = RegularGridInterpolator((lines, pixels), factors, bounds_error=False, fill_value=None)
+        # None: beyond the last vector they go on as they were; scipy's types do not know it.
+        beyond = {"bounds_error": False, "fill_value": None}
+        self._factors = RegularGridInterpolator((lines, pixels), factors, **beyond)
         rows, columns = (np.arange(0, size + _STEP, _STEP) for size in (ground.height, ground.width))
         self._places = RegularGridInterpolator((rows, columns), _places(source, ground, rows, columns))
 
@@ -92,7 +94,7 @@ def read_vectors(text: bytes, name: str) -> tuple[np.ndarray, np.ndarray, np.nda
         rows = [[np.array(vector.findtext(tag, "").split(), float) for tag in ("pixel", "gamma")] for vector in vectors]
         pixels = rows[0][0]
         # Most vectors have the pixels of the first one.
-        factors = np.array([np.interp(pixels, *row) for row in rows])
+        factors = np.array([np.interp(pixels, own_pixels, gamma) for own_pixels, gamma in rows])
     except (ElementTree.ParseError, ValueError, IndexError) as error:
         raise DataError(f"{name}: its calibration is no annotation of Sentinel-1") from error
     if min(factors.shape) < 2:

@@ -226,7 +226,7 @@ def _look(
 
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
-        looked = list(progress(pool.map(look, groups)))
+        looked = [future.result() for future in progress([pool.submit(look, items) for items in groups])]
     finally:
         pool.shutdown(cancel_futures=True)
     failures = [str(error) for error in looked if isinstance(error, DataError)]

@@ -158,7 +158,9 @@ def colorize(
     """
     from sar_keras.catalogs.items import is_item
 
-    if bool(box) != bool(date) or bool(box) == bool(inputs):
+    if not (inputs or box or date):
+        raise click.UsageError("missing argument 'INPUT...'")
+    if bool(box) != bool(date) or (box and inputs):
         raise click.UsageError("give INPUT, or --bbox and --date")
     if options["reference"] == "auto" and not box:
         raise DataError("--reference auto: finds an image for --bbox and --date; give a file")

@@ -235,7 +235,7 @@ def _boxes_near(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     # Most pairs of files lie far apart.
     low, high = grown[:, :2].min(0), grown[:, 2:].max(0)
     close = ((others_grown[:, :2] < high) & (others_grown[:, 2:] > low)).all(1)
-    return (_meet(grown, others[close]) | _meet(boxes, others_grown[close])).any(1)
+    return np.any(_meet(grown, others[close]) | _meet(boxes, others_grown[close]), axis=1)
 
 
 def _grown(boxes: np.ndarray) -> np.ndarray:

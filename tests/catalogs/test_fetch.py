@@ -125,6 +125,7 @@ def test_what_is_there_whole_is_not_fetched_again(fetch, tmp_path):
     assert not [name for name in names(removed.parent) if name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_other_places_go_into_the_same_folder(fetch, tmp_path):
     west, south, east, north = BOX
     middle = (west + east) / 2

@@ -115,7 +115,6 @@ def test_the_clearest_image_is_the_reference(command, guided_model, place, tmp_p
     [
         (["PLACE"], "give INPUT, or --bbox and --date"),
         (["--date", "2024-06-15"], "give INPUT, or --bbox and --date"),
-        ([], "give INPUT, or --bbox and --date"),
         (["PLACE", "--date", "2024-06-15", "scene.tif"], "give INPUT, or --bbox and --date"),
         (["PLACE", "--date", "15.6.2024"], "--date 15.6.2024: must be a day such as 2024-07-14"),
         (["PLACE", "--date", "2020-06-15"], "has no Sentinel-1 images of 2020-06-09/2020-06-21 there"),

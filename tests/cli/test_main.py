@@ -68,8 +68,8 @@ def test_fit_lists_the_presets_with_the_first_lines_of_their_files_as_the_readme
     [
         (["--colour"], "no such option '--colour'; see sar-keras --help"),
         (["fitt"], "no such command 'fitt'. Did you mean 'fit'?"),
-        (["colorize", "demo"], "missing argument 'INPUT...'; see sar-keras colorize --help"),
-        (["colorize", "--tlie", "5"], "no such option '--tlie'. Did you mean '--tile'?"),
+        (["colorize", "demo", "-o", "c.png"], "missing argument 'INPUT...'; see sar-keras colorize --help"),
+        (["colorize", "--confidance"], "no such option '--confidance'. Did you mean '--confidence'?"),
         (["data", "split", "--seed"], "option '--seed' requires an argument; see sar-keras data split --help"),
         (["data", "synth", "x", "-n", "0"], "invalid value for '-n' / '--number': 0 is not in the range x>=1; see"),
     ],

@@ -10,7 +10,7 @@ def test_the_stretch():
     reflectance = np.array([-0.1, 0.0, 0.0012, 0.15, 0.3, 1.2])
     # 0 is kept for what has no data.
     np.testing.assert_array_equal(to_levels(reflectance), [1, 1, 1, 128, 255, 255])
-    np.testing.assert_array_equal(to_levels(reflectance, (0.1, 0.2)), [1, 1, 1, 128, 255, 255])
+    np.testing.assert_array_equal(to_levels(np.array([0.1, 0.25, 0.3]), (0.1, 0.3)), [1, 191, 255])
     assert to_levels(reflectance).dtype == np.uint8
 
 
