@@ -29,7 +29,7 @@ LANGUAGES = {"sh", "python", "text", "yaml", "diff", "console"}
 # Options that stand in the text and are of other programs.
 OF_OTHERS = {"--enable_batching", "--batching_parameters_file", "--runs", "--only", "--help", "--version"}
 # What looks like a key and is a method.
-OF_PYTHON = {"model.predict"}
+OF_PYTHON = {"model.predict", "model.reshape"}
 
 
 class Block(NamedTuple):
