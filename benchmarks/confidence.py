@@ -7,8 +7,8 @@ learnt from the errors on training and validation pairs; everything is measured 
 Spearman's rank correlation with the absolute error (of the pixels of an image, averaged over images; of all pixels; of
 the images' means), the area between the sparsification curve and that of the real error, in relation to the mean error
 (a perfect ranking has 0), and the mean of the estimate as a multiple of that of the error. Of several runs these are
-the means, with the smallest of each correlation. The package uses the line in bold (`sar_keras/inference/
-expected_error.py`).
+the means, with the smallest of each correlation. The package uses the line in bold, see
+`sar_keras/inference/expected_error.py`.
 """
 
 from collections.abc import Callable

@@ -333,7 +333,7 @@ def compare(runs: tuple[Path, ...], output: Path) -> None:
 
 
 @main.command()
-@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [all but quick and guided].")
+@click.option("--presets", metavar="A,B,...", help="Presets or YAML files [all but quick, guided and strong].")
 @click.option("--data", type=PATH, metavar="DIR", help="Folder or CSV manifest of pairs [procedural scenes].")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), metavar="M", help="Training time of each.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Training steps of each, instead of minutes.")

@@ -1,8 +1,8 @@
 """How far each pixel of a generated image may be off: SAR does not determine colour, so some of it is a guess.
 
-The estimate is the error that the model made where it gave the same colour to held-out pairs. Of what we compared
-(`benchmarks/confidence.py`) this ranks the real error best, before Monte-Carlo dropout, the spread over flipped and
-turned inputs, and a network that predicts the error; and it costs no further pass through the network.
+The estimate is the error that the model made where it gave the same colour to training and validation pairs. Of what we
+compared (`benchmarks/confidence.py`) this ranks the real error best on average. It costs no further pass through the
+network.
 """
 
 from collections.abc import Callable

@@ -21,6 +21,7 @@ from sar_keras.reports.sections import audit_lines, hints
 NAME = "MODEL_CARD.md"
 # Keys of the front matter that are the reader's to fill in, and the heading below which all text is.
 _READERS = ("license", "license_name", "license_link")
+_NO_LICENCE = {"license": "other", "license_name": "not-chosen-yet"}
 _NOTES = "## Notes"
 _UNITS = {
     "uint8": "8-bit values",
@@ -74,24 +75,26 @@ def write_card(run: Trained, report: dict | None) -> None:
         report: Its figures on its own test images, see `sar_keras.evaluate`, or None.
     """
     path = run.folder / NAME
-    theirs, notes = _written_by_people(path)
-    head = _front_matter(run, report) | theirs
-    lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", *_body(run, report)]
+    licence, notes = _written_by_people(path)
+    head = _front_matter(run, report) | (licence or _NO_LICENCE)
+    yaml_lines = yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip()
+    lines = ["---", yaml_lines, "---", "", *_body(run, report, has_licence=bool(licence))]
     with atomic(path) as temporary:
         temporary.write_text("\n".join([*lines, _NOTES, notes]), encoding="utf-8")
 
 
 def _written_by_people(path: Path) -> tuple[dict, str]:
-    """What a card that is there says of the licence, and what stands below its notes."""
-    default = "\nWhat you write below this heading stays when the card is written again.\n"
-    try:
-        text = path.read_text(encoding="utf-8")
-        head = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}, default
+    """The licence that somebody has chosen in a card that is there, and what stands below its notes."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     _, heading, notes = text.partition(f"\n{_NOTES}\n")
-    head = head if isinstance(head, dict) else {}
-    return {key: head[key] for key in _READERS if key in head}, notes if heading else default
+    if not heading:
+        notes = "\nWhat you write below this heading stays when the card is written again.\n"
+    try:
+        head = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
+    except (yaml.YAMLError, ValueError):  # somebody broke it; the notes stay
+        head = None
+    licence = {key: head[key] for key in _READERS if key in head} if isinstance(head, dict) else {}
+    return {} if licence == _NO_LICENCE else licence, notes
 
 
 def _front_matter(run: Trained, report: dict | None) -> dict[str, Any]:
@@ -101,8 +104,6 @@ def _front_matter(run: Trained, report: dict | None) -> dict[str, Any]:
         "library_name": "keras",
         "pipeline_tag": "image-to-image",
         "tags": ["sar_keras", "sar", "sentinel-1", "remote-sensing", "colorization", run.config.model.system],
-        "license": "other",
-        "license_name": "not-chosen-yet",
     }
     if report:
         head["metrics"] = list(metrics)
@@ -122,7 +123,7 @@ def _front_matter(run: Trained, report: dict | None) -> dict[str, Any]:
     return head
 
 
-def _body(run: Trained, report: dict | None) -> list[str]:
+def _body(run: Trained, report: dict | None, has_licence: bool) -> list[str]:
     name = run.folder.absolute().name
     guided = takes_hint(run.generator)
     what = "Sentinel-1 SAR images" + (", with a hint of the colours or without," if guided else "")
@@ -138,7 +139,7 @@ def _body(run: Trained, report: dict | None) -> list[str]:
         *_figures(run, report),
         *_pictures(run),
         *_limits(run, report),
-        *_licences(run),
+        *_licences(run, has_licence),
     ]
     return lines
 
@@ -264,10 +265,11 @@ def _confidence(metadata: ModelMetadata, report: dict | None) -> str:
     return "It tells an expected error of each pixel; how well that ranks the real one has not been measured."
 
 
-def _licences(run: Trained) -> list[str]:
+def _licences(run: Trained, chosen: bool) -> list[str]:
     parent = run.metadata.parent or ""
     lines = ["## Licences and attribution", ""]
-    lines.append("- The weights: nobody has chosen a licence yet. Choose one that the data allow, as `license` above.")
+    none_yet = "nobody has chosen a licence yet. Choose one that the data allow, as `license` above."
+    lines.append(f"- The weights: {'see `license` above.' if chosen else none_yet}")
     if run.config.data.layout == "synthetic":
         lines.append("- The data were drawn by sar_keras; no licence binds them.")
     else:
@@ -280,8 +282,9 @@ def _licences(run: Trained) -> list[str]:
         lines.append("- VGG16 in the loss: Simonyan and Zisserman, CC BY 4.0. It is not part of this model.")
     if parent.startswith("demo_model"):
         lines.append(
-            "- The model that it began with was trained on SEN1-2 (Schmitt et al., 2018, CC BY 4.0), and contains "
-            "modified Copernicus Sentinel data 2020."
+            "- The model that it began with comes with sar_keras, whose DEMO_MODEL.md lists all of its data. It was "
+            "trained on SEN1-2 (Schmitt et al., 2018, CC BY 4.0), BioMassters and SSL4EO-S12 (CC BY 4.0), TerraMesh "
+            "(CC BY-SA 4.0) and Sen1Floods11, and contains modified Copernicus Sentinel data."
         )
     elif parent:
         lines.append("- The model that it began with has a licence and data of its own, which bind this one, too.")

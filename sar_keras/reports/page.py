@@ -133,7 +133,7 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
 def _key(value: Any) -> str:
     """What a cell is sorted by."""
     number = value["mean"] if isinstance(value, dict) else value
-    return repr(number) if isinstance(number, float) else text_of(value)
+    return repr(float(number)) if isinstance(number, float) else text_of(value)
 
 
 def _data_uri(image: np.ndarray, most: int) -> str:
@@ -159,22 +159,25 @@ def _svg(section: Curves) -> str:
     options |= dict.fromkeys(inked, _INK)
     with matplotlib.rc_context(options):
         from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib.ticker import LogFormatter, MaxNLocator
 
         figure = Figure(figsize=(5, 3.2))
         figure.subplots_adjust(left=0.14, right=0.98, bottom=0.16, top=0.96)
         axes = figure.subplots()
-        for name, (x, y) in section.curves.items():
-            axes.plot(x, y, ".-", label=readable(name), markersize=4, linewidth=1.2)
+        lines = [axes.plot(x, y, ".-", markersize=4, linewidth=1.2)[0] for x, y in section.curves.values()]
         axes.set_xlabel(readable(section.x))
         if all(float(value).is_integer() for x, _ in section.curves.values() for value in x):
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         if section.log:
             axes.set_yscale("log")
+            # Its usual labels are mathematics, which is off because of what runs may be called.
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter())
         axes.grid(alpha=0.15)
         axes.spines[["top", "right"]].set_visible(False)
         if len(section.curves) > 1:
-            axes.legend(framealpha=0, fontsize=8)
+            # By name, because a label that begins with an underscore is left out of the others.
+            axes.legend(lines, map(readable, section.curves), framealpha=0, fontsize=8)
         buffer = io.StringIO()
         # What it would say of itself are the addresses of vocabularies.
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -103,7 +103,12 @@ def test_what_people_wrote_stays(run):
     write_card(trained(run), None)
     head, body = card_of(run)
     assert head["license"] == "cc-by-4.0" and "No figures" in body
+    assert "license_name" not in head and "nobody has chosen a licence" not in body
     assert body.partition("## Notes\n")[2].startswith("\nThanks to all.\n")
+    path.write_text(path.read_text().replace("license: cc-by-4.0", "license: [cc-by-4.0"))
+    write_card(trained(run), None)
+    head, body = card_of(run)
+    assert head["license"] == "other" and "nobody has chosen a licence" in body and "Thanks to all.\n" in body
     path.write_text("no card at all")
     write_card(trained(run), None)
     assert card_of(run)[0]["license"] == "other"

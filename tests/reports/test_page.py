@@ -47,7 +47,7 @@ def test_names_of_files_are_no_html(written):
 
 def test_cells_are_sorted_by_what_they_are_and_not_by_what_is_shown(written):
     figure = {"mean": 21.123456, "low": 20.5, "high": 21.98}
-    page = written(Table("Table", ["a", "b", "c", "d"], [["text", figure, 1234567.0, None]]))
+    page = written(Table("Table", ["a", "b", "c", "d"], [["text", figure, np.float64(1234567.0), None]]))
     assert '<td data-key="21.123456" class="number">21.12 [20.5, 21.98]</td>' in page
     assert '<td data-key="1234567.0" class="number">1.235e+06</td>' in page and '<td data-key=""></td>' in page
 
@@ -57,6 +57,18 @@ def test_curves_are_scalable_and_have_text_in_the_colour_of_the_page(written):
     (svg,) = re.findall("<svg.*?</svg>", page, re.DOTALL)
     assert "viewBox" in svg and re.search("<text[^>]*>epoch</text>", svg)
     assert "currentColor" in svg and "#010203" not in svg and "#000000" not in svg
+
+
+@pytest.mark.parametrize(("values", "labels"), [([0.1, 10, 1000], {"10", "100", "1000"}), ([20, 25, 45], {"20", "40"})])
+def test_a_logarithmic_axis_has_plain_numbers(written, values, labels):
+    page = written(Curves("Loss", "epoch", {"l1": ([1, 2, 3], values)}, log=True))
+    texts = re.findall("<text[^>]*>(.*?)</text>", page)
+    assert labels <= set(texts) and not any("$" in text for text in texts)
+
+
+def test_a_legend_has_every_name(written):
+    page = written(Curves("Loss", "epoch", {"_one": ([1, 2], [1, 2]), "$x$": ([1], [1])}))
+    assert {"_one", "$x$"} <= set(re.findall("<text[^>]*>(.*?)</text>", page))
 
 
 def test_a_page_names_no_address_to_load(written, random):
