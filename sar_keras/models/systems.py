@@ -103,7 +103,12 @@ class Pix2PixLoss(LossSettings):
 
 
 class GuidedNetworks(UNetSettings):
-    pass
+    normalization: str = "group"
+
+
+@_with_weights
+class GuidedLoss(Pix2PixLoss):
+    recommended: ClassVar[dict[str, float]] = Pix2PixLoss.recommended | {"edges": 0.0}
 
 
 class EPCGANNetworks(PairedNetworkSettings):
@@ -160,7 +165,7 @@ SYSTEMS = {
     row.name: row
     for row in (
         Row("pix2pix", Settings(Pix2PixNetworks, Pix2PixLoss), "sar_keras.models.pix2pix.Pix2Pix"),
-        Row("guided", Settings(GuidedNetworks, Pix2PixLoss), "sar_keras.models.guided.Guided"),
+        Row("guided", Settings(GuidedNetworks, GuidedLoss), "sar_keras.models.guided.Guided"),
         Row("epcgan", Settings(EPCGANNetworks, EPCGANLoss), "sar_keras.models.epcgan.EPCGAN"),
         # 50: the size of its image pool
         Row("cyclegan", Settings(CycleGANNetworks, CycleGANLoss), "sar_keras.models.cyclegan.CycleGAN", 50),

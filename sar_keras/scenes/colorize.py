@@ -340,7 +340,7 @@ def scene_network(
 def _warn_of_window_statistics(model: keras.Model) -> None:
     # Statistics of several channels together show no more than what a U-Net sees of the whole window in any case.
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)]
-    if any(layer.groups == layer.gamma.shape[0] > 1 for layer in layers):
+    if layers and all(layer.groups == layer.gamma.shape[0] for layer in layers):
         warnings.warn(
             "the model normalises each channel of each window by itself (instance normalisation): neighbouring windows "
             f"may differ in brightness; larger ones ({parameter('tile')}) differ less",
