@@ -27,6 +27,7 @@ _BASELINE_WITH_OFFSET, _OFFSET = 4.0, 1000
 # Of this Earth Search says whether it has taken the offset off its files.
 _OFFSET_APPLIED = "earthsearch:boa_offset_applied"
 _BASELINES = ("s2:processing_baseline", "processing:version")
+_ADDRESS = r"(https?|s3|gs)://"  # of files that are read
 _SECONDS = 60  # that a server may take to answer
 
 
@@ -205,11 +206,19 @@ def _beside(where: str | Path, href: str) -> str | Path:
     Raises:
         ValueError: an address of another kind, or one of this machine in an item from elsewhere.
     """
-    if re.match(r"(https?|s3|gs)://", href):
+    if re.match(_ADDRESS, href):
         return href
+    refused = ValueError(f"an asset at {href[:80]}, which is no address that is read")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|/vsi", href):
-        raise ValueError(f"an asset at {href[:80]}, which is no address that is read")
-    return where.parent / href if isinstance(where, Path) else urllib.parse.urljoin(where, href)
+        raise refused
+    if isinstance(where, Path):
+        return where.parent / href
+    # Python joins addresses of the web only, and gives what is relative to a bucket back as a file of this machine.
+    scheme, _, rest = where.partition("://")
+    address = scheme + urllib.parse.urljoin(f"http://{rest}", href).removeprefix("http")
+    if not re.match(_ADDRESS, address):
+        raise refused
+    return address
 
 
 def _outline(bbox: list[float]) -> dict:

@@ -107,4 +107,5 @@ class Catalog:
 
 def _own_address(record) -> str:
     links = record.get("links") or [] if isinstance(record, dict) else []
-    return next((link.get("href", "") for link in links if link.get("rel") == "self"), "")
+    addresses = (str(link.get("href")) for link in links if link.get("rel") == "self")
+    return next((address for address in addresses if address.startswith(("http://", "https://"))), "")
