@@ -16,6 +16,8 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+from rasterio.features import is_valid_geom
+
 from sar_keras.errors import DataError, first_line
 
 # What catalogs call the assets of Sentinel-2: Earth Search, Planetary Computer, Copernicus Data Space.
@@ -137,8 +139,12 @@ def parse_item(record: Any, where: str | Path) -> Item:
         time = datetime.datetime.fromisoformat(_with_six_decimals(told).replace("Z", "+00:00"))
         assets = {key.lower(): _beside(where, asset["href"]) for key, asset in record["assets"].items()}
         geometry = record.get("geometry") or _outline(record["bbox"])
+        if not is_valid_geom(geometry):
+            raise ValueError("its geometry is none of GeoJSON")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{shown}: is no whole STAC item: {type(error).__name__} {first_line(error)}") from error
+        raise DataError(
+            f"{shown}: is no whole STAC item: {type(error).__name__} {without_secrets(first_line(error))}"
+        ) from error
     time = time.replace(tzinfo=datetime.timezone.utc) if time.tzinfo is None else time.astimezone(datetime.timezone.utc)
     platform = re.sub(r"[ _]", "-", str(properties.get("platform") or "").lower())
     return Item(name, time, platform, geometry, properties, assets, str(record.get("collection") or ""))

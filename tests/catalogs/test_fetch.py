@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import math
 import re
@@ -161,6 +162,15 @@ def test_an_image_whose_clouds_cannot_be_looked_at_is_left_out(fetch, tmp_path, 
     assert [row["sar_items"] for row in read_rows(tmp_path / "data/scenes.csv")] == ["S1A_0617", "S1C_0629"]
 
 
+def test_a_broken_item_is_left_out_by_name(fetch, catalog):
+    catalog.items = copy.deepcopy(catalog.items)
+    broken = next(item for item in catalog.items if item["id"] == "S1A_0623_far_from_any")
+    broken["geometry"]["coordinates"] = []
+    code, out, err = fetch("--dry-run")
+    assert code == 0 and "3 pairs of" in out
+    assert re.search("left out: .*/items/S1A_0623_far_from_any: is no whole STAC item: .*geometry", err)
+
+
 def test_a_busy_server_is_asked_again(fetch, catalog):
     catalog.faults |= {"S1A_0605_vh.tif": "busy", "S2_0606_SCL.tif": "busy", "/search": "busy"}
     assert fetch("--pairs", "2")[0] == 0
@@ -200,6 +210,7 @@ def test_one_polarisation(fetch, tmp_path):
     ("options", "said"),
     [
         ({"box": (179, 1, -179, 2)}, r"--bbox 179 1 -179 2: .*antimeridian"),
+        ({"box": (8, 45, 15, 45.1)}, "--bbox 8 45 15 45.1: is wider than the 6 degrees of a UTM zone"),
         ({"box": (11, 2, 12, 1)}, "--bbox .*south must lie south of north"),
         ({"box": (11, 1, 12, 95)}, "--bbox .*must be west, south, east and north in degrees"),
         ({"box": (-58.2, -34.6, -58.1, -34.5)}, "has no Sentinel-1 images of 2024-06-01/2024-06-30 there"),

@@ -197,6 +197,8 @@ def test_no_catalog_names_files_of_this_machine(where, href):
         ({"properties": {}}, "no whole STAC item.*start_datetime"),
         ({"properties": {"datetime": "yesterday"}}, "no whole STAC item.*yesterday"),
         ({"assets": {"vv": {}}}, "no whole STAC item.*href"),
+        ({"geometry": {"type": "Polygon", "coordinates": []}}, "no whole STAC item.*geometry"),
+        ({"assets": {"vv": {"href": "ftp://host/a.tif?key=X"}}}, "ftp://host/a.tif which is no address"),
         ({"assets": {"vv": {"href": "file:///etc/passwd"}}}, "file:///etc/passwd, which is no address"),
         ({"assets": {"vv": {"href": "/vsistdin/"}}}, "/vsistdin/, which is no address"),
         ({"assets": {"vv": {"href": 'NETCDF:"/etc/passwd":x'}}}, "which is no address"),
