@@ -11,11 +11,14 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
+import xml.sax.saxutils
 from collections.abc import Mapping
 from pathlib import Path
 from time import sleep
 from typing import Any
 
+import rasterio
+from rasterio.errors import RasterioError
 from rasterio.features import is_valid_geom
 
 from sar_keras.errors import DataError, first_line
@@ -30,6 +33,7 @@ _BASELINE_WITH_OFFSET, _OFFSET = 4.0, 1000
 _OFFSET_APPLIED = "earthsearch:boa_offset_applied"
 _BASELINES = ("s2:processing_baseline", "processing:version")
 _ADDRESS = r"(https?|s3|gs)://"  # of files that are read
+_SHORTEST = 2**14  # bytes of a text that are read at first
 _SECONDS = 60  # that a server may take to answer
 
 
@@ -158,7 +162,7 @@ def is_item(name: Path | str) -> bool:
 
 
 def read_item(name: Path | str) -> Item:
-    """An item from a file, http(s)://... or s3://... of a public bucket.
+    """An item from a file, http(s)://..., or s3://... and gs://... with GDAL's credentials.
 
     Raises:
         DataError: it cannot be read, or is none.
@@ -171,7 +175,7 @@ def read_item(name: Path | str) -> Item:
 
 
 def read_text(name: Path | str) -> bytes:
-    """A small file, also from an address: http(s)://... or s3://... of a public bucket.
+    """A small text, also from an address: http(s)://..., or s3://... and gs://... with GDAL's credentials.
 
     Raises:
         DataError: it cannot be read.
@@ -180,10 +184,10 @@ def read_text(name: Path | str) -> bytes:
     try:
         if isinstance(name, Path):
             return name.read_bytes()
-        return _ask(re.sub(r"^s3://([^/]+)/", r"https://\1.s3.amazonaws.com/", name))
+        return _of_bucket(name) if name.startswith(("s3://", "gs://")) else _ask(name)
     except FileNotFoundError as error:
         raise DataError(f"{shown}: no such file") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
+    except (OSError, http.client.HTTPException, ValueError, RasterioError) as error:  # ValueError: no address
         raise DataError(f"{shown}: cannot be read: {without_secrets(first_line(error))}") from error
 
 
@@ -198,6 +202,22 @@ def _ask(address: str, wait: float = 0.5, retries: int = 5) -> bytes:
         told = error.headers.get("Retry-After", "")
         sleep(min(int(told), _SECONDS) if told.isdigit() else wait)
     return _ask(address, 2 * wait, retries - 1)
+
+
+def _of_bucket(address: str) -> bytes:
+    """A text in a bucket, read by GDAL as a line of bytes, because GDAL has the credentials of the images beside it."""
+    name = xml.sax.saxutils.escape(re.sub("^(s3|gs)://", r"/vsi\1/", address))
+    line = (
+        '<VRTDataset rasterXSize="{}" rasterYSize="1"><VRTRasterBand dataType="Byte" subClass="VRTRawRasterBand">'
+        f'<SourceFilename relativeToVRT="0">{name}</SourceFilename></VRTRasterBand></VRTDataset>'
+    )
+    # How long it is nobody says. GDAL fills up with zeros, which are in no text; a line much too long it refuses.
+    for length in (_SHORTEST << double for double in range(13)):
+        with rasterio.Env(GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE="ALL"), rasterio.open(line.format(length)) as raster:
+            text = raster.read(1).tobytes()
+        if text.endswith(b"\0"):
+            return text.rstrip(b"\0")
+    raise ValueError("is no small file")
 
 
 def without_secrets(text: str) -> str:
