@@ -135,6 +135,16 @@ def test_other_places_go_into_the_same_folder(fetch, tmp_path):
     assert len(rows) == 6 and len({row["scene"] for row in rows}) == 2
 
 
+def test_places_of_other_directions_warn(fetch):
+    """Each place takes the direction with the more images, which may be another one."""
+    west, south, east, north = BOX
+    middle = (west + east) / 2
+    assert "orbit:" not in fetch("--pairs", "1", box=(west, south, middle, north))[2]
+    assert "orbit:" not in fetch("--pairs", "1", box=(west, south, middle, north))[2]
+    _, _, err = fetch("--orbit", "ascending", box=(middle, south, east, north))
+    assert "warning: scenes.csv mixes SAR images of other places, orbit: ascending, descending" in err
+
+
 @pytest.mark.parametrize(
     ("fault", "file", "said"),
     [
