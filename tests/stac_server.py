@@ -23,6 +23,7 @@ class StacServer(http.server.ThreadingHTTPServer):
             two times; also of "/search"), "slow", "waits" (until `waiting` is set).
         links: The first part of a path to another folder that it leads to.
         asked: The paths of all requests but those of the API.
+        unsigned: Those of them that came without credentials.
         most_at_once: Of these requests.
     """
 
@@ -36,6 +37,7 @@ class StacServer(http.server.ThreadingHTTPServer):
         self.links: dict[str, Path] = {}
         self.busy: dict[str, int] = {}
         self.asked: list[str] = []
+        self.unsigned: list[str] = []
         self.at_once = self.most_at_once = 0
         self.lock, self.waiting = threading.Lock(), threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -53,7 +55,10 @@ class StacServer(http.server.ThreadingHTTPServer):
 
     def full(self, item: dict) -> dict:
         """An item whose assets have addresses."""
-        assets = {name: {**asset, "href": f"{self.address}/{asset['href']}"} for name, asset in item["assets"].items()}
+        assets = {
+            name: {**asset, "href": urllib.parse.urljoin(f"{self.address}/", asset["href"])}
+            for name, asset in item["assets"].items()
+        }
         own = f"{self.address}/collections/{item['collection']}/items/{item['id']}"
         return item | {"assets": assets, "links": [{"rel": "self", "href": own}]}
 
@@ -116,6 +121,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self.send_failure(404)
         with server.lock:
             server.asked.append(path)
+            if "Authorization" not in self.headers:
+                server.unsigned.append(path)
             server.at_once += 1
             server.most_at_once = max(server.most_at_once, server.at_once)
         try:

@@ -32,6 +32,7 @@ def fetch(
     polarisations: tuple[str, ...],
     licence: Callable[[Item], str] = lambda item: "",
     progress: Callable[[int], object] = lambda pixels: None,
+    log: Callable[[str], object] = lambda line: None,
 ) -> list[Row]:
     """Write the images of a plan that are not in the folder yet, and the pairs that are whole into its scenes.csv.
 
@@ -41,6 +42,7 @@ def fetch(
         polarisations: Names of the SAR bands.
         licence: From an item to its licence.
         progress: Called with the pixels that were written since the last call, also from other threads.
+        log: Called with lines for people: what differs from the pairs of other places in the folder.
 
     Returns:
         The pairs that are whole.
@@ -57,7 +59,8 @@ def fetch(
     failures = [*plan.failures, *_write_all(missing, plan.ground, folder, polarisations, progress)]
     whole = [row for row in plan.rows if (folder / row.sar.path).exists() and (folder / row.optical.path).exists()]
     if whole:
-        _write_manifest(folder, [_about(row, plan.ground, folder, licence) for row in whole])
+        rows = [_about(row, plan.ground, folder, licence) for row in whole]
+        _warn_of_mixed(rows, _write_manifest(folder, rows), log)
     if failures:
         others = f", {len(whole)} of {len(plan.rows)} pairs are whole" if plan.rows else ""
         raise SomeFailed(f"{len(failures)} images could not be fetched{others}:\n  " + "\n  ".join(failures))
@@ -179,8 +182,19 @@ def _each(values, between: str = " ") -> str:
     return between.join(dict.fromkeys(filter(None, values)))
 
 
-def _write_manifest(folder: Path, rows: list[dict[str, str]]) -> None:
-    """Add rows to scenes.csv, in the place of those of the same SAR image; of others those whose files are there."""
+def _warn_of_mixed(rows: list[dict[str, str]], all_rows: list[dict[str, str]], log: Callable[[str], object]) -> None:
+    """Tell in what the rows of a place differ from those of other places; what differs within it is told before."""
+    for column in ("orbit", "sar_platform", "sar_product"):
+        own, there = ({row.get(column) for row in each} - {None, ""} for each in (rows, all_rows))
+        if own < there and len(there) > 1:
+            log(f"warning: {MANIFEST} mixes SAR images of other places, {column}: {', '.join(sorted(map(str, there)))}")
+
+
+def _write_manifest(folder: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Add rows to scenes.csv, in the place of those of the same SAR image; of others those whose files are there.
+
+    Returns all of its rows.
+    """
     path = folder / MANIFEST
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -196,3 +210,4 @@ def _write_manifest(folder: Path, rows: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(merged.values())
+    return list(merged.values())

@@ -13,6 +13,7 @@ from rasterio.warp import transform_bounds, transform_geom
 from sar_keras.errors import DataError, parameter
 
 PIXEL = 10.0  # metres
+_WIDEST = 6  # degrees; beyond a zone's metres are none of the ground
 _OVERVIEW = 64  # pixels of the longer side, for what is decided before anything is fetched
 
 Box = tuple[float, float, float, float]
@@ -39,7 +40,7 @@ class Ground:
     def of(cls, box: Box) -> "Ground":
         """
         Raises:
-            DataError: it is no box, or lies over the antimeridian.
+            DataError: it is no box, lies over the antimeridian, or is wider than a zone.
         """
         west, south, east, north = box
         said = f"{parameter('box')} {' '.join(f'{side:g}' for side in box)}"
@@ -49,6 +50,8 @@ class Ground:
             raise DataError(f"{said}: west lies east of east; of a box over the antimeridian give each side by itself")
         if west == east or south >= north:
             raise DataError(f"{said}: holds nothing; south must lie south of north")
+        if east - west > _WIDEST:
+            raise DataError(f"{said}: is wider than the {_WIDEST} degrees of a UTM zone; give parts of it")
         zone = min(int((west + east) / 2 + 180) // 6 + 1, 60)
         crs = CRS.from_epsg((32600 if south + north >= 0 else 32700) + zone)
         left, bottom, right, top = transform_bounds("EPSG:4326", crs, *box)

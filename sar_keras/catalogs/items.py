@@ -11,10 +11,15 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
+import xml.sax.saxutils
 from collections.abc import Mapping
 from pathlib import Path
 from time import sleep
 from typing import Any
+
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.features import is_valid_geom
 
 from sar_keras.errors import DataError, first_line
 
@@ -27,6 +32,8 @@ _BASELINE_WITH_OFFSET, _OFFSET = 4.0, 1000
 # Of this Earth Search says whether it has taken the offset off its files.
 _OFFSET_APPLIED = "earthsearch:boa_offset_applied"
 _BASELINES = ("s2:processing_baseline", "processing:version")
+_ADDRESS = r"(https?|s3|gs)://"  # of files that are read
+_SHORTEST = 2**14  # bytes of a text that are read at first
 _SECONDS = 60  # that a server may take to answer
 
 
@@ -136,8 +143,12 @@ def parse_item(record: Any, where: str | Path) -> Item:
         time = datetime.datetime.fromisoformat(_with_six_decimals(told).replace("Z", "+00:00"))
         assets = {key.lower(): _beside(where, asset["href"]) for key, asset in record["assets"].items()}
         geometry = record.get("geometry") or _outline(record["bbox"])
+        if not is_valid_geom(geometry):
+            raise ValueError("its geometry is none of GeoJSON")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{shown}: is no whole STAC item: {type(error).__name__} {first_line(error)}") from error
+        raise DataError(
+            f"{shown}: is no whole STAC item: {type(error).__name__} {without_secrets(first_line(error))}"
+        ) from error
     time = time.replace(tzinfo=datetime.timezone.utc) if time.tzinfo is None else time.astimezone(datetime.timezone.utc)
     platform = re.sub(r"[ _]", "-", str(properties.get("platform") or "").lower())
     return Item(name, time, platform, geometry, properties, assets, str(record.get("collection") or ""))
@@ -151,7 +162,7 @@ def is_item(name: Path | str) -> bool:
 
 
 def read_item(name: Path | str) -> Item:
-    """An item from a file, http(s)://... or s3://... of a public bucket.
+    """An item from a file, http(s)://..., or s3://... and gs://... with GDAL's credentials.
 
     Raises:
         DataError: it cannot be read, or is none.
@@ -164,7 +175,7 @@ def read_item(name: Path | str) -> Item:
 
 
 def read_text(name: Path | str) -> bytes:
-    """A small file, also from an address: http(s)://... or s3://... of a public bucket.
+    """A small text, also from an address: http(s)://..., or s3://... and gs://... with GDAL's credentials.
 
     Raises:
         DataError: it cannot be read.
@@ -173,10 +184,10 @@ def read_text(name: Path | str) -> bytes:
     try:
         if isinstance(name, Path):
             return name.read_bytes()
-        return _ask(re.sub(r"^s3://([^/]+)/", r"https://\1.s3.amazonaws.com/", name))
+        return _of_bucket(name) if name.startswith(("s3://", "gs://")) else _ask(name)
     except FileNotFoundError as error:
         raise DataError(f"{shown}: no such file") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an address that is none
+    except (OSError, http.client.HTTPException, ValueError, RasterioError) as error:  # ValueError: no address
         raise DataError(f"{shown}: cannot be read: {without_secrets(first_line(error))}") from error
 
 
@@ -193,6 +204,22 @@ def _ask(address: str, wait: float = 0.5, retries: int = 5) -> bytes:
     return _ask(address, 2 * wait, retries - 1)
 
 
+def _of_bucket(address: str) -> bytes:
+    """A text in a bucket, read by GDAL as a line of bytes, because GDAL has the credentials of the images beside it."""
+    name = xml.sax.saxutils.escape(re.sub("^(s3|gs)://", r"/vsi\1/", address))
+    line = (
+        '<VRTDataset rasterXSize="{}" rasterYSize="1"><VRTRasterBand dataType="Byte" subClass="VRTRawRasterBand">'
+        f'<SourceFilename relativeToVRT="0">{name}</SourceFilename></VRTRasterBand></VRTDataset>'
+    )
+    # How long it is nobody says. GDAL fills up with zeros, which are in no text; a line much too long it refuses.
+    for length in (_SHORTEST << double for double in range(13)):
+        with rasterio.Env(GDAL_VRT_RAWRASTERBAND_ALLOWED_SOURCE="ALL"), rasterio.open(line.format(length)) as raster:
+            text = raster.read(1).tobytes()
+        if text.endswith(b"\0"):
+            return text.rstrip(b"\0")
+    raise ValueError("is no small file")
+
+
 def without_secrets(text: str) -> str:
     """A text without what follows "?" in addresses, which may be a signature, and without passwords in them."""
     text = re.sub(r"(://[^\s?'\"/]*|\.\w+|/[^\s?'\"/]*)\?[^\s'\"]*", r"\1", text)
@@ -205,11 +232,19 @@ def _beside(where: str | Path, href: str) -> str | Path:
     Raises:
         ValueError: an address of another kind, or one of this machine in an item from elsewhere.
     """
-    if re.match(r"(https?|s3|gs)://", href):
+    if re.match(_ADDRESS, href):
         return href
+    refused = ValueError(f"an asset at {href[:80]}, which is no address that is read")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:|/vsi", href):
-        raise ValueError(f"an asset at {href[:80]}, which is no address that is read")
-    return where.parent / href if isinstance(where, Path) else urllib.parse.urljoin(where, href)
+        raise refused
+    if isinstance(where, Path):
+        return where.parent / href
+    # Python joins addresses of the web only, and gives what is relative to a bucket back as a file of this machine.
+    scheme, _, rest = where.partition("://")
+    address = scheme + urllib.parse.urljoin(f"http://{rest}", href).removeprefix("http")
+    if not re.match(_ADDRESS, address):
+        raise refused
+    return address
 
 
 def _outline(bbox: list[float]) -> dict:

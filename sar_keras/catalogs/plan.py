@@ -134,9 +134,9 @@ def find_radar(
     Raises:
         DataError: there are none.
     """
-    found = catalog.find(RTC, ground.box, dates) if catalog.has(RTC) else []
+    found = catalog.find(RTC, ground.box, dates, log) if catalog.has(RTC) else []
     if not found:
-        found = catalog.find(GRD, ground.box, dates)
+        found = catalog.find(GRD, ground.box, dates, log)
         if found:
             log(
                 f"warning: {catalog.name} has no terrain-corrected Sentinel-1 images (RTC) there: GRD is taken, whose "
@@ -200,7 +200,7 @@ def clear_overflights(
 
     Clouds are counted twice, over the whole image, by the item, and over the ground, by the classification.
     """
-    items = _usable(catalog.find(OPTICAL, ground.box, dates), _check_optical, log)
+    items = _usable(catalog.find(OPTICAL, ground.box, dates, log), _check_optical, log)
     cloudy = [item for item in items if item.cloud_share > most_clouds]
     groups = group(item for item in items if item not in cloudy)
     looked, failures = _look(groups, ground, progress)

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import functools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 
@@ -38,7 +39,9 @@ def scene_of_item(name: Path | str) -> Input:
     if not bands:
         what = f"has no asset of {', '.join(POLARISATIONS)}, but {', '.join(item.assets) or 'none'}"
         raise DataError(f"{item.id}: {what if item.is_sar else 'is no item of Sentinel-1'}")
-    return Input(item.id, PurePath(f"{item.id}.tif"), functools.partial(_open, item, bands), is_product=True)
+    # Whoever made the item chose its id, which must not lead out of the folder of outputs.
+    place = PurePath(re.sub(r"[^\w.-]+", "_", item.id).lstrip(".") + ".tif")
+    return Input(item.id, place, functools.partial(_open, item, bands), is_product=True)
 
 
 def _open(item: Item, bands: tuple[str, ...]) -> rasterio.DatasetReader:

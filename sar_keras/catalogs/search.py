@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sar_keras.catalogs.items import Item, parse_item, without_secrets
 from sar_keras.errors import ConfigError, DataError, first_line, parameter
@@ -62,21 +62,33 @@ class Catalog:
         links = [link.href for link in found.links if link.rel == "license"] if found else []
         return " ".join([found.license or "", *links[:1]]).strip() if found else ""
 
-    def find(self, collection: str, box: tuple[float, float, float, float], dates: str) -> list[Item]:
+    def find(
+        self,
+        collection: str,
+        box: tuple[float, float, float, float],
+        dates: str,
+        log: Callable[[str], object] = lambda line: None,
+    ) -> list[Item]:
         """The items of a collection that touch a box, in the order of their time.
 
         Args:
             collection: Its name.
             box: (west, south, east, north) in degrees.
             dates: Such as "2024-06-01/2024-08-31".
+            log: Called with a line for each item that is broken, and left out.
 
         Raises:
-            DataError: the catalog does not answer, or with what are no items.
+            DataError: the catalog does not answer, or with what is no answer of a STAC API.
         """
         with self._answering():
             search = self._client.search(collections=[collection], bbox=box, datetime=dates, limit=100)
             records = list(search.items_as_dicts())
-        items = [parse_item(record, _own_address(record) or self._address) for record in records]
+        items = []
+        for record in records:
+            try:
+                items.append(parse_item(record, _own_address(record) or self._address))
+            except DataError as error:
+                log(f"left out: {error}")
         return sorted(items, key=lambda item: (item.time, item.id))
 
     def _collection(self, name: str):
@@ -107,4 +119,5 @@ class Catalog:
 
 def _own_address(record) -> str:
     links = record.get("links") or [] if isinstance(record, dict) else []
-    return next((link.get("href", "") for link in links if link.get("rel") == "self"), "")
+    addresses = (str(link.get("href")) for link in links if link.get("rel") == "self")
+    return next((address for address in addresses if address.startswith(("http://", "https://"))), "")

@@ -282,7 +282,7 @@ def fetch(
     licences = functools.cache(api.licence)
     pixels = ground.width * ground.height * len(plan.images)
     with progress_bar("fetching", "pix", pixels, unit_scale=True)() as bar:
-        whole = fetch_plan(plan, folder, bands, lambda item: licences(item.collection), bar.update)
+        whole = fetch_plan(plan, folder, bands, lambda item: licences(item.collection), bar.update, log)
     click.echo(f"{len(whole)} pairs in {folder}")
 
 

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import math
 import re
@@ -135,6 +136,16 @@ def test_other_places_go_into_the_same_folder(fetch, tmp_path):
     assert len(rows) == 6 and len({row["scene"] for row in rows}) == 2
 
 
+def test_places_of_other_directions_warn(fetch):
+    """Each place takes the direction with the more images, which may be another one."""
+    west, south, east, north = BOX
+    middle = (west + east) / 2
+    assert "orbit:" not in fetch("--pairs", "1", box=(west, south, middle, north))[2]
+    assert "orbit:" not in fetch("--pairs", "1", box=(west, south, middle, north))[2]
+    _, _, err = fetch("--orbit", "ascending", box=(middle, south, east, north))
+    assert "warning: scenes.csv mixes SAR images of other places, orbit: ascending, descending" in err
+
+
 @pytest.mark.parametrize(
     ("fault", "file", "said"),
     [
@@ -160,6 +171,15 @@ def test_an_image_whose_clouds_cannot_be_looked_at_is_left_out(fetch, tmp_path, 
     code, _, err = fetch()
     assert code == 1 and err.splitlines()[-1] == "  S2_0606: its SCL: there is no such file"
     assert [row["sar_items"] for row in read_rows(tmp_path / "data/scenes.csv")] == ["S1A_0617", "S1C_0629"]
+
+
+def test_a_broken_item_is_left_out_by_name(fetch, catalog):
+    catalog.items = copy.deepcopy(catalog.items)
+    broken = next(item for item in catalog.items if item["id"] == "S1A_0623_far_from_any")
+    broken["geometry"]["coordinates"] = []
+    code, out, err = fetch("--dry-run")
+    assert code == 0 and "3 pairs of" in out
+    assert re.search("left out: .*/items/S1A_0623_far_from_any: is no whole STAC item: .*geometry", err)
 
 
 def test_a_busy_server_is_asked_again(fetch, catalog):
@@ -201,6 +221,7 @@ def test_one_polarisation(fetch, tmp_path):
     ("options", "said"),
     [
         ({"box": (179, 1, -179, 2)}, r"--bbox 179 1 -179 2: .*antimeridian"),
+        ({"box": (8, 45, 15, 45.1)}, "--bbox 8 45 15 45.1: is wider than the 6 degrees of a UTM zone"),
         ({"box": (11, 2, 12, 1)}, "--bbox .*south must lie south of north"),
         ({"box": (11, 1, 12, 95)}, "--bbox .*must be west, south, east and north in degrees"),
         ({"box": (-58.2, -34.6, -58.1, -34.5)}, "has no Sentinel-1 images of 2024-06-01/2024-06-30 there"),

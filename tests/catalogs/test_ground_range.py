@@ -7,6 +7,7 @@ from rasterio.control import GroundControlPoint
 from stac_world import WORLD, item, power_at
 
 from sar_keras.catalogs.ground_range import read_vectors
+from sar_keras.catalogs.items import read_text
 from sar_keras.errors import DataError
 
 HEIGHT, WIDTH = 460, 440
@@ -71,6 +72,34 @@ def test_it_is_calibrated_and_laid_on_the_map(fetch, ground_range, tmp_path, pla
     seen = np.isfinite(values[0])
     np.testing.assert_allclose(values[:, seen], expected[:, seen], rtol=0.02, atol=0.001)
     assert "GRD" in (tmp_path / "data/scenes.csv").read_text()
+
+
+def test_the_calibration_is_read_with_the_credentials_of_the_images(fetch, ground_range, tmp_path, monkeypatch):
+    """As from Earth Search: the files lie in a bucket that answers nobody without an account."""
+    host = ground_range.address.removeprefix("http://")
+    bucket = {"AWS_S3_ENDPOINT": host, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+    for name, value in (bucket | {"AWS_ACCESS_KEY_ID": "KEY", "AWS_SECRET_ACCESS_KEY": "SECRET"}).items():
+        monkeypatch.setenv(name, value)
+    (grd,) = (item for item in ground_range.items if item["collection"] == "sentinel-1-grd")
+    for asset in grd["assets"].values():
+        asset["href"] = f"s3://{asset['href']}"
+    code, _, err = fetch("--pairs", "1")
+    assert code == 0, err
+    assert not [path for path in ground_range.unsigned if path.startswith("/grd/")]
+    assert {"/grd/vv.xml", "/grd/vh.xml"} <= set(ground_range.asked)
+
+
+@pytest.mark.parametrize("length", [10, 2**14 - 1, 2**14, 2**14 + 1, 100_000])
+def test_a_text_in_a_bucket_is_read_whole(catalog, tmp_path, monkeypatch, length):
+    monkeypatch.setenv("AWS_S3_ENDPOINT", catalog.address.removeprefix("http://"))
+    for name, value in {"HTTPS": "NO", "VIRTUAL_HOSTING": "FALSE", "NO_SIGN_REQUEST": "YES"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    catalog.links["bucket"] = tmp_path
+    text = bytes(np.random.default_rng(0).integers(32, 127, length, "uint8"))
+    (tmp_path / f"a{length}.xml").write_bytes(text)
+    assert read_text(f"s3://bucket/a{length}.xml") == text
+    with pytest.raises(DataError, match=r"s3://bucket/none\.xml: cannot be read"):
+        read_text("s3://bucket/none.xml")
 
 
 def test_without_a_calibration_it_is_one_line(fetch, ground_range):

@@ -174,8 +174,19 @@ def test_relative_addresses_begin_at_the_item(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(given))
     assert read_item(tmp_path / "a.json").asset("red") == tmp_path / "files/B04.tif"
     assert parse_item(given, "https://host/c/a.json").asset("red") == "https://host/c/files/B04.tif"
+    assert parse_item(given, "s3://bucket/c/a.json").asset("red") == "s3://bucket/c/files/B04.tif"
     given["assets"] = {"red": {"href": "/etc/passwd"}}
     assert parse_item(given, "https://host/c/a.json").asset("red") == "https://host/etc/passwd"
+    assert parse_item(given, "s3://bucket/c/a.json").asset("red") == "s3://bucket/etc/passwd"
+
+
+@pytest.mark.parametrize("href", ["/etc/passwd", "B04.tif", "<VRTDataset/>", " file:///etc/passwd"])
+@pytest.mark.parametrize("where", ["a.json", "/a.json", "file:///a.json"])
+def test_no_catalog_names_files_of_this_machine(where, href):
+    """What says where it lies is the item itself, which may lie."""
+    given = EARTH_SEARCH_L2A | {"assets": {"red": {"href": href}}}
+    with pytest.raises(DataError, match="which is no address that is read"):
+        parse_item(given, where)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +197,8 @@ def test_relative_addresses_begin_at_the_item(tmp_path):
         ({"properties": {}}, "no whole STAC item.*start_datetime"),
         ({"properties": {"datetime": "yesterday"}}, "no whole STAC item.*yesterday"),
         ({"assets": {"vv": {}}}, "no whole STAC item.*href"),
+        ({"geometry": {"type": "Polygon", "coordinates": []}}, "no whole STAC item.*geometry"),
+        ({"assets": {"vv": {"href": "ftp://host/a.tif?key=X"}}}, "ftp://host/a.tif which is no address"),
         ({"assets": {"vv": {"href": "file:///etc/passwd"}}}, "file:///etc/passwd, which is no address"),
         ({"assets": {"vv": {"href": "/vsistdin/"}}}, "/vsistdin/, which is no address"),
         ({"assets": {"vv": {"href": 'NETCDF:"/etc/passwd":x'}}}, "which is no address"),

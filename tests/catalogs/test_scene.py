@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import rasterio.warp
 from helpers import names, one_line
 from stac_world import BOX, power_at
 
+from sar_keras.catalogs.scene import scene_of_item
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
 from sar_keras.io.sar import Scale
@@ -60,6 +62,15 @@ def test_an_item_in_a_file_and_at_an_address(command, db_model, catalog, tmp_pat
             assert np.abs(colours[-1] - expected).max() <= 2
     np.testing.assert_array_equal(colours[0], colours[1])
     np.testing.assert_array_equal(colours[0], colours[2])
+
+
+@pytest.mark.parametrize("name", ["../../S1A_X", "/S1A_X", "a/../../../S1A_X", "..\\..\\S1A_X"])
+def test_no_id_leads_out_of_the_folder_of_outputs(catalog, tmp_path, name):
+    item = catalog.full(catalog.items[0])
+    (tmp_path / "item.json").write_text(json.dumps(item | {"id": name}))
+    scene = scene_of_item(tmp_path / "item.json")
+    assert scene.place.parent == PurePath(".") and scene.place.name.endswith("_S1A_X.tif")
+    assert not scene.place.name.startswith(".") and "\\" not in scene.place.name
 
 
 def test_what_is_no_item_of_sentinel_1(command, db_model, catalog, tmp_path):
