@@ -69,13 +69,13 @@ def item(name, collection, date, box=WORLD, assets=(), **properties):
     }
 
 
-def radar(folder, name, date, orbit="descending", bands=("vv", "vh"), platform="SENTINEL-1A"):
+def radar(folder, name, date, orbit="descending", bands=("vv", "vh"), platform="SENTINEL-1A", mode="IW"):
     for index, band in enumerate(bands):
         path = folder / f"{name}_{band}.tif"
         write_asset(path, 32632, lambda x, y, index=index: power_at(x, y)[index], "float32", -32768)
     assets = {band: f"{name}_{band}.tif" for band in bands}
     about = {"platform": platform, "sat:orbit_state": orbit, "sat:relative_orbit": 95}
-    polarisations = {"sar:polarizations": [band.upper() for band in bands], "sar:instrument_mode": "IW"}
+    polarisations = {"sar:polarizations": [band.upper() for band in bands], "sar:instrument_mode": mode}
     return item(name, "sentinel-1-rtc", date, assets=assets, **about, **polarisations)
 
 
@@ -123,6 +123,7 @@ def make_world(folder):
         # What must not be used:
         radar(folder, "S1A_0606_ascending", "2024-06-06T17:00:00Z", orbit="ascending"),
         radar(folder, "S1A_0611_without_VH", "2024-06-11T05:20:00Z", bands=("vv",)),
+        radar(folder, "S1A_0619_wide_swath", "2024-06-19T05:20:00Z", mode="EW"),
         radar(folder, "S1A_0623_far_from_any", "2024-06-23T05:20:00Z"),
         optical(folder, "S2_0605_cloudy", "2024-06-05T10:10:00Z", **{"eo:cloud_cover": 80.0}),
         optical(folder, "S2_0616_cloudy_here", "2024-06-16T10:10:00Z", classes=cloudy),

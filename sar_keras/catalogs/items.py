@@ -82,7 +82,8 @@ class Item:
     @property
     def cloud_share(self) -> float:
         """Of the whole image, 0 to 1; 0 where that is not known."""
-        return float(self.properties.get("eo:cloud_cover") or 0) / 100
+        cover = self.properties.get("eo:cloud_cover")
+        return cover / 100 if isinstance(cover, int | float) else 0.0
 
     @property
     def baseline(self) -> str:

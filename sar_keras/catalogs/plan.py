@@ -142,6 +142,11 @@ def find_radar(
                 f"warning: {catalog.name} has no terrain-corrected Sentinel-1 images (RTC) there: GRD is taken, whose "
                 "slopes are displaced and too bright or too dark; on flat ground it is as good"
             )
+    # Wide swaths (EW) are of another resolution, and land is seen in IW.
+    of_land = [item for item in found if item.properties.get("sar:instrument_mode", "IW") == "IW"]
+    if len(of_land) < len(found):
+        log(f"left out: {len(found) - len(of_land)} SAR images of another mode than IW")
+    found = of_land
     usable = [item for item in found if len(item.polarisations(polarisations)) == len(polarisations)]
     if not usable:
         lacking = f" with {' and '.join(polarisations)} ({parameter('polarisations')})" if found else ""

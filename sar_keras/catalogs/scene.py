@@ -39,9 +39,12 @@ def scene_of_item(name: Path | str) -> Input:
     if not bands:
         what = f"has no asset of {', '.join(POLARISATIONS)}, but {', '.join(item.assets) or 'none'}"
         raise DataError(f"{item.id}: {what if item.is_sar else 'is no item of Sentinel-1'}")
-    # Whoever made the item chose its id, which must not lead out of the folder of outputs.
-    place = PurePath(re.sub(r"[^\w.-]+", "_", item.id).lstrip(".") + ".tif")
-    return Input(item.id, place, functools.partial(_open, item, bands), is_product=True)
+    return Input(item.id, _place(item.id), functools.partial(_open, item, bands), is_product=True)
+
+
+def _place(name: str) -> PurePath:
+    """Where the colours of items belong. Whoever made them chose their ids, which must not lead out of the folder."""
+    return PurePath(re.sub(r"[^\w.-]+", "_", name).lstrip(".") + ".tif")
 
 
 def _open(item: Item, bands: tuple[str, ...]) -> rasterio.DatasetReader:
@@ -73,8 +76,8 @@ def fetch_scene(
     folder: Path,
     log: Callable[[str], object],
     progress: Callable[[int], object] = lambda pixels: None,
-) -> Path:
-    """Write the SAR image of a place that is the nearest to a date, and return its file.
+) -> Input:
+    """Write the SAR image of a place that is the nearest to a date, and return it, called by the items that it is of.
 
     Raises:
         DataError: there is none within six days, or it cannot be read.
@@ -83,10 +86,11 @@ def fetch_scene(
     found = [Overflight(one, covered_by(one, ground)) for one in group(items)]
     found = [one for one in found if one.covered.mean() >= 0.5 * max(each.covered.mean() for each in found)]
     nearest = min(found, key=lambda one: abs(one.time - _noon(date)))
-    log(f"{nearest.time:%Y-%m-%d %H:%M}, {nearest.items[0].orbit}: {' '.join(item.id for item in nearest.items)}")
+    name = " ".join(item.id for item in nearest.items)
+    log(f"{nearest.time:%Y-%m-%d %H:%M}, {nearest.items[0].orbit}: {name}")
     path = folder / f"{ground.name}_{nearest.time:%Y%m%d}.tif"
     write_image(path, list(nearest.items), ground, bands, progress)
-    return path
+    return Input(name, _place(name), functools.partial(open_raster, path), (path,), is_product=True)
 
 
 def fetch_reference(

@@ -184,7 +184,7 @@ def colorize(
 
 def _from_catalog(
     model: Path, box: Box, date: datetime.date, catalog: str, output: Path, options: dict, folder: Path
-) -> tuple[Path, dict]:
+) -> tuple[object, dict]:
     """The SAR image of a place, and the options that follow from what was found beside it."""
     load_model = sar_keras.load_model
     from sar_keras.catalogs.ground import Ground

@@ -63,6 +63,7 @@ def test_what_must_not_be_used(fetch, tmp_path):
     for item in ("ascending", "without_VH", "far_from_any", "cloudy", "tells_no_offset", "other_dates", "elsewhere"):
         assert item not in used
     assert "left out: 1 SAR images without VV and VH" in err
+    assert "left out: 1 SAR images of another mode than IW" in err
     assert "4 descending, 1 ascending; taken: descending (--orbit" in err
     assert re.search("left out: S2_0617_tells_no_offset: .*s2:processing_baseline.*earthsearch:boa_offset_applied", err)
     assert "(--max-cloud): 1 images as a whole, 1 overflights over this place" in err

@@ -105,6 +105,7 @@ def test_a_place_and_a_date(command, db_model, place, tmp_path, places):
     assert "2024-06-17 05:20, descending: S1A_0617" in err
     with rasterio.open(tmp_path / "c.tif") as colour:
         assert colour.crs == "EPSG:32632" and (colour.transform.a, colour.transform.e) == (10, -10)
+        assert colour.tags()["SAR_KERAS_INPUT"] == "S1A_0617.tif, band 1"
         bounds = rasterio.warp.transform_bounds("EPSG:4326", colour.crs, *BOX)
         np.testing.assert_allclose(colour.bounds, bounds, atol=10.001)
         levels, (longitude, latitude) = colour.read(), places(colour)
