@@ -204,7 +204,8 @@ def main(runs: tuple[Path, ...], steps: int, ensemble: str | None) -> None:
         means, least = np.mean(figures, 0), np.min(figures, 0)
         cells = [f"{mean:.2f} ({low:.2f})" for mean, low in zip(means[:3], least[:3], strict=True)]
         title = f"**{name}**" if name == _BEST else name
-        print(f"| {title} | {' | '.join(cells)} | {means[3]:.2f} | {means[4]:.2f} |")
+        share = f"{means[4]:.2f}" if name.startswith(("error", "predicted")) else ""  # of what is an error
+        print(f"| {title} | {' | '.join(cells)} | {means[3]:.2f} | {share} |")
 
 
 if __name__ == "__main__":

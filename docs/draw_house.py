@@ -11,11 +11,11 @@ FILE = Path(__file__).parent / "contribute/house.svg"
 # From the top: what a floor is about, and its rooms with what each does.
 FLOORS = (
     ("people", {"cli": "one thin function a verb", "app": "the page"}),
-    ("works on runs", {"evaluation": "scores a run", "training": "makes one"}),
+    ("works on runs", {"evaluation": "scores a run", "training": "makes one", "reports": "pages, model cards"}),
     ("uses a model", {"scenes": "georeferenced scenes", "inference": "images, model files, exports"}),
     ("what it learns from", {"data": "pairs, splits, windows, pipeline", "config": "the keys of a run"}),
     ("what learns", {"models": "systems, losses", "networks": "one network a file"}),
-    ("what is stored", {"io": "rasters, images, bands, units, files"}),
+    ("what is stored", {"catalogs": "finds and fetches scenes", "io": "rasters, images, bands, units"}),
     (
         "for all",
         {"color": "RGB, Lab", "compat": "the older stack", "terminal": "progress", "errors": "what users cause"},

@@ -226,6 +226,11 @@ def table(report: dict, by: str | None = None) -> str:
         lines.append(
             "The mean colour is that of these images themselves: the model does not tell that of its training."
         )
+    model, flat = (of["psnr"]["mean"] for of in (report["metrics"], report["baselines"]["mean_colour"]))
+    if model < flat:
+        lines.append(
+            "By PSNR the model is below a single colour: train longer, or on more places; a hint tells colours."
+        )
     # One colour is often nearer to the SAR image, too.
     ratio, flat = (
         of.get("sar_ratio", {"mean": 1})["mean"] for of in (report["metrics"], report["baselines"]["mean_colour"])

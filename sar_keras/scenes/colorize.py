@@ -17,7 +17,7 @@ from rasterio.windows import Window
 import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.compiled import compiled
-from sar_keras.inference.confidence import expected_error_of, uncertainty_function
+from sar_keras.inference.confidence import CONFIDENCE_SAID, expected_error_of, uncertainty_function
 from sar_keras.inference.detail import check_detail
 from sar_keras.inference.hints import NO_HINT, hint_of
 from sar_keras.inference.jobs import do_all
@@ -146,6 +146,8 @@ def colorize_scene(
         tags, key = _provenance(model, scene, scene_hint, options, detail)
         if takes_hint(model):
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
+        if confidence:
+            log(f"{source.name}: expected error: {CONFIDENCE_SAID}")
         warn_if_units_differ(scene.units, scale, source.name)
         warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
