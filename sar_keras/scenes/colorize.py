@@ -344,7 +344,7 @@ def _warn_of_window_statistics(model: keras.Model) -> None:
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)]
     if layers and all(layer.groups == layer.gamma.shape[0] for layer in layers):
         warnings.warn(
-            "the model normalises each channel of each window by itself (instance normalisation): neighbouring windows "
+            "the model normalises each window by itself (instance normalisation): neighbouring windows "
             f"may differ in brightness; larger ones ({parameter('tile')}) differ less",
             stacklevel=3,
         )
