@@ -129,7 +129,7 @@ def disagreement(models: list, data: dict) -> np.ndarray:
 
 def together(*estimates: np.ndarray) -> np.ndarray:
     """The geometric mean, each in units of its own mean."""
-    return np.exp(np.mean([np.log(np.maximum(values / values.mean(), 1e-3)) for values in estimates], 0))
+    return np.exp(np.mean([np.log(np.maximum(values / max(values.mean(), 1e-9), 1e-3)) for values in estimates], 0))
 
 
 def local_deviation(images: np.ndarray) -> np.ndarray:

@@ -209,9 +209,9 @@ COLUMNS = {
 @main.command()
 @click.argument("output", type=click.Path(path_type=Path, exists=True))
 def scores(output: Path) -> None:
-    """Print what the folds reach on the places that they have not seen."""
+    """Print what the folds that are trained reach on the places that they have not seen."""
     found = {}
-    for fold in range(FOLDS):
+    for fold in (fold for fold in range(FOLDS) if run_of(output, fold).is_dir()):
         for region, rows in scores_of(run_of(output, fold)).items():
             found[fold, region] = rows
     print(circumstances("tensorflow"))

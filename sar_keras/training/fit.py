@@ -365,7 +365,7 @@ def _close(run: Run, generator: keras.Model) -> None:
     print(f"""
 {folder}/generator.keras    the trained model
 {folder}/report.html        how it was trained, how good it is, and what it gives
-{folder}/MODEL_CARD.md      for whom the model is passed on to
+{folder}/MODEL_CARD.md      for those to whom you pass the model on
 {folder}/samples/           SAR | generated | truth
 tensorboard --logdir {folder}/logs
 next: sar-keras colorize {folder} IMAGE -o colour.png{hint}

@@ -1,5 +1,6 @@
 """Each script in benchmarks/ in a process of its own: its help, and its smallest size."""
 
+import csv
 import importlib.util
 import re
 import shutil
@@ -13,7 +14,6 @@ from helpers import markdown_rows, write_scenes, write_tiff
 from PIL import Image
 
 import sar_keras
-from sar_keras.data.synthetic import write_pairs
 from sar_keras.inference.model_file import DEMO
 
 ROOT = Path(__file__).parents[2]
@@ -66,14 +66,18 @@ def test_robustness(run, tiny_run, evaluation):
 
 @pytest.mark.slow
 def test_confidence(run, tiny_run):
-    printed = run("confidence", tiny_run, "--passes", 1, "--steps", 1)
-    assert "2 validation, 2 test images" in printed
-    _, *estimates, at_random = markdown_rows(printed)
-    assert len(estimates) == 10 and estimates[-1][0].startswith("bound")
-    correlations = np.array([[float(cell) for cell in row[2:5]] for row in estimates])
-    assert (np.abs(correlations) <= 1).all() and correlations[-1].min() > 0.5
-    areas = [float(row[-1]) for row in estimates]
-    assert 0 <= min(areas) == areas[-1] < float(at_random[-1])
+    printed = run("confidence", tiny_run, "--steps", 1, "--ensemble", f"{tiny_run},{tiny_run}")
+    assert f"{tiny_run}: 2 test images" in printed
+    head, *estimates = markdown_rows(printed)
+    assert head[1:] == ["pixels of an image", "all pixels", "patches", "AUSE", "estimate / error"]
+    of = {row[0].strip("*"): row[1:] for row in estimates}
+    bound = [float(cell.split()[0]) for cell in of["bound: the real error around each pixel"][:3]]
+    every = np.array([[float(cell.split()[0]) for cell in row[:3]] for row in of.values()])
+    assert (np.abs(every) <= 1).all() and min(bound) > 0.5
+    areas = {name: float(row[3]) for name, row in of.items()}
+    assert min(areas, key=areas.get) == "bound: the real error around each pixel"
+    # Two times the same network never disagrees, which ranks nothing.
+    assert [float(cell.split()[0]) for cell in of["disagreement of several networks"][:3]] == [0, 0, 0]
 
 
 @pytest.mark.slow
@@ -108,22 +112,64 @@ def test_ablation(run, tmp_path, pairs_folder):
     assert [cells[0] for cells in baselines] == names
 
 
+@pytest.fixture
+def data_of_demo(tmp_path, random, save_png) -> Path:
+    """The smallest that has each kind of source."""
+    data = tmp_path / "data"
+
+    def pair(sar: str, optical: str) -> None:
+        save_png(data / sar, random.integers(1, 255, (256, 256), np.uint8))
+        save_png(data / optical, random.integers(1, 255, (256, 256, 3), np.uint8))
+
+    for terrain in ("agri", "grassland", "barrenland", "urban"):
+        pair(f"sen12/v_2/{terrain}/s1/ROIs1_s1_1_p1.png", f"sen12/v_2/{terrain}/s2/ROIs1_s2_1_p1.png")
+    write_scenes(data / "scenes", "LA", 256, 1024)
+    write_scenes(data / "scenes", "Riverside", 256, 512, west=600_000)
+    rows = ["sar,optical,reference,scene,terrain,season"]
+    for name, scene in (("desert_Apr_p1", "desert"), ("desert_May_p1", "desert"), ("sen12_plots_1", "plot 1")):
+        pair(f"places/{name}.png", f"places/{name}_rgb.png")
+        rows.append(f"{name}.png,{name}_rgb.png,,{scene},,")
+    (data / "places/pairs.csv").write_text("\n".join(rows))
+    write_tiff(data / "geotiff/terramesh_38D_1_S1RTC.tif", random.normal(-12, 4, (2, 224, 224)).astype("float32"))
+    write_tiff(data / "geotiff/terramesh_38D_1_S2RGB.tif", random.integers(1, 255, (3, 224, 224), np.uint8))
+    return data
+
+
 @pytest.mark.slow
-def test_demo_model(run, tmp_path):
+def test_demo_model(run, tmp_path, data_of_demo):
     # It changes the package.
     for part in ("benchmarks", "configs", "sar_keras"):
         shutil.copytree(ROOT / part, tmp_path / part)
-    write_pairs(tmp_path / "pairs", 2)
-    write_scenes(tmp_path / "scenes", "LA", 256, 1024)
-    write_scenes(tmp_path / "scenes", "Riverside", 256, 512, west=600_000)
+    # 3 of 4 windows of Los Angeles: the last shows ground of Riverside.
+    assert "9 places" in run("demo_model", "patches", data_of_demo, "-o", "out", root=tmp_path)
+    with (tmp_path / "out/fold4.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scenes = {
+        split: {row["scene"] for row in rows if row["split"] == split} for split in ("train", "validation", "test")
+    }
+    assert scenes["test"] == {"SEN1-2 fall 13", "TerraMesh 38D"} and not scenes["test"] & scenes["train"]
+    assert scenes["validation"] == {"plot 1"} and "Los Angeles 0-0" in scenes["train"]
+    # Another date of the desert is a real one.
+    desert = [row for row in rows if row["scene"] == "hyper-arid plateau"]
+    images = {name: np.asarray(Image.open(tmp_path / "out" / desert[0][name])) for name in ("optical", "reference")}
+    assert not (images["optical"] == images["reference"]).all()
+    assert (images["reference"] == np.asarray(Image.open(tmp_path / "out" / desert[1]["optical"]))).all()
+
+    for fold in (["--fold", 4], []):
+        run("demo_model", "train", "out", *fold, "--minutes", 0.001, root=tmp_path)
     demo = tmp_path / "sar_keras/inference" / DEMO.name
     before = demo.read_bytes()
-    printed = run("demo_model", "--pairs", "pairs", "--scenes", "scenes", "--minutes", 0.001, root=tmp_path)
-    assert "7 pairs of 4 scenes: 3 train, 2 validation, 2 test" in printed
+    assert "procedural scenes: " in run("demo_model", "pack", "out", root=tmp_path)
     assert demo.read_bytes() != before and DEMO.read_bytes() == before
-    train, test = re.findall(r"^PSNR.*?([\d.]+) \[", printed, re.MULTILINE)
-    assert 0 < float(train) < 60 and 0 < float(test) < 60
-    assert re.search(r"^Riverside .*\d$", printed, re.MULTILINE)
+    head, *found = markdown_rows(run("demo_model", "scores", "out", root=tmp_path))
+    assert [row[1] for row in found[:2]] == ["SEN1-2 fall 13 (city)", "TerraMesh 38D (dry farmland)"]
+    # The mean colour of the training, by hand.
+    training, truth = (
+        [np.asarray(Image.open(tmp_path / "out" / row["optical"]), "float64") for row in rows if is_wanted(row)]
+        for is_wanted in (lambda row: row["split"] == "train", lambda row: row["scene"] == "SEN1-2 fall 13")
+    )
+    off = np.mean((np.mean(training, (0, 1, 2)) - truth[0]) ** 2)
+    assert float(found[0][head.index("one colour for all")]) == pytest.approx(10 * np.log10(255**2 / off), abs=0.02)
 
 
 @pytest.mark.slow
