@@ -56,11 +56,11 @@ def sixteenth(model):
 
 def of_colour(*fit_to: dict) -> Callable[[dict], np.ndarray]:
     """What the package does, of the errors of these images."""
-    from sar_keras.inference.expected_error import ExpectedError, polynomial
+    from sar_keras.inference.expected_error import polynomial
 
     colours = np.concatenate([data["colour"][:, ::8, ::8].reshape(-1, 3) for data in fit_to])
     errors = np.concatenate([data["error"][:, ::8, ::8].ravel() for data in fit_to])
-    estimate = ExpectedError(**polynomial(colours, errors))
+    estimate = polynomial(colours, errors)
     return lambda data: np.stack([estimate(colour[None]).numpy()[0, ..., 0] for colour in data["colour"]])
 
 

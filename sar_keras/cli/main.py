@@ -183,7 +183,7 @@ def colorize(
 
 
 def _from_catalog(
-    model: Path, box: Box, date: datetime.date, catalog: str, output: Path, options: dict, folder: Path
+    model: Path | str, box: Box, date: datetime.date, catalog: str, output: Path, options: dict, folder: Path
 ) -> tuple[object, dict]:
     """The SAR image of a place, and the options that follow from what was found beside it."""
     load_model = sar_keras.load_model
@@ -211,7 +211,7 @@ def _from_catalog(
     return scene, found
 
 
-def _colorize(model: Path, inputs: list, output: Path, options: dict) -> None:
+def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> None:
     load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
     from sar_keras.inference.detail import check_detail
     from sar_keras.inference.hints import HINTS

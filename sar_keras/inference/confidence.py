@@ -14,7 +14,7 @@ from sar_keras.errors import ModelError
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.networks.guided import input_planes, split_planes
-from sar_keras.networks.sizes import any_size, sar_channels, takes_hint
+from sar_keras.networks.sizes import any_size, sar_channels
 
 # Where an expected error is written: nothing that we compared reaches 0.25 within an image on unseen places.
 CONFIDENCE_SAID = (
@@ -75,7 +75,7 @@ def uncertainty_function(
     def run(sar):
         inputs = split_planes(network, sar)
         optical = network(inputs, training=False)
-        return optical, expected_error(optical, inputs["hint"] if takes_hint(network) else None)
+        return optical, expected_error(optical, inputs["hint"] if isinstance(inputs, dict) else None)
 
     run.network = network  # Keeps the layers alive, which a tf.function does not.
     return run

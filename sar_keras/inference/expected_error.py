@@ -65,7 +65,8 @@ class ExpectedError:
     @classmethod
     def from_json(cls, tree: dict) -> "ExpectedError":
         """What `dataclasses.asdict` made of one. Raises ValueError or TypeError where it did not."""
-        return cls(**tree | {"hints": {kind: cls(**of_kind) for kind, of_kind in tree.get("hints", {}).items()}})
+        hints = {kind: ExpectedError(**of_kind) for kind, of_kind in tree.get("hints", {}).items()}
+        return cls(hints=hints, **{name: value for name, value in tree.items() if name != "hints"})
 
 
 def fit_expected_error(generator: keras.Model, pairs: Iterable) -> ExpectedError:
@@ -86,23 +87,23 @@ def fit_expected_error(generator: keras.Model, pairs: Iterable) -> ExpectedError
             kinds.append(np.reshape(kinds_of(inputs["hint"])[:, ::_EVERY, ::_EVERY], (-1, len(KINDS))))
     colours, errors = np.concatenate(colours), np.concatenate(errors)
     if not kinds:
-        return ExpectedError(**polynomial(colours, errors))
+        return polynomial(colours, errors)
     there = np.concatenate(kinds) > 0
     none = ~there.any(-1)
     # Without any pixel of a kind its error is that without a hint.
     hints = {
-        kind: ExpectedError(**polynomial(colours[of_kind], errors[of_kind]))
+        kind: polynomial(colours[of_kind], errors[of_kind])
         for kind, of_kind in zip(KINDS, there.T, strict=True)
         if of_kind.any()
     }
     where = none if none.any() else ~none
-    return ExpectedError(**polynomial(colours[where], errors[where]), hints=hints)
+    return dataclasses.replace(polynomial(colours[where], errors[where]), hints=hints)
 
 
-def polynomial(colours: np.ndarray, errors: np.ndarray) -> dict[str, list[float]]:
-    """What an `ExpectedError` consists of, by least squares: of colours (n, 3) in [-1, 1], and their errors (n,)."""
+def polynomial(colours: np.ndarray, errors: np.ndarray) -> ExpectedError:
+    """The expected error of colours (n, 3) in [-1, 1] with errors (n,), by least squares."""
     low, high = np.percentile(colours, [1, 99], axis=0)
     colours = np.clip(colours, low, high)
     terms = np.stack([colours[:, term].prod(-1) for term in _TERMS], axis=-1)
     coefficients, *_ = np.linalg.lstsq(terms, errors, rcond=None)
-    return {"coefficients": coefficients.tolist(), "low": low.tolist(), "high": high.tolist()}
+    return ExpectedError(coefficients.tolist(), low.tolist(), high.tolist())

@@ -134,7 +134,7 @@ def check_is_rgb(name: str, dtype, bands: int = 3) -> None:
     if np.dtype(dtype) != np.uint8 or bands < 3:
         raise DataError(
             f"{name}: is {dtype}, not RGB of 8 bits, as colours are shown; make it so, for example with "
-            "gdal_translate -ot Byte -scale 0 3000 0 255, for reflectance times 10,000"
+            "gdal_translate -b 4 -b 3 -b 2 -ot Byte -scale 0 3000 0 255, for reflectance times 10,000"
         )
 
 

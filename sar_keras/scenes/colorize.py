@@ -342,7 +342,7 @@ def scene_network(
 def _warn_of_window_statistics(model: keras.Model) -> None:
     # Statistics of several channels together show no more than what a U-Net sees of the whole window in any case.
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)]
-    if layers and all(layer.groups == layer.gamma.shape[0] for layer in layers):
+    if layers and all(layer.groups == len(layer.get_weights()[0]) for layer in layers):
         warnings.warn(
             "the model normalises each window by itself (instance normalisation): neighbouring windows "
             f"may differ in brightness; larger ones ({parameter('tile')}) differ less",
