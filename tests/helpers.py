@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine, from_origin
 
-from sar_keras.config import Config, is_of_other_systems, load_config
+from sar_keras.config import Config, DataConfig, is_of_other_systems, load_config
 
 # What the preset `default` was with discriminators: all terms, several scales, a warm-up.
 DISCRIMINATORS = ["model.scales=2", "loss.adversarial=0.1", "loss.feature_matching=3"]
@@ -32,6 +32,11 @@ def those_of(preset: str, changes: list[str]) -> list[str]:
     """The changes whose keys the system of a preset has."""
     system = load_config(preset).model.system
     return [change for change in changes if not is_of_other_systems(change.partition("=")[0], system)]
+
+
+def plain_data(**changes) -> DataConfig:
+    """Patches as they are stored, but for these changes."""
+    return DataConfig(**{"augment": False, "radiometric_jitter": 0.0, "to_mean_colour": 0.0} | changes)
 
 
 def tiny_settings(preset: str) -> list[str]:

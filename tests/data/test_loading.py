@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from helpers import take, write_tiff
+from helpers import plain_data, take, write_tiff
 
 from sar_keras.config import DataConfig
 from sar_keras.data import loading
@@ -85,7 +85,7 @@ def test_what_of_a_patch_is_no_data_is_dark_and_does_not_stretch_the_scale(tmp_p
     images = images if in_memory else dataclasses.replace(images, memory=None)
     scales = [(scale.low, scale.high) for scale in (images.sar_scale, images.optical_scale)]
     np.testing.assert_allclose(scales, ranges, rtol=1e-3)
-    for dataset in (evaluation_dataset(images, [0], 1), training_dataset(images, [0], 1, 0, DataConfig(augment=False))):
+    for dataset in (evaluation_dataset(images, [0], 1), training_dataset(images, [0], 1, 0, plain_data())):
         for values, first in zip(take(dataset, 1)[0], (5, 6), strict=True):
             assert (values[0, :, :first] == -1).all() and abs(values[0, :, first:].mean()) < 0.1
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import rasterio
 import tensorflow as tf
-from helpers import take, write_scenes
+from helpers import plain_data, take, write_scenes
 
-from sar_keras.config import DataConfig
 from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.pipeline import evaluation_dataset, files_of_step, training_dataset, validation_dataset
 
-AUGMENTED, AS_THEY_ARE = DataConfig(augment=True), DataConfig(augment=False)
+AUGMENTED, AS_THEY_ARE = plain_data(augment=True), plain_data()
 
 
 def equal(a, b):
@@ -196,9 +195,7 @@ def test_unpaired_batches_have_orders_of_their_own(pairs_folder):
 def test_speckle_is_added_to_about_half_of_the_sar_patches(pairs_folder):
     images = load_images(find_pairs(pairs_folder).pairs, size=64)
     plain = next(iter(training_dataset(images, list(range(24)), 24, 0, config=AS_THEY_ARE)))
-    speckled = next(
-        iter(training_dataset(images, list(range(24)), 24, 0, config=DataConfig(augment=False, speckle=True)))
-    )
+    speckled = next(iter(training_dataset(images, list(range(24)), 24, 0, config=plain_data(speckle=True))))
     changed = [bool((a != b).numpy().any()) for a, b in zip(plain[0], speckled[0], strict=True)]
     assert 6 < sum(changed) < 18
     np.testing.assert_array_equal(plain[1], speckled[1])
@@ -218,7 +215,7 @@ def test_the_files_of_a_step_are_those_that_it_reads(hundred):
 def test_radiometric_jitter_changes_level_and_contrast_of_each_sar_patch(images):
     (plain,), (jittered,) = (
         take(
-            training_dataset(images, list(range(24)), 24, 0, config=DataConfig(augment=False, radiometric_jitter=most)),
+            training_dataset(images, list(range(24)), 24, 0, config=plain_data(radiometric_jitter=most)),
             1,
         )
         for most in (0.0, 0.3)
@@ -237,9 +234,7 @@ def test_radiometric_jitter_changes_level_and_contrast_of_each_sar_patch(images)
 
 def test_to_mean_colour_moves_each_patch_as_a_whole(images):
     (plain,), (moved,) = (
-        take(
-            training_dataset(images, list(range(24)), 24, 0, config=DataConfig(augment=False, to_mean_colour=share)), 1
-        )
+        take(training_dataset(images, list(range(24)), 24, 0, config=plain_data(to_mean_colour=share)), 1)
         for share in (0.0, 0.25)
     )
     np.testing.assert_array_equal(plain[0], moved[0])
@@ -258,12 +253,12 @@ def test_pixels_without_data_stay_as_they_are(tmp_path, save_png, random):
         pairs.append(Pair(*files))
     images = load_images(pairs, size=64)
     changes = {"radiometric_jitter": 0.4, "to_mean_colour": 0.5}
-    ((sar, optical),) = take(training_dataset(images, [0, 1], 2, 0, config=DataConfig(augment=False, **changes)), 1)
+    ((sar, optical),) = take(training_dataset(images, [0, 1], 2, 0, config=plain_data(**changes)), 1)
     assert (sar[:, :40] == -1).all() and (sar[:, 40:] > -1).all() and (optical[:, :40] == -1).all()
     # The mean of all counts what is empty as black: it is that of evaluation, too.
     mean = (24 * np.array([60, 140]) / 127.5 - 64).mean() / 64
     own = optical[:, 40:].mean((1, 2, 3))
     np.testing.assert_allclose(sorted(own), np.array([60, 140]) / 255 - 0.5 + mean / 2, atol=1e-4)
-    speckled = take(training_dataset(images, [0, 1], 2, 0, config=DataConfig(augment=False, speckle=True)), 8)
+    speckled = take(training_dataset(images, [0, 1], 2, 0, config=plain_data(speckle=True)), 8)
     assert any((sar[:, 40:] != plain[:, 40:]).any() for sar, _ in speckled for plain in [speckled[0][0]])
     assert all((sar[:, :40] == -1).all() for sar, _ in speckled)

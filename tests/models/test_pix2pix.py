@@ -2,10 +2,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import one_convolution, small_discriminator
+from helpers import one_convolution, plain_data, small_discriminator
 
 from sar_keras import color
-from sar_keras.config import DataConfig
 from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import find_pairs
 from sar_keras.data.pipeline import evaluation_dataset, training_dataset
@@ -135,7 +134,7 @@ def test_the_objective_learns_eight_pairs_by_heart(pairs_folder):
     model.compile(keras.optimizers.Adam(2e-3, 0.5), keras.optimizers.Adam(2e-4, 0.5))
     held = evaluation_dataset(images, list(range(8)), 8)
     before = model.evaluate(held, return_dict=True, verbose=0)["l1"]
-    batches = training_dataset(images, list(range(8)), 8, 0, DataConfig(augment=False))
+    batches = training_dataset(images, list(range(8)), 8, 0, plain_data())
     model.fit(batches, steps_per_epoch=150, shuffle=False, verbose=0)
     assert model.evaluate(held, return_dict=True, verbose=0)["l1"] < before / 4
 
