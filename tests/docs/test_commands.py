@@ -260,7 +260,7 @@ def prepared(tmp_path_factory) -> Path:
         run("sar-keras fit default --data DIR --out runs/mine")
         run("sar-keras fit guided --data pairs.csv --out runs/guided")
         run("sar-keras data split DIR -o split.csv --ratios 0.5 0.2 0.3")
-    for copy in ("area", "tuned"):
+    for copy in ("area", "tuned", "other"):
         shutil.copytree(folder / "runs/mine", folder / "runs" / copy)
     return folder
 

@@ -157,7 +157,7 @@ def test_another_seed_gives_other_weights(tiny_run, tmp_path):
 def test_mixed_precision_trains_and_saves_float32(precision, tmp_path, pairs_folder):
     # float16 leaves out its first steps, until the scale of the loss has come down.
     changes = [f"train.precision={precision}", "train.epochs=1", "train.steps_per_epoch=12"]
-    config = tiny("default", f"data.root={pairs_folder}", *changes, "train.checkpoint_every=1 steps")
+    config = tiny("pix2pix_perceptual", f"data.root={pairs_folder}", *changes, "train.checkpoint_every=1 steps")
     run = sar_keras.fit(config, tmp_path / "run")
     # The optimizer that scales the loss counts in the one inside it.
     which = "inner_optimizer/_iterations" if precision == "float16" else "optimizer/_iterations"
