@@ -2,11 +2,13 @@ import csv
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 from rasterio.transform import Affine, from_origin
 
@@ -32,6 +34,10 @@ def those_of(preset: str, changes: list[str]) -> list[str]:
     """The changes whose keys the system of a preset has."""
     system = load_config(preset).model.system
     return [change for change in changes if not is_of_other_systems(change.partition("=")[0], system)]
+
+
+CHROMIUM = shutil.which("chromium")
+IN_BROWSER = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="needs Debian's package chromium")]
 
 
 def plain_data(**changes) -> DataConfig:

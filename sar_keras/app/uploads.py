@@ -251,15 +251,14 @@ def _colorize_patch(model, path, settings, folder, truth) -> Result:
     colours = colorize(model, path, detail=settings.detail, **settings.hint)
     low, high = scale.limits(units, values[np.isfinite(values)])
     said = [f"{path.name}: {values.shape[1]} x {values.shape[0]} pixels, {units}; {low:.4g}..{high:.4g} to -1..1"]
+    hint = hint_of(model, **settings.hint)
     if takes_hint(model):
-        hint = hint_of(model, **settings.hint)
         said.append(f"hint: {hint.said if hint else NO_HINT}")
     sar = to_uint8(np.asarray(scale.to_unit(np.nan_to_num(values), units))[..., :1])
     file = folder / f"{path.stem}_colours.png"
     write_image(file, colours)
     layers, errors = {"SAR": np.repeat(sar, 3, -1), "colours": colours}, None
     if expected_error := metadata_of(model).expected_error:
-        hint = hint_of(model, **settings.hint)
         expected_error = expected_error.hints.get(hint.kind, expected_error) if hint else expected_error
         errors = np.asarray(expected_error(tf.constant(colours[None].astype("float32") / 127.5 - 1)))[0, ..., 0]
         layers[EXPECTED_ERROR] = _over(colours, errors)

@@ -186,12 +186,13 @@ def _from_catalog(
     model: Path | str, box: Box, date: datetime.date, catalog: str, output: Path, options: dict, folder: Path
 ) -> tuple[object, dict]:
     """The SAR image of a place, and the options that follow from what was found beside it."""
-    load_model = sar_keras.load_model
+    sar_keras.load_model  # noqa: B018 - loads TensorFlow without its start-up lines
     from sar_keras.catalogs.ground import Ground
     from sar_keras.catalogs.scene import bands_for, fetch_reference, fetch_scene
     from sar_keras.catalogs.search import Catalog
     from sar_keras.inference.hints import hint_of
     from sar_keras.inference.metadata import metadata_of
+    from sar_keras.inference.model_file import load_once
     from sar_keras.networks.sizes import sar_channels
     from sar_keras.scenes.inputs import is_tiff
     from sar_keras.terminal import progress_bar
@@ -199,7 +200,7 @@ def _from_catalog(
     ground, log = Ground.of(box), functools.partial(click.echo, err=True)
     if not is_tiff(output):
         raise OutputError(f"{output}: a scene's colours are a GeoTIFF; use .tif")
-    loaded = load_model(model)
+    loaded = load_once(model)
     hint_of(loaded, **{name: options[name] for name in ("palette", "basemap", "reference") if name in options})
     bands = bands_for(sar_channels(loaded), metadata_of(loaded).sar_bands, options.get("band"))
     api, found = Catalog(catalog), {}
@@ -212,10 +213,11 @@ def _from_catalog(
 
 
 def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> None:
-    load_model = sar_keras.load_model  # loads TensorFlow without its start-up lines
+    sar_keras.load_model  # noqa: B018 - loads TensorFlow without its start-up lines
     from sar_keras.inference.detail import check_detail
     from sar_keras.inference.hints import HINTS
     from sar_keras.inference.jobs import colorize_files
+    from sar_keras.inference.model_file import load_once
     from sar_keras.networks.sizes import sar_channels
     from sar_keras.scenes.colorize import colorize_scenes, count_pixels
     from sar_keras.scenes.inputs import find_scenes, jobs_for
@@ -226,7 +228,7 @@ def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> N
     for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *HINTS)]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
-    loaded, log = load_model(model), functools.partial(click.echo, err=True)
+    loaded, log = load_once(model), functools.partial(click.echo, err=True)
     if scenes is None:
         files = [Path(name) for name in inputs]
         written = colorize_files(loaded, files, output, log, progress_bar("colorizing", "image"), **options)

@@ -337,11 +337,6 @@ def _must_agree(count: int, what: str, where: Path, strategy: tf.distribute.Stra
 def _close(run: Run, generator: keras.Model) -> None:
     """Save the generators with what they know of their errors, and tell how good the last one is."""
     folder, images, indices = run.folder, run.images, run.indices
-    datasets = {
-        split: pipeline.evaluation_dataset(images, indices[split], run.config.train.batch_size)
-        for split in ("validation", "test")
-        if indices[split]
-    }
     mean_colour = pipeline.mean_colour(images, evenly(indices["train"], 500))
     metadata = dataclasses.replace(run.metadata, mean_colour=tuple(mean_colour.tolist()))
     known = _save_with_expected_error(run, generator, folder / "generator.keras", metadata)
@@ -351,8 +346,8 @@ def _close(run: Run, generator: keras.Model) -> None:
     if run.history:
         plot_history(run.history, folder / "history.png")
     report, pictures = None, []
-    if "test" in datasets:
-        report, patches = _test(run, generator, datasets["test"], mean_colour)
+    if indices["test"]:
+        report, patches = _test(run, generator, mean_colour)
         _print_test(report)
         if takes_hint(generator):
             print("(without a hint; sar-keras evaluate tells how much each kind of hint brings)")
@@ -476,13 +471,13 @@ def _print_nothing_to_do(phases: list[Phase]) -> None:
     print(f"nothing to do: the run has had its {done} epochs; to go on raise {key}")
 
 
-def _test(run: Run, generator: keras.Model, test: tf.data.Dataset, mean_colour: np.ndarray) -> tuple[dict, list[Patch]]:
+def _test(run: Run, generator: keras.Model, mean_colour: np.ndarray) -> tuple[dict, list[Patch]]:
     """Some of the figures that `sar_keras.evaluate` reports, which are quickly had, and some of the patches."""
     pairs = [run.images.pairs[index] for index in run.indices["test"]]
     shown, patches = set(evenly(list(range(len(pairs))), _TEST_PATCHES)), []
     scores: dict[str, list[dict]] = {"model": [], "mean_colour": []}
     done = 0
-    for sar, truth in progress_bar("testing", "batch")(test):
+    for sar, truth in progress_bar("testing", "batch")(_batches(run, run.indices["test"])):
         generated = generator(inputs_of(generator, sar), training=False)
         scores["model"].append(_scores(truth, generated))
         scores["mean_colour"].append(_scores(truth, tf.broadcast_to(mean_colour, tf.shape(truth))))

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +19,7 @@ import keras
 import numpy as np
 import pytest
 import rasterio
-from helpers import write_tiff
+from helpers import IN_BROWSER, write_tiff
 from PIL import Image
 
 import sar_keras
@@ -31,10 +30,8 @@ from sar_keras.inference.model_file import save_model
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="needs Debian's package chromium")]
+pytestmark = IN_BROWSER
 
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 _LONG = 120_000  # milliseconds, on a busy machine
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -89,14 +86,6 @@ def server(guided_file, temporary):
         yield process, address
     # Whatever was uploaded, written and shown.
     assert [path.name for path in temporary.iterdir() if path.name.startswith("sar_keras_app_")] == []
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

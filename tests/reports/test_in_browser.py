@@ -1,21 +1,17 @@
 """The pages in a real browser, from files."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import TINY, read_rows
+from helpers import IN_BROWSER, TINY, read_rows
 
 from sar_keras.reports.page import Patch, Pictures, write_page
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="needs Debian's package chromium")]
-
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+pytest.importorskip("playwright.sync_api")
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +33,6 @@ def pages(tmp_path_factory, pairs_folder):
 
 
 NAMES = ("both/l1/report.html", "both/benchmark.html", "evaluation.html", "compare.html", "scan.html")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
