@@ -135,7 +135,10 @@ def pack(output: Path, picture: Path | None) -> None:
     """Put the weights of the run on all places into the package."""
     import sar_keras
     from sar_keras.config import load_config
-    from sar_keras.inference.model_file import DEMO, save_demo
+    from sar_keras.inference.converted import convert_for_openvino
+    from sar_keras.inference.engines import DEMO_CONVERTED
+    from sar_keras.inference.locate import DEMO
+    from sar_keras.inference.model_file import save_demo
 
     settings = load_config("guided").model
     save_demo(
@@ -144,7 +147,10 @@ def pack(output: Path, picture: Path | None) -> None:
         normalization=settings.normalization,
         dropout=settings.dropout,
     )
-    print(f"{DEMO}: {DEMO.stat().st_size / 1e6:.1f} MB")
+    shutil.rmtree(DEMO_CONVERTED.parent, ignore_errors=True)
+    convert_for_openvino(sar_keras.load_model("demo"), DEMO_CONVERTED.parent, half=True)
+    for file in (DEMO, DEMO_CONVERTED.with_suffix(".bin")):
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     without, hinted = procedural_scores(sar_keras.load_model("demo"))
     print(f"procedural scenes: {without:.2f} dB without a hint and {hinted:.2f} dB with the mean colour of each")
     if picture:

@@ -1,8 +1,9 @@
 """Whole scenes: MPix/s end to end, what is not the network, peak memory, and the obvious alternative beside it.
 
-    python benchmarks/scene.py [--model RUN] [--scene SCENE.tif] [--sizes 3072,6144,12288] [--tile N] [--overlap N]
+    python benchmarks/scene.py [--model RUN|demo] [--scene SCENE.tif] [--sizes 3072,6144,12288] [--tile N] [--overlap N]
 
-The network is the paper's U-Net (54.4 million weights, transposed convolutions) with random weights, or that of RUN.
+The network is the paper's U-Net (54.4 million weights, transposed convolutions) with random weights, or that of RUN,
+on each engine; the form for OpenVINO is made before anything is timed.
 The scene is 3072 x 5120 pixels of 8 bits, drawn at random unless SCENE.tif is given; so are those of --sizes. Each case
 runs in a process of its own, after one window of each shape as a warm-up; times of scenes below 16 MPix are the median
 of three. The alternative holds everything in memory: the whole scene, a loop over the same windows one after the other,
@@ -12,7 +13,7 @@ sums of colours and weights in numpy, and a GeoTIFF written at once.
 - network: the network alone, on windows of the same number and shapes.
 - rest: reading, blending and writing, as far as the network does not hide them: total - network - COG.
 - COG: the copy to a cloud-optimised GeoTIFF with overviews. The alternative has none.
-- peak: the process's largest resident set; `idle` is what TensorFlow and the model take before the first window.
+- peak: the process's largest resident set; of the alternative TensorFlow's, too.
 """
 
 import json
@@ -64,15 +65,11 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]]) -> float:
+def network_seconds(network, positions: list[list[tuple[int, int]]]) -> float:
     """Seconds that the network alone takes, on windows of these (first, size) along rows and columns."""
-
-    from sar_keras.scenes.colorize import scene_network
-
-    network = scene_network(model, precision, False, "tensorflow")
     random = np.random.default_rng(0)
     windows = {
-        (height, width): random.uniform(-1, 1, (1, height, width, 1)).astype("float32")
+        (height, width): random.uniform(-1, 1, (1, height, width, network.planes)).astype("float32")
         for _, height in positions[0]
         for _, width in positions[1]
     }
@@ -83,12 +80,8 @@ def network_seconds(model, precision: str, positions: list[list[tuple[int, int]]
     return time.perf_counter() - started
 
 
-def in_memory(model, precision: str, scene: Path, destination: Path, positions) -> None:
+def in_memory(network, scene: Path, destination: Path, positions) -> None:
     """The obvious alternative."""
-
-    from sar_keras.scenes.colorize import scene_network
-
-    network = scene_network(model, precision, False, "tensorflow")
     with rasterio.open(scene) as file:
         values, profile = file.read(1).astype("float32") / 127.5 - 1, file.profile
     height, width = values.shape
@@ -101,7 +94,9 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
             window = np.s_[row + margin : row + margin + rows, column + margin : column + margin + columns]
             ramps = [np.minimum(np.minimum(np.arange(size), np.arange(size)[::-1]) + 1, 64) for size in (rows, columns)]
             weight = np.outer(*ramps)[..., None].astype("float32")
-            colours[window] += network(values[window][None, ..., None])[0] * weight
+            planes = np.zeros((1, rows, columns, network.planes), "float32")
+            planes[..., 0] = values[window]
+            colours[window] += network(planes)[0] * weight
             weights[window] += weight
     colours = (colours / weights).round().astype("uint8")
     profile.update(count=3, compress="deflate")
@@ -109,33 +104,32 @@ def in_memory(model, precision: str, scene: Path, destination: Path, positions) 
         file.write(np.moveaxis(colours[margin : margin + height, margin : margin + width], -1, 0))
 
 
-def measure(case: str, model: Path, scene: Path, precision: str, tile: int, overlap: int) -> dict:
+def measure(case: str, model: str, scene: Path, precision: str, tile: int, overlap: int) -> dict:
     """One case; run in a process of its own."""
     import sar_keras
+    from sar_keras.inference.engines import network_of
     from sar_keras.io import geotiffs
     from sar_keras.scenes.tiles import tile_positions
 
-    model = sar_keras.load_model(model)
+    network = network_of(model, "tensorflow" if case == "in memory" else case, precision)
     with tempfile.TemporaryDirectory() as folder:
         destination = Path(folder) / "colour.tif"
         with rasterio.open(scene) as file:
             height, width = file.shape
-        idle = peak()
-        patch = model.input_shape[1]
-        positions = [tile_positions(size, tile, overlap, patch) for size in (height, width)]
+        positions = [tile_positions(size, tile, overlap, network.patch) for size in (height, width)]
         # The first window of each shape is slower: oneDNN prepares for it.
-        network_seconds(model, precision, [sorted(set(spans[-2:])) for spans in positions])
+        network_seconds(network, [sorted(set(spans[-2:])) for spans in positions])
         totals, networks = [], []
         for _ in range(3 if height * width < 4096**2 else 1):
             started = time.perf_counter()
-            if case == "colorize_scene":
-                sar_keras.colorize_scene(model, scene, destination, precision=precision, tile=tile, overlap=overlap)
+            if case == "in memory":
+                in_memory(network, scene, destination, positions)
             else:
-                in_memory(model, precision, scene, destination, positions)
+                sar_keras.colorize_scene(network, scene, destination, tile=tile, overlap=overlap)
             totals.append(time.perf_counter() - started)
-            networks.append(network_seconds(model, precision, positions))
+            networks.append(network_seconds(network, positions))
         highest, copy = peak(), 0.0
-        if case == "colorize_scene":
+        if case != "in memory":
             started = time.perf_counter()
             geotiffs.copy_to_cog(destination, Path(folder) / "copy.tif")
             copy = time.perf_counter() - started
@@ -145,15 +139,13 @@ def measure(case: str, model: Path, scene: Path, precision: str, tile: int, over
             "network": statistics.median(networks),
             "copy": copy,
             "peak": highest,
-            "idle": idle,
         }
 
 
-def mean_error(model: Path, scene: Path, tile: int, overlap: int) -> dict:
+def mean_error(model: str, scene: Path, tile: int, overlap: int) -> dict:
     """The mean error of bfloat16 against float32, in grey levels of 0..255."""
     import sar_keras
 
-    model = sar_keras.load_model(model)
     with tempfile.TemporaryDirectory() as folder:
         colours = []
         for precision in ("float32", "bfloat16"):
@@ -184,7 +176,7 @@ def print_row(way: str, precision: str, found: dict) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--model", type=click.Path(path_type=Path, exists=True))
+@click.option("--model")
 @click.option("--scene", type=click.Path(path_type=Path, exists=True))
 @click.option("--sizes", default="3072,6144,12288", show_default=True, metavar="N,N,...", help="Sides in pixels.")
 @click.option("--tile", default=1024, show_default=True)
@@ -192,7 +184,7 @@ def print_row(way: str, precision: str, found: dict) -> None:
 @click.option("--precision", default="bfloat16", show_default=True, help="Precision of the cases of --sizes.")
 @click.option("--case", hidden=True)
 def main(
-    model: Path | None, scene: Path | None, sizes: str, tile: int, overlap: int, precision: str, case: str | None
+    model: str | None, scene: Path | None, sizes: str, tile: int, overlap: int, precision: str, case: str | None
 ) -> None:
     if case:
         if case == "mean_error":
@@ -202,21 +194,21 @@ def main(
         print(json.dumps(found))
         return
 
-    print(circumstances())
+    print(circumstances("openvino", "tensorflow"))
     name = model or "the paper's U-Net, random weights"
     print(f"{name}; windows of {tile} pixels, overlap {overlap}\n")
     with tempfile.TemporaryDirectory() as folder:
         trained = model is not None
         if not trained:
-            model = Path(folder) / "unet.keras"
-            save_random_model(model)
+            model = str(Path(folder) / "unet.keras")
+            save_random_model(Path(model))
         if scene is None:
             scene = Path(folder) / "scene.tif"
             draw_scene(scene, 3072, 5120)
         common = ["--model", model, "--tile", tile, "--overlap", overlap]
         print(HEADER)
         for each in ("bfloat16", "float32"):
-            for way in ("colorize_scene", "in memory"):
+            for way in ("openvino", "tensorflow", "in memory"):
                 found = in_a_process("--case", way, "--scene", scene, "--precision", each, *common)
                 print_row(way, each, found)
         if trained:
@@ -233,15 +225,16 @@ def main(
         for side in sides:
             square = Path(folder) / f"{side}.tif"
             draw_scene(square, side, side)
-            found[side] = in_a_process("--case", "colorize_scene", "--scene", square, "--precision", precision, *common)
-            print_row("colorize_scene", precision, found[side])
-        first, last = found[sides[0]], found[sides[-1]]
-        seconds = [case["total"] / case["pixels"] for case in (first, last)]
-        print(
-            f"\n{sides[-1]} pixels a side need {last['peak'] - first['peak']:+.0f} MB and "
-            f"{seconds[1] / seconds[0] - 1:+.1%} time per MPix, compared with {sides[0]}; "
-            f"before the first window {last['idle']:.0f} MB are in use"
-        )
+            for way in ("openvino", "tensorflow"):
+                found[way, side] = in_a_process("--case", way, "--scene", square, "--precision", precision, *common)
+                print_row(way, precision, found[way, side])
+        for way in ("openvino", "tensorflow"):
+            first, last = found[way, sides[0]], found[way, sides[-1]]
+            seconds = [case["total"] / case["pixels"] for case in (first, last)]
+            print(
+                f"\n{way}: {sides[-1]} pixels a side need {last['peak'] - first['peak']:+.0f} MB and "
+                f"{seconds[1] / seconds[0] - 1:+.1%} time per MPix, compared with {sides[0]}"
+            )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
     sar_keras.fit  # noqa: B018 - imports TensorFlow without its start-up lines
     from sar_keras.config import load_config
     from sar_keras.inference.colorize import colorize
-    from sar_keras.scenes.colorize import scene_network
+    from sar_keras.inference.engines import network_of
     from sar_keras.training.build import build_generator, build_model
 
     config, sar = load_config(preset), random_images(batch, 1)
@@ -61,7 +61,7 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
     if batch == 1:
         levels = ((sar[0] + 1) * 127.5).astype("uint8")
         return 1 / median_seconds(lambda: colorize(generator, levels, "uint8", precision, engine), steps)
-    network = scene_network(generator, precision, False, engine)
+    network = network_of(generator, engine, precision)
     return batch / median_seconds(lambda: network(sar), steps)
 
 

@@ -18,7 +18,13 @@ FLOORS = (
     ("what is stored", {"catalogs": "finds and fetches scenes", "io": "rasters, images, bands, units"}),
     (
         "for all",
-        {"color": "RGB, Lab", "compat": "the older stack", "terminal": "progress", "errors": "what users cause"},
+        {
+            "color": "RGB, Lab",
+            "compat": "the older stack",
+            "hint_planes": "what a hint is",
+            "terminal": "progress",
+            "errors": "what users cause",
+        },
     ),
 )
 _WIDTH, _HEIGHT, _GAP, _LABEL = 760, 46, 8, 130

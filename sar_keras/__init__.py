@@ -5,7 +5,6 @@ TensorFlow takes seconds to import, so it is loaded when a name below first need
 
 import importlib
 import importlib.metadata
-import os
 from typing import TYPE_CHECKING
 
 __version__ = importlib.metadata.version("sar_keras")
@@ -27,7 +26,7 @@ _HOMES = {
     "colorize_scene": "scenes.colorize",
     "UNetGenerator": "networks.unet",
     "GuidedGenerator": "networks.guided",
-    "compose_hint": "networks.guided",
+    "compose_hint": "hint_planes",
     "inputs_of": "networks.guided",
     "PatchDiscriminator": "networks.patchgan",
     "VGG16Features": "networks.vgg16",
@@ -35,6 +34,7 @@ _HOMES = {
     "CycleGAN": "models.cyclegan",
     "EPCGAN": "models.epcgan",
 }
+_WITHOUT_TENSORFLOW = ("config", "hint_planes", "inference.colorize", "inference.metadata", "scenes.colorize")
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll] - it reads the imports below
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sar_keras.evaluation.benchmark import benchmark as benchmark
     from sar_keras.evaluation.compare import compare as compare
     from sar_keras.evaluation.evaluate import evaluate as evaluate
+    from sar_keras.hint_planes import compose_hint as compose_hint
     from sar_keras.inference.colorize import colorize as colorize
     from sar_keras.inference.confidence import with_uncertainty as with_uncertainty
     from sar_keras.inference.metadata import ModelMetadata as ModelMetadata
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from sar_keras.models.epcgan import EPCGAN as EPCGAN
     from sar_keras.models.pix2pix import Pix2Pix as Pix2Pix
     from sar_keras.networks.guided import GuidedGenerator as GuidedGenerator
-    from sar_keras.networks.guided import compose_hint as compose_hint
     from sar_keras.networks.guided import inputs_of as inputs_of
     from sar_keras.networks.patchgan import PatchDiscriminator as PatchDiscriminator
     from sar_keras.networks.unet import UNetGenerator as UNetGenerator
@@ -68,8 +68,10 @@ if not TYPE_CHECKING:  # to a type checker a name that is none would be there to
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         home = _HOMES[name]
-        if home != "config":
-            _import_tensorflow_quietly()
+        if home not in _WITHOUT_TENSORFLOW:
+            from sar_keras.terminal import load_tensorflow
+
+            load_tensorflow()
         value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
         globals()[name] = value
         return value
@@ -77,33 +79,3 @@ if not TYPE_CHECKING:  # to a type checker a name that is none would be there to
 
 def __dir__():
     return sorted(__all__)
-
-
-def _import_tensorflow_quietly() -> None:
-    """Import TensorFlow without its start-up lines, unless the user asked for them.
-
-    TF_CPP_MIN_LOG_LEVEL silences the C++ log, but not the lines that are written before the log is set up
-    (https://github.com/tensorflow/tensorflow/issues/79029), so the file descriptor is turned aside meanwhile.
-    """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        importlib.import_module("tensorflow")
-        return
-    # 3 hides errors too: grappler reports a harmless "remapper failed: LeakyReluGrad" as one, at every training.
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    import tempfile
-
-    from sar_keras.terminal import doing
-
-    terminal = os.dup(2)
-    with doing("loading TensorFlow"), tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        try:
-            importlib.import_module("tensorflow")
-        except BaseException:
-            aside.seek(0)
-            os.write(terminal, aside.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)

@@ -1,5 +1,6 @@
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,6 +43,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the real data in ../shared")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Converted models are not kept in the cache of whoever runs the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -93,14 +100,17 @@ def model_file(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def command(monkeypatch):
-    """Run the command line: command("fit", "--data", path) to (exit code, stdout, stderr); bugs raise."""
+    """Run the command line: command("fit", "--data", path) to (exit code, stdout, stderr); bugs raise.
+
+    The line that `colorize` says of its engine is left out; tests/inference/test_engines.py looks at it.
+    """
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments):
         result = CliRunner().invoke(main, [os.fspath(argument) for argument in arguments])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return result.exit_code, result.stdout, result.stderr
+        return result.exit_code, result.stdout, re.sub(r"(?m)^engine: .*\n", "", result.stderr)
 
     return run
 

@@ -9,7 +9,7 @@ import sar_keras
 
 # From below. A module may import its own room and those before it.
 ROOMS = (
-    *("errors", "terminal", "compat", "color"),
+    *("errors", "terminal", "hint_planes", "compat", "color"),
     *("io", "catalogs", "networks", "models", "config", "data", "inference", "scenes", "reports", "training"),
     *("evaluation", "app", "cli"),
 )

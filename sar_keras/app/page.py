@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from sar_keras.app import uploads
 from sar_keras.data.synthetic import TERRAINS, synthesize_scene
 from sar_keras.errors import ConfigError, SarKerasError, parameter, parameters_called
-from sar_keras.inference.model_file import load_once
+from sar_keras.inference.engines import network_of
+from sar_keras.inference.network import Network
 from sar_keras.io.images import write_image
 from sar_keras.io.sar import UNITS
-from sar_keras.networks.sizes import takes_hint
 
 # Bytes of an upload.
 MOST_BYTES = 2 * 2**30
@@ -70,7 +69,7 @@ class Session:
 
 
 def serve(
-    model: keras.Model, name: str, host: str = "127.0.0.1", port: int | None = None, root_path: str | None = None
+    model: Network, name: str, host: str = "127.0.0.1", port: int | None = None, root_path: str | None = None
 ) -> None:
     """Serve the page until the process is interrupted.
 
@@ -127,7 +126,7 @@ footer {display: none !important}
 """
 
 
-def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
+def build(model: Network, name: str, folder: Path, with_paths: bool):
     """The page as `gradio.Blocks`.
 
     Args:
@@ -138,7 +137,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
     import gradio as gr
 
     examples = _examples(folder / "examples")
-    is_guided, bar = takes_hint(model), gr.Progress()
+    is_guided, bar = model.takes_hint, gr.Progress()
 
     def named(text: str) -> str:
         """A message that names files as the person does, without the folders of this machine."""
@@ -219,7 +218,7 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
             for earlier in session.folder.iterdir():  # of which the page has copies
                 shutil.rmtree(earlier)
 
-            def run(network: keras.Model, settings: uploads.Settings) -> uploads.Result:
+            def run(network: Network, settings: uploads.Settings) -> uploads.Result:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always", UserWarning)
                     own = Path(tempfile.mkdtemp(dir=session.folder))
@@ -237,8 +236,8 @@ def build(model: keras.Model, name: str, folder: Path, with_paths: bool):
 
             session.result = run(model, settings)
             if with_paths and second and second.strip():
-                other_model = load_once(second.strip())
-                without = {} if takes_hint(other_model) else dict.fromkeys(settings.hint)
+                other_model = network_of(second.strip())
+                without = {} if other_model.takes_hint else dict.fromkeys(settings.hint)
                 session.second = run(other_model, dataclasses.replace(settings, **without))
         session.key = key
         return show(session, "SAR", "colours")

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import matplotlib
 import numpy as np
 import rasterio.warp
-import tensorflow as tf
 from rasterio.enums import Resampling
 from rasterio.transform import from_gcps
 from rasterio.windows import Window
@@ -21,7 +19,7 @@ from sar_keras.errors import DataError, SarKerasError
 from sar_keras.evaluation import metrics
 from sar_keras.inference.colorize import colorize
 from sar_keras.inference.hints import HINTS, NO_HINT, check_is_rgb, hint_of
-from sar_keras.inference.metadata import metadata_of
+from sar_keras.inference.network import Network
 from sar_keras.io import rasters
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.images import read_optical, read_sar, refuse_bomb, to_uint8, write_image
@@ -29,7 +27,6 @@ from sar_keras.io.inputs import Input
 from sar_keras.io.opening import open_raster
 from sar_keras.io.sar import guess_units
 from sar_keras.io.warped import open_on_grid
-from sar_keras.networks.sizes import sar_channels, takes_hint
 from sar_keras.scenes.colorize import colorize_scene
 from sar_keras.scenes.inputs import find_scenes, jobs_for, join_polarisations
 
@@ -170,7 +167,7 @@ class Guess:
     limits: tuple[float, float]
 
 
-def guess(model: keras.Model, scene: Input) -> Guess:
+def guess(model: Network, scene: Input) -> Guess:
     """
     Raises:
         DataError: the scene cannot be read, or its units cannot be told.
@@ -186,7 +183,7 @@ def guess(model: keras.Model, scene: Input) -> Guess:
 
 
 def colorize_upload(
-    model: keras.Model,
+    model: Network,
     path: Path,
     settings: Settings,
     folder: Path,
@@ -221,7 +218,7 @@ def colorize_upload(
     return _colorize_scene(model, path, scene, settings, folder, truth, progress, is_cancelled)
 
 
-def scene_of(model: keras.Model, path: Path) -> Input | None:
+def scene_of(model: Network, path: Path) -> Input | None:
     """What an image is read as if it is a scene.
 
     Raises:
@@ -233,7 +230,7 @@ def scene_of(model: keras.Model, path: Path) -> Input | None:
         with found[0].open() as source:
             if source.width * source.height <= _LARGEST_PATCH:
                 return None
-    if sar_channels(model) > 1:
+    if model.channels > 1:
         found = join_polarisations(found)
     if len(found) > 1:
         raise DataError(f"{path.name}: holds {len(found)} scenes; give one of them")
@@ -246,21 +243,21 @@ def scene_of(model: keras.Model, path: Path) -> Input | None:
 
 def _colorize_patch(model, path, settings, folder, truth) -> Result:
     optical = read_optical(truth) if truth else None
-    scale = metadata_of(model).sar_scale
+    scale = model.metadata.sar_scale
     values, units = _read_patch(model, path)
     colours = colorize(model, path, detail=settings.detail, **settings.hint)
     low, high = scale.limits(units, values[np.isfinite(values)])
     said = [f"{path.name}: {values.shape[1]} x {values.shape[0]} pixels, {units}; {low:.4g}..{high:.4g} to -1..1"]
     hint = hint_of(model, **settings.hint)
-    if takes_hint(model):
+    if model.takes_hint:
         said.append(f"hint: {hint.said if hint else NO_HINT}")
-    sar = to_uint8(np.asarray(scale.to_unit(np.nan_to_num(values), units))[..., :1])
+    sar = to_uint8(scale.to_unit(np.nan_to_num(values), units)[..., :1])
     file = folder / f"{path.stem}_colours.png"
     write_image(file, colours)
     layers, errors = {"SAR": np.repeat(sar, 3, -1), "colours": colours}, None
-    if expected_error := metadata_of(model).expected_error:
+    if expected_error := model.metadata.expected_error:
         expected_error = expected_error.hints.get(hint.kind, expected_error) if hint else expected_error
-        errors = np.asarray(expected_error(tf.constant(colours[None].astype("float32") / 127.5 - 1)))[0, ..., 0]
+        errors = expected_error(colours.astype("float32") / 127.5 - 1)[..., 0]
         layers[EXPECTED_ERROR] = _over(colours, errors)
     figures = flat = {}
     if truth and optical is not None:
@@ -273,18 +270,18 @@ def _colorize_patch(model, path, settings, folder, truth) -> Result:
     return Result(layers, errors, file, file, path, None, settings, 1.0, said, figures, flat)
 
 
-def _read_patch(model: keras.Model, path: Path) -> tuple[np.ndarray, str]:
+def _read_patch(model: Network, path: Path) -> tuple[np.ndarray, str]:
     """Values (H, W, channels) as stored, and their units."""
-    metadata = metadata_of(model)
-    values = read_sar(path, sar_channels(model), trained_on=metadata.sar_bands)
+    metadata = model.metadata
+    values = read_sar(path, model.channels, trained_on=metadata.sar_bands)
     return values, guess_units(values, metadata.sar_scale)
 
 
 def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_cancelled) -> Result:
     said: list[str] = []
     destination = folder / f"{path.stem}_colours.tif"
-    ((job, destination),) = jobs_for([scene], destination, sar_channels(model), settings.band, log=said.append)
-    has_error = metadata_of(model).expected_error is not None
+    ((job, destination),) = jobs_for([scene], destination, model.channels, settings.band, log=said.append)
+    has_error = model.metadata.expected_error is not None
     done = 0
 
     def count(pixels: int) -> None:
@@ -332,10 +329,10 @@ def _colorize_scene(model, path, scene, settings, folder, truth, progress, is_ca
     return Result(layers, errors, destination, picture, path, job, settings, shrink, said, figures, flat)
 
 
-def _opened(model: keras.Model, scene: Input, settings: Settings) -> rasters.SarScene:
-    metadata = metadata_of(model)
+def _opened(model: Network, scene: Input, settings: Settings) -> rasters.SarScene:
+    metadata = model.metadata
     read = {"band": settings.band, "units": settings.units, "limits": settings.limits}
-    return rasters.SarScene(scene, sar_channels(model), metadata.sar_scale, metadata.sar_bands, **read)
+    return rasters.SarScene(scene, model.channels, metadata.sar_scale, metadata.sar_bands, **read)
 
 
 def _open_truth(truth: Path, scene: rasters.SarScene):
@@ -362,9 +359,9 @@ def _over(colours: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return np.rint(0.25 * colours + 0.75 * heat).astype(np.uint8)
 
 
-def _figures(model: keras.Model, truth: np.ndarray, colours: np.ndarray, where: np.ndarray) -> tuple[dict, dict]:
+def _figures(model: Network, truth: np.ndarray, colours: np.ndarray, where: np.ndarray) -> tuple[dict, dict]:
     """How near the colours are to the truth, and how near the mean colour of the model's training is."""
-    mean_colour = metadata_of(model).mean_colour
+    mean_colour = model.metadata.mean_colour
     flat = {}
     if mean_colour is not None:
         flat = _score(truth, np.broadcast_to(to_uint8(np.array(mean_colour)), colours.shape), where)
@@ -387,7 +384,7 @@ def _score(truth: np.ndarray, colours: np.ndarray, where: np.ndarray) -> dict[st
     }
 
 
-def at_pixel(model: keras.Model, result: Result, x: int, y: int) -> dict[str, str]:
+def at_pixel(model: Network, result: Result, x: int, y: int) -> dict[str, str]:
     """What is known of a pixel of a layer: name to text."""
     column, row = int((x + 0.5) * result.shrink), int((y + 0.5) * result.shrink)
     known = {}

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import importlib.metadata
+import re
 import signal
 import sys
 import threading
@@ -40,6 +42,11 @@ def _errors_to_lines():
         raise
     except click.UsageError as error:
         _fail(_usage_line(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = _required(error)
+        if package is None:
+            raise
+        _fail(f"{package} is not installed, which this needs: pip install {package}", 2)
     except KeyboardInterrupt as error:
         _fail(str(error) or "stopped", getattr(error, "exit_code", 130))
     except Exception as error:
@@ -47,6 +54,14 @@ def _errors_to_lines():
         if line is None:
             raise
         _fail(line, 2)
+
+
+def _required(error: ModuleNotFoundError) -> str | None:
+    """The package of ours that is missing, because who installs for `colorize` alone leaves some out."""
+    name = str(error.name).partition(".")[0]
+    name = {"yaml": "PyYAML", "skimage": "scikit-image"}.get(name, name)
+    required = importlib.metadata.requires("sar_keras") or []
+    return name if any(re.match(rf"{name}\b", line) and "extra ==" not in line for line in required) else None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,9 +20,8 @@ from sar_keras.errors import ConfigError, DataError, OutputError, parameter
 from sar_keras.inference.formats import FORMATS, check_format
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 from sar_keras.io.files import readable
+from sar_keras.io.sar import UNITS
 
-# `sar_keras.io.sar.UNITS`, which would load TensorFlow.
-UNITS = ("uint8", "amplitude", "db", "linear", "unit")
 _scene_option = functools.partial(click.option, cls=SceneOption)
 _hint_option = functools.partial(click.option, cls=HintOption)
 _catalog_option = functools.partial(click.option, cls=CatalogOption)
@@ -96,7 +96,7 @@ def fit(
 @click.argument("inputs", nargs=-1, metavar="INPUT...", type=PATH_OR_NAME)
 @click.option("-o", "--output", required=True, type=PATH, help="File, or folder for several inputs.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="bfloat16 is faster where the CPU has it [float32].")
-@click.option("--engine", type=click.Choice(ENGINES), help="openvino, an extra, is faster on CPUs [tensorflow].")
+@click.option("--engine", type=click.Choice(ENGINES), help="auto: openvino, an extra, where it is installed [auto].")
 @click.option("--detail", type=float, metavar="0..1", help="The SAR's own fine structure in the lightness [0].")
 @_hint_option(
     "--palette",
@@ -167,7 +167,7 @@ def colorize(
     if len(inputs) == 1 and isinstance(inputs[0], Path) and not inputs[0].exists():
         raise DataError(f"{inputs[0]}: no such file or folder")
     # Once, and before TensorFlow loads.
-    check_engine(options["engine"] or "tensorflow", options["precision"] or "float32")
+    check_engine(options["engine"] or "auto", options["precision"] or "float32")
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     if box and date:
         with tempfile.TemporaryDirectory(prefix="sar-keras-") as folder:
@@ -186,23 +186,20 @@ def _from_catalog(
     model: Path | str, box: Box, date: datetime.date, catalog: str, output: Path, options: dict, folder: Path
 ) -> tuple[object, dict]:
     """The SAR image of a place, and the options that follow from what was found beside it."""
-    sar_keras.load_model  # noqa: B018 - loads TensorFlow without its start-up lines
     from sar_keras.catalogs.ground import Ground
     from sar_keras.catalogs.scene import bands_for, fetch_reference, fetch_scene
     from sar_keras.catalogs.search import Catalog
+    from sar_keras.inference.engines import network_of
     from sar_keras.inference.hints import hint_of
-    from sar_keras.inference.metadata import metadata_of
-    from sar_keras.inference.model_file import load_once
-    from sar_keras.networks.sizes import sar_channels
     from sar_keras.scenes.inputs import is_tiff
     from sar_keras.terminal import progress_bar
 
     ground, log = Ground.of(box), functools.partial(click.echo, err=True)
     if not is_tiff(output):
         raise OutputError(f"{output}: a scene's colours are a GeoTIFF; use .tif")
-    loaded = load_once(model)
-    hint_of(loaded, **{name: options[name] for name in ("palette", "basemap", "reference") if name in options})
-    bands = bands_for(sar_channels(loaded), metadata_of(loaded).sar_bands, options.get("band"))
+    network = network_of(model, **_engine(options))
+    hint_of(network, **{name: options[name] for name in ("palette", "basemap", "reference") if name in options})
+    bands = bands_for(network.channels, network.metadata.sar_bands, options.get("band"))
     api, found = Catalog(catalog), {}
     with progress_bar("fetching", "pix", ground.width * ground.height, unit_scale=True)() as bar:
         scene = fetch_scene(api, ground, date, bands, folder, log, bar.update)
@@ -212,13 +209,15 @@ def _from_catalog(
     return scene, found
 
 
+def _engine(options: dict) -> dict[str, Any]:
+    return {name: options[name] for name in ("engine", "precision") if name in options}
+
+
 def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> None:
-    sar_keras.load_model  # noqa: B018 - loads TensorFlow without its start-up lines
     from sar_keras.inference.detail import check_detail
+    from sar_keras.inference.engines import network_of
     from sar_keras.inference.hints import HINTS
     from sar_keras.inference.jobs import colorize_files
-    from sar_keras.inference.model_file import load_once
-    from sar_keras.networks.sizes import sar_channels
     from sar_keras.scenes.colorize import colorize_scenes, count_pixels
     from sar_keras.scenes.inputs import find_scenes, jobs_for
     from sar_keras.terminal import progress_bar
@@ -228,18 +227,18 @@ def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> N
     for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *HINTS)]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
-    loaded, log = load_once(model), functools.partial(click.echo, err=True)
+    network, log = network_of(model, **_engine(options), exact=scenes is None), functools.partial(click.echo, err=True)
     if scenes is None:
         files = [Path(name) for name in inputs]
-        written = colorize_files(loaded, files, output, log, progress_bar("colorizing", "image"), **options)
+        written = colorize_files(network, files, output, log, progress_bar("colorizing", "image"), **options)
     else:
-        channels = sar_channels(loaded)
-        jobs = jobs_for(scenes, output, channels, options.get("band"), options.pop("mosaic", False), log)
+        jobs = jobs_for(scenes, output, network.channels, options.get("band"), options.pop("mosaic", False), log)
         pixels = count_pixels(jobs, options.get("window"))
         with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:
             written = colorize_scenes(
-                loaded, jobs, lambda line: bar.write(line, file=sys.stderr), progress=bar.update, **options
+                network, jobs, lambda line: bar.write(line, file=sys.stderr), progress=bar.update, **options
             )
+    log(f"engine: {network.said}")
     kind = "images" if scenes is None else "scenes"
     click.echo(readable(str(written[0])) if len(written) == 1 else f"{len(written)} {kind} in {output}")
 
@@ -369,10 +368,10 @@ def app(model: Path | str, host: str, port: int | None, root_path: str | None) -
     """
     if not importlib.util.find_spec("gradio"):
         raise ConfigError('the page needs the extra app: pip install ".[app]"')
-    loaded = sar_keras.load_model(model)
     from sar_keras.app.page import serve
+    from sar_keras.inference.engines import network_of
 
-    serve(loaded, str(model), host, port, root_path)
+    serve(network_of(model), str(model), host, port, root_path)
 
 
 main.add_command(data)

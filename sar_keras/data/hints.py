@@ -1,6 +1,6 @@
 """The hints that a guided model is trained with, drawn anew for each patch.
 
-What hints look like to the model is told in `sar_keras.networks.guided`. Each kind is drawn as people have it: colours
+What hints look like to the model is told in `sar_keras.hint_planes`. Each kind is drawn as people have it: colours
 that are a little off, coarse images of another sensor, images of another date with changes and clouds, and now and then
 one of the wrong place, so that the model learns how far to believe it.
 """
@@ -8,10 +8,9 @@ one of the wrong place, so that the model learns how far to believe it.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from sar_keras.networks.guided import compose_hint, hint_channels
+from sar_keras.hint_planes import compose_hint, has_data, hint_channels
 
 # Pixels a side of the coarse images.
 _COARSEST, _FINEST = 4, 64
@@ -141,11 +140,6 @@ def draw_hint(
 
     hint, truth = tf.switch_case(kind, [none, palette, coarse, other_date])
     return tf.ensure_shape(hint, (size, size, hint_channels(channels))), tf.ensure_shape(truth, (size, size, 3))
-
-
-def has_data(image: tf.Tensor | np.ndarray) -> tf.Tensor:
-    """(..., H, W, 1): windows of scenes hold -1 in all bands where there is nothing, as the darkest pixels do."""
-    return tf.reduce_any(image > -1.0, -1, keepdims=True)
 
 
 def coarsened(images: tf.Tensor, side) -> tf.Tensor:

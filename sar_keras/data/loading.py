@@ -16,6 +16,7 @@ import tensorflow as tf
 from sar_keras.data.memory import memory_limit
 from sar_keras.data.pairs import Pair, evenly
 from sar_keras.data.reading import PairReader
+from sar_keras.data.scaling import to_unit
 from sar_keras.data.windows import MOST_MISSING
 from sar_keras.errors import ConfigError, DataError
 from sar_keras.io.images import FAST_PNG
@@ -88,8 +89,8 @@ class Images:
 
     def to_unit(self, sar: tf.Tensor, optical: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Stored values as float32 in [-1, 1]."""
-        return self.sar_scale.to_unit(sar, self.sar_units), self.optical_scale.to_unit(
-            optical, self.optical_scale.units
+        return to_unit(self.sar_scale, sar, self.sar_units), to_unit(
+            self.optical_scale, optical, self.optical_scale.units
         )
 
     def with_scales(self, sar_scale: Scale, optical_scale: Scale | None) -> "Images":

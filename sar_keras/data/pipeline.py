@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.config import DataConfig
-from sar_keras.data.hints import Beside, OtherDate, draw_hint, has_data
+from sar_keras.data.hints import Beside, OtherDate, draw_hint
 from sar_keras.data.loading import Images
 from sar_keras.data.pairs import evenly
 from sar_keras.data.references import References
-from sar_keras.io.sar import Scale, add_speckle
-from sar_keras.networks.guided import hint_channels, kinds_of
+from sar_keras.data.scaling import add_speckle
+from sar_keras.hint_planes import has_data, hint_channels, kinds_of
+from sar_keras.io.sar import Scale
 
 # Jitter: enlarged by this before a random crop, as pix2pix does (286 for 256).
 _JITTER = 286 / 256

@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.data import pipeline
-from sar_keras.data.hints import coarsened, has_data
+from sar_keras.data.hints import coarsened
 from sar_keras.data.loading import Images
 from sar_keras.data.references import References
 from sar_keras.evaluation import metrics
 from sar_keras.evaluation.baselines import Trees, fit_trees
-from sar_keras.networks.guided import compose_hint, inputs_of
+from sar_keras.hint_planes import compose_hint, has_data
+from sar_keras.networks.guided import inputs_of
 from sar_keras.reports.figures import COARSE
 from sar_keras.reports.figures import HINTS as TITLES
 

@@ -1,57 +1,23 @@
-"""Colorizing single images of any size."""
+"""Colorizing single images of any size. Loads TensorFlow only where the engine is."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from sar_keras.errors import DataError
-from sar_keras.inference.compiled import compiled
 from sar_keras.inference.detail import add_detail, check_detail, fine_structure
+from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import hint_of, image_hint
-from sar_keras.inference.metadata import metadata_of
-from sar_keras.inference.model_file import load_once
-from sar_keras.inference.openvino import check_engine
+from sar_keras.inference.network import Network
 from sar_keras.io.bands import Choice, warn_if_bands_differ
 from sar_keras.io.images import image_array, read_sar
 from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
-from sar_keras.networks.guided import input_planes, split_planes
-from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_hint
 
-
-def image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
-
-    The function takes (H, W, channels), float32 in [-1, 1]; of a guided generator the planes of the hint follow. The
-    image is mirrored at its right and lower border until both sides are multiples of the network's patch size, and
-    cropped back. It is what `colorize` and exported models run, so that both give the same colours.
-    """
-    network = any_size(generator)
-    patch = patch_size(generator)
-
-    # AutoGraph would take half a second to find nothing to convert.
-    @tf.function(input_signature=[tf.TensorSpec((None, None, input_planes(generator)), tf.float32)], autograph=False)
-    def run(sar):
-        height, width = tf.shape(sar)[0], tf.shape(sar)[1]
-        padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
-        optical = network(split_planes(network, padded[None]), training=False)[0, :height, :width]
-        return tf.cast(tf.clip_by_value(tf.round((optical + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
-
-    run.network = network  # Keeps the layers alive, which a tf.function does not.
-    return run
-
-
-def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor:
-    """Continue an image by reflections, as often as it takes; works from a single pixel on."""
-    size = tf.shape(image)[axis]
-    positions = tf.range(-(-size // multiple) * multiple)
-    period = tf.maximum(2 * (size - 1), 1)
-    positions = tf.minimum(positions % period, period - positions % period)
-    return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
+if TYPE_CHECKING:
+    import keras
 
 
 def _are_paths(image) -> bool:
@@ -59,11 +25,11 @@ def _are_paths(image) -> bool:
 
 
 def colorize(
-    model: keras.Model | str | os.PathLike,
+    model: "keras.Model | Network | str | os.PathLike",
     image,
     units: str = "auto",
     precision: str = "float32",
-    engine: str = "tensorflow",
+    engine: str = "auto",
     detail: float = 0.0,
     *,
     palette=None,
@@ -75,15 +41,17 @@ def colorize(
     """Colorize one SAR image of any height and width.
 
     Args:
-        model: A model from `load_model`, or the path of one, which is loaded once. The colours are those of the weights
-            that it has at the call.
+        model: A model from `load_model`, or the path of one, or of an export for OpenVINO, which is loaded once. The
+            colours are those of the weights that it has at the call.
         image: A path to a PNG, JPEG, TIFF, BMP or WebP, or a list of paths where each polarisation has a file; a PIL
             image, or an array (H, W) or (H, W, channels) of uint8, uint16 or float (decibel, linear power, or [-1, 1]).
         units: Units of its values, see `sar_keras.io.sar.Scale.to_unit`; "auto" guesses them from dtype and statistics,
             and warns where they are not what the model was trained on.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
-        engine: "tensorflow", or "openvino", which is faster on CPUs and needs some seconds before images of a new size;
-            it is the extra `openvino`.
+        engine: "openvino", the extra of this name, starts sooner, is often faster on CPUs, and needs a moment before
+            images of a new size; the first use of a model converts it. "tensorflow" gives the colours of
+            `model.predict` to the bit. "auto" is OpenVINO for a path, where it is installed and can take the model, and
+            TensorFlow otherwise, see `sar_keras.inference.engines.network_of`.
         detail: How much of the SAR image's own fine structure comes into the lightness, 0 to 1, see
             `sar_keras.inference.detail`.
         palette: For a guided model: the colour of the place, "#5c6b3a", three levels of 0 to 255, or an image whose
@@ -102,15 +70,12 @@ def colorize(
             a detail beyond 0 to 1.
         ModelError: `model` is a path without a model, or takes no hint, and one is given.
     """
-    check_engine(engine, precision)
     check_detail(detail)
     check_units(units)
-    if not isinstance(model, keras.Model):
-        model = load_once(model)
-    hint = hint_of(model, palette, basemap, reference, reference_sar, clouds)
-    channels = sar_channels(model)
+    network = network_of(model, engine, precision, exact=True)
+    hint = hint_of(network, palette, basemap, reference, reference_sar, clouds)
+    channels, metadata = network.channels, network.metadata
     name = "the image"
-    metadata = metadata_of(model)
     if isinstance(image, str | os.PathLike) or _are_paths(image):
         files = [Path(image)] if isinstance(image, str | os.PathLike) else [Path(path) for path in image]
         name = str(files[0])
@@ -132,11 +97,18 @@ def colorize(
         raise DataError(f"{name} holds no data: no value is a number")
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
-    run = compiled(model, image_function, "image", precision, engine, exact=True)
-    sar = np.asarray(scale.to_unit(values, units))
-    planes = [image_hint(model, hint, sar.shape[0], sar.shape[1], told)] if takes_hint(model) else []
-    colours = run(np.concatenate([sar, *planes], -1))
+    sar = scale.to_unit(values, units)
+    planes = [image_hint(network, hint, sar.shape[0], sar.shape[1], told)] if network.takes_hint else []
+    colours = _colours(network, np.concatenate([sar, *planes], -1))
     if detail:
         fine = fine_structure(sar, np.logical_not(missing.any(-1)))
         colours = np.rint(add_detail(colours.astype("float32"), detail * fine)).astype(np.uint8)
     return colours
+
+
+def _colours(network: Network, planes: np.ndarray) -> np.ndarray:
+    """RGB, uint8 (H, W, 3), of planes (H, W, c) that are mirrored at the right and lower border to what fits."""
+    height, width = planes.shape[:2]
+    beyond = [(0, -size % network.patch) for size in (height, width)]
+    optical = network(np.pad(planes, [*beyond, (0, 0)], "reflect")[None])[0, :height, :width]
+    return np.clip(np.rint((optical + 1) * 127.5), 0, 255).astype(np.uint8)

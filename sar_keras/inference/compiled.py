@@ -1,4 +1,4 @@
-"""Functions that run a generator in a precision and on an engine, kept for the next call."""
+"""Keras models as functions of arrays, in a precision and on an engine, kept for the next call."""
 
 import weakref
 from collections.abc import Callable
@@ -7,50 +7,82 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sar_keras.inference.openvino import on_engine
+from sar_keras.inference.converted import for_openvino, function_of
+from sar_keras.inference.locate import DEMO
+from sar_keras.inference.metadata import metadata_of
+from sar_keras.inference.network import Network
+from sar_keras.inference.openvino import Compiled
+from sar_keras.io.files import sha256_of_arrays
+from sar_keras.networks.guided import input_planes, split_planes
 from sar_keras.networks.rewriting import for_inference
+from sar_keras.networks.sizes import any_size, normalizes_each, patch_size, sar_channels, takes_hint
 
 # Values of each weight that tell whether it has changed.
 _SAMPLE = 256
 
-# Model to what is kept for it: a function that samples its weights, and (name, precision, engine) to what its weights
-# were and the function that was made of them.
+# Model to what is kept for it: a function that samples its weights, and what a function was asked for with to what its
+# weights were and the function that was made of them.
 _kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def compiled(
-    model: keras.Model,
-    make: Callable[[keras.Model], Callable],
-    name: str,
-    precision: str,
-    engine: str,
-    exact: bool = False,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """`make` of a network that computes what the model does, faster, as a function of an array.
+class KerasNetwork(Network):
+    """A Keras model.
 
-    It is made once for each name, precision and engine. The colours are always those of the weights that the model has
-    at the call: where these have changed, it is made anew. Whether they have is read from 256 values of each weight,
-    which a step of training, or loading other weights, changes. `exact` runs the model itself, which follows its
-    weights anyway, in float32 on TensorFlow: the colours are those of `model.predict` to the bit.
+    The colours are always those of the weights that the model has at the call: where these have changed, what computes
+    is made anew. Whether they have is read from 256 values of each weight, which a step of training, or loading other
+    weights, changes.
+
+    Args:
+        model: The model.
+        engine: "tensorflow", or "openvino".
+        precision: "float32" or "bfloat16".
+        exact: Run the model itself, in float32 on TensorFlow: the colours are those of `model.predict` to the bit.
+            Otherwise a copy, which is faster.
+        said: For people: why this engine.
     """
-    if exact and (precision, engine) == ("float32", "tensorflow"):
-        weights, network = b"", lambda: model
-    else:
-        weights, network = _sample(model), lambda: for_engine(model, precision, engine)
+
+    def __init__(self, model: keras.Model, engine: str, precision: str, exact: bool = False, said: str | None = None):
+        self._model = model
+        self._asked = engine, precision, exact and (engine, precision) == ("tensorflow", "float32")
+        path = metadata_of(model).saved_as
+        self.name = model.name if path is None else "demo" if path == DEMO else str(path)
+        self.metadata, self.engine, self.said = metadata_of(model), engine, said or engine
+        self.channels, self.takes_hint = sar_channels(model), takes_hint(model)
+        self.patch, self.normalizes_each = patch_size(model), normalizes_each(model)
+
+    def weights_hash(self) -> str:
+        return sha256_of_arrays(self._model.get_weights())
+
+    def __call__(self, planes: np.ndarray) -> np.ndarray:
+        return _function(self._model, *self._asked)(planes)
+
+
+def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> Callable[[np.ndarray], np.ndarray]:
+    weights = b"" if exact else _sample(model)
     functions = _kept.setdefault(model, {})
-    before, function = functions.get((name, precision, engine), (None, None))
+    before, function = functions.get((engine, precision, exact), (None, None))
     if function is None or before != weights:
-        function = on_engine(make(network()), engine, precision)
-        functions[name, precision, engine] = weights, function
+        if engine == "openvino":
+            import openvino
+
+            graph = function_of(for_openvino(model)).get_concrete_function()
+            function = Compiled(openvino.convert_model(graph), precision)
+        else:
+            function = _on_tensorflow(model if exact else for_inference(model, precision))
+        functions[engine, precision, exact] = weights, function
     return function
 
 
-def for_engine(model: keras.Model, precision: str, engine: str) -> keras.Model:
-    if engine == "openvino":
-        # It rounds by itself, but whatever comes after the last plain convolution it leaves in float32: of a U-Net with
-        # transposed ones the whole decoder.
-        return for_inference(model, without_transposed=True)
-    return for_inference(model, precision)
+def _on_tensorflow(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    network = any_size(model)
+
+    # AutoGraph would take half a second to find nothing to convert.
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, input_planes(model)), tf.float32)], autograph=False)
+    def run(planes):
+        return network(split_planes(network, planes), training=False)
+
+    run.network = network  # Keeps the layers alive, which a tf.function does not.
+    return lambda planes: run(planes).numpy()
 
 
 def _sample(model: keras.Model) -> bytes:

@@ -6,6 +6,7 @@ the model before it gets its name.
 """
 
 import contextlib
+import functools
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ import tensorflow as tf
 from sar_keras.errors import ModelError, OutputError, first_line, parameter
 from sar_keras.inference.export import describe, input_signature, new_version, planes, serving_default
 from sar_keras.inference.formats import check_format
+from sar_keras.inference.locate import CONVERTED
+from sar_keras.inference.openvino import ABOUT
 from sar_keras.io.files import atomic
 from sar_keras.networks.rewriting import for_inference
 from sar_keras.networks.sizes import any_size, patch_size
@@ -74,25 +77,51 @@ def export_openvino(model: keras.Model, folder: str | Path, version: int | None 
         The file model.xml.
     """
     check_format("openvino")
+    return _export(
+        model, "openvino", new_version(folder, version) / CONVERTED, functools.partial(_write_openvino, model)
+    )
+
+
+def convert_for_openvino(model: keras.Model, folder: Path, half: bool = False) -> Path:
+    """As `export_openvino`, but into `folder` itself; `half` stores weights in float16.
+
+    Returns:
+        The file model.xml.
+    """
+    return _export(model, "openvino", folder / CONVERTED, functools.partial(_write_openvino, model, half=half))
+
+
+def _write_openvino(model: keras.Model, function: Callable, file: Path, half: bool = False) -> _Runner:
     import openvino
 
-    def write(function: Callable, file: Path) -> _Runner:
-        converted = openvino.convert_model(function.get_concrete_function())
-        for name, value in describe(model).items():
-            converted.set_rt_info(value, ["sar_keras", name])
-        try:
-            openvino.save_model(converted, file, compress_to_fp16=False)
-        except RuntimeError as error:  # "iostream error", whatever it is
-            raise OutputError(f"{folder}: cannot be written; is the disk full?") from error
-        compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return lambda arrays: compiled(arrays)["optical"]
+    converted = openvino.convert_model(function.get_concrete_function())
+    for name, value in describe(model).items():
+        converted.set_rt_info(value, [ABOUT, name])
+    try:
+        openvino.save_model(converted, file, compress_to_fp16=half)
+    except RuntimeError as error:  # "iostream error", whatever it is
+        raise OutputError(f"{file.parent}: cannot be written; is the disk full?") from error
+    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda arrays: compiled(arrays)["optical"]
 
-    return _export(model, "openvino", new_version(folder, version) / "model.xml", write)
+
+def for_openvino(model: keras.Model) -> keras.Model:
+    """The copy of a model that OpenVINO runs, for images of any size.
+
+    OpenVINO rounds to bfloat16 by itself, but whatever comes after the last plain convolution it leaves in float32: of
+    a U-Net with transposed ones the whole decoder.
+    """
+    return any_size(for_inference(model, without_transposed=True))
+
+
+def function_of(network: keras.Model) -> Callable:
+    """A network as a `tf.function` of its inputs, to be converted."""
+    return tf.function(serving_default(network), input_signature=input_signature(network), autograph=False)
 
 
 def _export(model: keras.Model, format: str, file: Path, write: Callable[[Callable, Path], _Runner]) -> Path:
-    network = any_size(for_inference(model, without_transposed=True))
-    function = tf.function(serving_default(network), input_signature=input_signature(model), autograph=False)
+    network = for_openvino(model)
+    function = function_of(network)
     with atomic(file.parent) as temporary:
         temporary.mkdir()
         try:

@@ -1,15 +1,15 @@
 """The error to expect of a colour: what a model made where it gave the same colour to pairs whose colours are known."""
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from sar_keras.networks.guided import KINDS, kinds_of
-from sar_keras.networks.sizes import takes_hint
+from sar_keras.hint_planes import KINDS, Array, kinds_of, library_of
 
 # The terms of a quadratic polynomial of red, green and blue: the constant, the three, and their six products.
 _TERMS = [
@@ -45,21 +45,25 @@ class ExpectedError:
         if not set(self.hints) <= set(KINDS):
             raise ValueError(f"not an expected error: hints other than {', '.join(KINDS)}")
 
-    def __call__(self, optical: tf.Tensor, hint: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(self, optical: Array, hint: Array | None = None) -> Array:
         """Optical (N, H, W, 3) in [-1, 1] to the expected error (N, H, W, 1), of RGB in [0, 1]; at least 0.
 
         `hint` (N, H, W, hint_channels) are the planes that a guided model was given.
         """
-        channels = tf.unstack(tf.clip_by_value(optical, self.low, self.high), axis=-1)
-        terms = [
-            weight * tf.math.reduce_prod(tf.stack([tf.ones_like(channels[0]), *(channels[i] for i in term)]), axis=0)
-            for weight, term in zip(self.coefficients, _TERMS, strict=True)
+        library, colours = library_of(optical), cast("Any", optical)  # TensorFlow's stub knows no "..."
+        channels = [
+            library.minimum(library.maximum(colours[..., n : n + 1], low), high)
+            for n, (low, high) in enumerate(zip(self.low, self.high, strict=True))
         ]
-        expected = tf.expand_dims(tf.nn.relu(tf.add_n(terms)), -1)
+        expected = library.zeros_like(channels[0]) + self.coefficients[0]
+        for weight, term in zip(self.coefficients[1:], _TERMS[1:], strict=True):
+            expected = expected + weight * functools.reduce(operator.mul, [channels[n] for n in term])
+        expected = library.maximum(expected, 0.0)
         if hint is not None:
-            for kind, where in zip(KINDS, tf.split(kinds_of(hint), len(KINDS), -1), strict=True):
+            kinds = cast("Any", kinds_of(hint))
+            for n, kind in enumerate(KINDS):
                 if kind in self.hints:
-                    expected += where * (self.hints[kind](optical) - expected)
+                    expected = expected + kinds[..., n : n + 1] * (self.hints[kind](optical) - expected)
         return expected
 
     @classmethod
@@ -69,21 +73,22 @@ class ExpectedError:
         return cls(hints=hints, **{name: value for name, value in tree.items() if name != "hints"})
 
 
-def fit_expected_error(generator: keras.Model, pairs: Iterable) -> ExpectedError:
+def fit_expected_error(generator: Callable, pairs: Iterable) -> ExpectedError:
     """Fit the expected error to a model's errors, by least squares.
 
     Args:
-        generator: SAR (N, H, W, c) in [-1, 1], or what a guided model takes, to optical (N, H, W, 3) in [-1, 1].
+        generator: A Keras model, SAR (N, H, W, c) in [-1, 1], or what a guided one takes, to optical (N, H, W, 3) in
+            [-1, 1].
         pairs: Batches of (what it is called with, optical). Some of them it should not have been trained on, because
             on training images it errs less.
     """
     colours, errors, kinds = [], [], []
     for inputs, optical in pairs:
-        generated = generator(inputs, training=False)[:, ::_EVERY, ::_EVERY]
-        error = tf.reduce_mean(tf.abs(generated - optical[:, ::_EVERY, ::_EVERY]), -1) / 2
-        colours.append(generated.numpy().reshape(-1, 3))
-        errors.append(error.numpy().ravel())
-        if takes_hint(generator):
+        generated = np.asarray(generator(inputs, training=False))[:, ::_EVERY, ::_EVERY]
+        error = np.abs(generated - np.asarray(optical)[:, ::_EVERY, ::_EVERY]).mean(-1) / 2
+        colours.append(generated.reshape(-1, 3))
+        errors.append(error.ravel())
+        if isinstance(inputs, dict):
             kinds.append(np.reshape(kinds_of(inputs["hint"])[:, ::_EVERY, ::_EVERY], (-1, len(KINDS))))
     colours, errors = np.concatenate(colours), np.concatenate(errors)
     if not kinds:

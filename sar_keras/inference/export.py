@@ -9,17 +9,22 @@ import tensorflow as tf
 
 import sar_keras
 from sar_keras import compat
-from sar_keras.data.hints import has_data
+from sar_keras.data import scaling
 from sar_keras.errors import OutputError, parameter
-from sar_keras.inference.colorize import image_function
-from sar_keras.inference.hints import stretched
-from sar_keras.inference.metadata import metadata_of
-from sar_keras.inference.model_file import to_json
+from sar_keras.hint_planes import KINDS, compose_hint, has_data, hint_channels
+from sar_keras.inference.metadata import metadata_of, to_json
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import max_pixels
 from sar_keras.io.sar import Scale
-from sar_keras.networks.guided import KINDS, compose_hint, hint_channels
-from sar_keras.networks.sizes import patch_size, sar_channels, shapes_of_inputs, takes_hint
+from sar_keras.networks.guided import input_planes, split_planes
+from sar_keras.networks.sizes import (
+    any_size,
+    normalizes_each,
+    patch_size,
+    sar_channels,
+    shapes_of_inputs,
+    takes_hint,
+)
 
 # What the signatures of a guided model are called by, and the kind of their hint.
 _KINDS = {"reference": "other_date", "basemap": "coarse"}
@@ -52,7 +57,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     target = new_version(folder, version)
     scale = metadata_of(model).sar_scale
     channels = sar_channels(model)
-    run = image_function(model)
+    run = _image_function(model)
     network = run.network  # pyright: ignore[reportFunctionMemberAccess]
 
     guided = takes_hint(model)
@@ -96,6 +101,37 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
     return target
 
 
+def _image_function(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The generator as a function of one SAR image of any size, to uint8 RGB of that size.
+
+    The function takes (H, W, channels), float32 in [-1, 1]; of a guided generator the planes of the hint follow. The
+    image is mirrored at its right and lower border until both sides are multiples of the network's patch size, and
+    cropped back, as by `sar_keras.colorize`.
+    """
+    network = any_size(generator)
+    patch = patch_size(generator)
+
+    # AutoGraph would take half a second to find nothing to convert.
+    @tf.function(input_signature=[tf.TensorSpec((None, None, input_planes(generator)), tf.float32)], autograph=False)
+    def run(sar):
+        height, width = tf.shape(sar)[0], tf.shape(sar)[1]
+        padded = _mirror_to_multiple(_mirror_to_multiple(sar, patch, axis=0), patch, axis=1)
+        optical = network(split_planes(network, padded[None]), training=False)[0, :height, :width]
+        return tf.cast(tf.clip_by_value(tf.round((optical + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
+
+    run.network = network  # Keeps the layers alive, which a tf.function does not.
+    return run
+
+
+def _mirror_to_multiple(image: tf.Tensor, multiple: int, axis: int) -> tf.Tensor:
+    """Continue an image by reflections, as often as it takes; works from a single pixel on."""
+    size = tf.shape(image)[axis]
+    positions = tf.range(-(-size // multiple) * multiple)
+    period = tf.maximum(2 * (size - 1), 1)
+    positions = tf.minimum(positions % period, period - positions % period)
+    return tf.gather(image, tf.minimum(positions, size - 1), axis=axis)
+
+
 def new_version(folder: str | Path, version: int | None) -> Path:
     """The directory `folder/<version>`, which is not there yet.
 
@@ -118,7 +154,8 @@ def new_version(folder: str | Path, version: int | None) -> Path:
 def describe(model: keras.Model) -> dict[str, str]:
     """What an exported file says of itself: its inputs and its output in words, the rest as JSON.
 
-    "sar", "hint" (of a guided model) and "optical" are words. "sar_scale", "optical_scale", "expected_error",
+    "sar", "hint" (of a guided model) and "optical" are words. "patch" and "normalizes_each" are those of
+    `sar_keras.inference.network.Network`; "sar_scale", "optical_scale", "expected_error",
     "mean_colour", "sar_bands" and "parent" are those of `sar_keras.ModelMetadata`.
     """
     about, channels, size = metadata_of(model), sar_channels(model), patch_size(model)
@@ -135,7 +172,8 @@ def describe(model: keras.Model) -> dict[str, str]:
             f"float32 (N, H, W, {hint_channels(channels)}), all 0 without a hint: RGB from -1 to 1; {kinds}; 1 where "
             "there is a SAR image of the other date; that image, scaled as sar is"
         )
-    return words | {name: json.dumps(value) for name, value in to_json(about).items()}
+    values = {"patch": size, "normalizes_each": normalizes_each(model), **to_json(about)}
+    return words | {name: json.dumps(value) for name, value in values.items()}
 
 
 def serving_default(network: keras.Model) -> Callable[..., dict[str, tf.Tensor]]:
@@ -161,7 +199,11 @@ def _decode(encoded: tf.Tensor, channels: int, scale: Scale) -> tf.Tensor:
     image, is_deep = _levels(encoded)
     # A grey image stored as RGB serves a one-band model; the reverse is refused by the slice's shape below.
     image = tf.ensure_shape(image[:, :, :channels], (None, None, channels))
-    return tf.cond(is_deep, lambda: scale.to_unit(image, "amplitude"), lambda: scale.to_unit(image / 257.0, "uint8"))
+    return tf.cond(
+        is_deep,
+        lambda: scaling.to_unit(scale, image, "amplitude"),
+        lambda: scaling.to_unit(scale, image / 257.0, "uint8"),
+    )
 
 
 def _levels(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -192,7 +234,12 @@ def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) 
     """PNG or JPEG bytes of RGB to the planes of a hint, stretched to the size of the SAR image."""
     rgb = tf.ensure_shape(_levels(encoded)[0][:, :, :3] / 257.0, (None, None, 3)) / 127.5 - 1.0
     where = tf.image.resize(tf.cast(has_data(rgb), tf.uint8), size, "nearest")
-    return compose_hint(stretched(rgb, size), kind, where, channels=channels)
+    return compose_hint(_stretched(rgb, size), kind, where, channels=channels)
+
+
+def _stretched(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """`sar_keras.inference.hints.stretched`."""
+    return tf.clip_by_value(tf.image.resize(image, size, "bicubic", antialias=True), -1.0, 1.0)
 
 
 def _write_warm_up(folder: Path, name: str, arrays: dict[str, tuple]) -> None:

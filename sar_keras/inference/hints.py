@@ -1,4 +1,7 @@
-"""Hints for a guided model, from what a person has: a colour, a coarse image, or an image of another date."""
+"""Hints for a guided model, from what a person has: a colour, a coarse image, or an image of another date.
+
+Loads no TensorFlow.
+"""
 
 import dataclasses
 import os
@@ -7,19 +10,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
-from sar_keras.data.hints import has_data
 from sar_keras.errors import DataError, ModelError, parameter
-from sar_keras.inference.metadata import metadata_of
-from sar_keras.inference.model_file import DEMO
+from sar_keras.hint_planes import compose_hint, has_data, hint_channels
+from sar_keras.inference.network import Network
 from sar_keras.io.images import image_array, is_grey, read_image, read_optical, read_sar
 from sar_keras.io.opening import open_raster
-from sar_keras.networks.guided import compose_hint, hint_channels
-from sar_keras.networks.sizes import sar_channels, takes_hint
 
 # The parameters that give one, of `sar_keras.colorize` and others.
 HINTS = ("palette", "basemap", "reference", "reference_sar", "clouds")
@@ -32,7 +30,7 @@ class Hint:
     """What is known of the colours of a SAR image.
 
     Attributes:
-        kind: One of `sar_keras.networks.guided.KINDS`.
+        kind: One of `sar_keras.hint_planes.KINDS`.
         image: A colour (3,) in [-1, 1], a path, or an image (H, W, 3) of uint8.
         sar: The SAR image of the date of `image`, or a list of paths where each polarisation has a file, or None.
         mask: A path or an array (H, W): not 0 where `image` is not to be believed, such as clouds. None: nowhere.
@@ -55,7 +53,7 @@ class Hint:
 
 
 def hint_of(
-    model: keras.Model,
+    network: Network,
     palette: ImageLike | None = None,
     basemap: ImageLike | None = None,
     reference: ImageLike | None = None,
@@ -79,9 +77,9 @@ def hint_of(
     if len(given) > 1:
         raise DataError(f"{' and '.join(map(parameter, given))}: give one of them")
     name = next(iter(given))
-    if not takes_hint(model):
+    if not network.takes_hint:
         raise ModelError(
-            f"{_name_of(model)}: takes no hint, so {parameter(name)} has no effect; "
+            f"{network.name}: takes no hint, so {parameter(name)} has no effect; "
             "sar-keras fit guided trains a model that does"
         )
     if palette is not None:
@@ -146,16 +144,16 @@ def to_unit(levels: np.ndarray) -> np.ndarray:
     return levels.astype("float32") / 127.5 - 1
 
 
-def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int, units: str = "auto") -> np.ndarray:
+def image_hint(network: Network, hint: Hint | None, height: int, width: int, units: str = "auto") -> np.ndarray:
     """The planes of a hint for a SAR image, (height, width, hint_channels), to whose size it is stretched.
 
     `units` are those of the SAR image of another date.
     """
-    channels = sar_channels(model)
+    channels = network.channels
     if hint is None:
         return np.zeros((height, width, hint_channels(channels)), "float32")
     if hint.kind == "palette":
-        return composed(np.broadcast_to(hint.image, (height, width, 3)), hint.kind, channels)
+        return compose_hint(np.broadcast_to(np.float32(hint.image), (height, width, 3)), hint.kind, channels=channels)
     levels, where = _levels(hint.image)
     if is_grey(levels):
         warn_of_grey(_name(hint.image))
@@ -165,22 +163,22 @@ def image_hint(model: keras.Model, hint: Hint | None, height: int, width: int, u
             "it has to show the same ground",
             stacklevel=3,
         )
-    rgb = stretched(to_unit(levels), (height, width)).numpy()
+    rgb = stretched(to_unit(levels), height, width)
     where = _nearest(where, height, width)
     if hint.mask is not None:
         mask = read_image(hint.mask, lambda bands: bands.numbers[:1]) if _is_path(hint.mask) else np.asarray(hint.mask)
         where &= ~_nearest(np.atleast_3d(mask)[..., 0] != 0, height, width)
-    sar = None if hint.sar is None else _sar_of_date(model, hint.sar, units, height, width)
-    return composed(rgb, hint.kind, channels, where[..., None], sar)
+    sar = None if hint.sar is None else _sar_of_date(network, hint.sar, units, height, width)
+    return compose_hint(rgb, hint.kind, where[..., None], sar, channels=channels)
 
 
 def _nearest(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """A mask (h, w) at another size, bool (height, width)."""
-    return np.asarray(tf.image.resize(mask[..., None].astype("uint8"), (height, width), "nearest"))[..., 0] > 0
+    return np.asarray(Image.fromarray(mask.astype("uint8")).resize((width, height), Image.Resampling.NEAREST)) > 0
 
 
-def _sar_of_date(model: keras.Model, image: ImageLike, units: str, height: int, width: int) -> np.ndarray:
-    metadata, channels = metadata_of(model), sar_channels(model)
+def _sar_of_date(network: Network, image: ImageLike, units: str, height: int, width: int) -> np.ndarray:
+    metadata, channels = network.metadata, network.channels
     if _is_path(image) or isinstance(image, list | tuple):
         files = [Path(path) for path in (image if isinstance(image, list | tuple) else [image])]
         values = read_sar(files, channels, trained_on=metadata.sar_bands)
@@ -188,30 +186,15 @@ def _sar_of_date(model: keras.Model, image: ImageLike, units: str, height: int, 
         values = np.atleast_3d(np.asarray(image))
     if values.ndim != 3 or values.shape[-1] < channels:
         raise DataError(f"{parameter('reference_sar')}: has the shape {values.shape}; the model takes {channels} bands")
-    return stretched(metadata.sar_scale.to_unit(values[..., :channels], units), (height, width)).numpy()
+    return stretched(metadata.sar_scale.to_unit(values[..., :channels], units), height, width)
 
 
-def stretched(image, size) -> tf.Tensor:
-    """An image (H, W, c) in [-1, 1] at another size (height, width), bicubically."""
-    return tf.clip_by_value(tf.image.resize(image, size, "bicubic", antialias=True), -1.0, 1.0)
-
-
-def composed(
-    rgb: np.ndarray,
-    kind: str,
-    channels: int,
-    where: np.ndarray | None = None,
-    sar: np.ndarray | None = None,
-    where_sar: np.ndarray | None = None,
-) -> np.ndarray:
-    """`compose_hint` of arrays."""
-    planes = [None if plane is None else tf.constant(np.float32(plane)) for plane in (where, sar, where_sar)]
-    return compose_hint(tf.constant(np.float32(rgb)), kind, planes[0], planes[1], planes[2], channels).numpy()
-
-
-def _name_of(model: keras.Model) -> str:
-    path = metadata_of(model).saved_as
-    return model.name if path is None else "demo" if path == DEMO else str(path)
+def stretched(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image (H, W, c) in [-1, 1] at another size, bicubically; where it becomes smaller its pixels are averaged."""
+    bands = [
+        Image.fromarray(band).resize((width, height), Image.Resampling.BICUBIC) for band in np.moveaxis(image, -1, 0)
+    ]
+    return np.clip(np.stack([np.asarray(band) for band in bands], -1), -1, 1)
 
 
 def _name(image: ImageLike) -> str:

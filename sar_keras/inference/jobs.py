@@ -4,21 +4,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-import keras
-
 from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed, parameter
 from sar_keras.inference.colorize import colorize
 from sar_keras.inference.hints import HINTS, NO_HINT, hint_of
+from sar_keras.inference.network import Network
 from sar_keras.io.bands import group_polarisations, without_polarisation
 from sar_keras.io.files import walk
 from sar_keras.io.images import SUFFIXES, check_writable_suffix, write_image
-from sar_keras.networks.sizes import sar_channels, takes_hint
 
 Source = TypeVar("Source")
 
 
 def colorize_files(
-    model: keras.Model,
+    network: Network,
     inputs: list[Path],
     output: Path,
     log: Callable[[str], object] = print,
@@ -35,19 +33,19 @@ def colorize_files(
         OutputError: the output's suffix cannot be written, or an output would replace its input.
         SomeFailed: some of several inputs could not be colorized; the others are written.
     """
-    hint = hint_of(model, **{name: options[name] for name in HINTS if name in options})
-    jobs = _outputs_for(inputs, output, sar_channels(model))
+    hint = hint_of(network, **{name: options[name] for name in HINTS if name in options})
+    jobs = _outputs_for(inputs, output, network.channels)
     if hint and hint.kind != "palette" and len(jobs) > 1:
         raise DataError(f"{hint.said} shows the ground of one image, here are {len(jobs)}; colorize them one by one")
     for files, destination in jobs:
         check_writable_suffix(destination)
         if destination.resolve() in [path.resolve() for path in files]:
             raise OutputError(f"{destination}: would replace its own input; give another {parameter('output')}")
-    if takes_hint(model) and not hint:
+    if network.takes_hint and not hint:
         log(f"hint: {NO_HINT}")
 
     def work(files, destination):
-        write_image(destination, colorize(model, files, **options))
+        write_image(destination, colorize(network, files, **options))
 
     done = do_all(jobs, work, "images", progress)
     if hint:

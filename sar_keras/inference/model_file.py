@@ -1,6 +1,5 @@
 """Saving and loading trained generators, with what they know of themselves."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -13,21 +12,15 @@ import numpy as np
 
 from sar_keras.compat import import_addons
 from sar_keras.errors import ModelError, SarKerasError, first_line
-from sar_keras.inference import hub
-from sar_keras.inference.expected_error import ExpectedError
-from sar_keras.inference.metadata import ModelMetadata, attach, metadata_of
+from sar_keras.hint_planes import hint_channels
+from sar_keras.inference.locate import CONVERTED, DEMO, file_of
+from sar_keras.inference.metadata import ModelMetadata, attach, from_json, metadata_of, to_json
 from sar_keras.io.files import atomic, local_path
-from sar_keras.io.sar import Scale
-from sar_keras.networks.guided import GuidedGenerator, hint_channels
+from sar_keras.networks.guided import GuidedGenerator
 from sar_keras.networks.sizes import shapes_of_inputs, takes_hint
 
 # Our own entry in the .keras archive; Keras passes over it.
 _METADATA = "sar_keras.json"
-
-
-# The model that comes with the package, `load_model("demo")`; benchmarks/demo_model.py made it. Data: CC BY 4.0, see
-# DEMO_MODEL.md beside it.
-DEMO = Path(__file__).with_name("demo_model.npz")
 
 
 def save_model(generator: keras.Model, path: str | os.PathLike, metadata: ModelMetadata) -> None:
@@ -36,45 +29,6 @@ def save_model(generator: keras.Model, path: str | os.PathLike, metadata: ModelM
         keras.Model.save(generator, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(_METADATA, json.dumps(to_json(metadata)))
-
-
-def to_json(metadata: ModelMetadata) -> dict:
-    """All but `saved_as`, as what JSON has."""
-    return {
-        "sar_scale": vars(metadata.sar_scale),
-        "optical_scale": metadata.optical_scale and vars(metadata.optical_scale),
-        "expected_error": metadata.expected_error and dataclasses.asdict(metadata.expected_error),
-        "mean_colour": metadata.mean_colour,
-        "sar_bands": metadata.sar_bands,
-        "reflectance": metadata.reflectance,
-        "parent": metadata.parent,
-    }
-
-
-def _from_json(tree: dict, path: Path) -> ModelMetadata:
-    optical_scale, expected_error = tree.get("optical_scale"), tree.get("expected_error")
-    mean_colour, parent = tree.get("mean_colour"), tree.get("parent")
-    if mean_colour is not None:
-        if len(mean_colour) != 3 or not np.all(np.abs(np.float64(mean_colour)) <= 1):
-            raise ValueError("not a mean colour: three numbers in [-1, 1]")
-        red, green, blue = map(float, mean_colour)
-        mean_colour = red, green, blue
-    reflectance = tree.get("reflectance")
-    if reflectance is not None:
-        low, high = map(float, reflectance)
-        if not -np.inf < low < high < np.inf:
-            raise ValueError("not a stretch: the reflectances of 0 and of 255")
-        reflectance = low, high
-    return ModelMetadata(
-        Scale(**tree.get("sar_scale", {})),
-        optical_scale and Scale(**optical_scale),
-        expected_error and ExpectedError.from_json(expected_error),
-        mean_colour,
-        tuple(map(str, tree.get("sar_bands", ()))),
-        reflectance,
-        parent and str(parent),
-        path,
-    )
 
 
 def save_demo(generator: keras.Model, **architecture) -> None:
@@ -91,7 +45,7 @@ def _load_demo() -> keras.Model:
         generator = GuidedGenerator(**metadata["architecture"])
         generator.set_weights([file[f"arr_{n}"].astype("float32") for n in range(len(generator.weights))])
     _keep_metadata_when_saved(generator)
-    return attach(generator, _from_json(metadata, DEMO))
+    return attach(generator, from_json(metadata, DEMO))
 
 
 def load_model(model: str | os.PathLike) -> keras.Model:
@@ -113,6 +67,8 @@ def load_model(model: str | os.PathLike) -> keras.Model:
     path = file_of(model)
     if path == DEMO:
         return _load_demo()
+    if path.name == CONVERTED:
+        raise ModelError(f"{path}: is a model for OpenVINO, which only colorize takes; give the run or the .keras file")
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a .keras file, or a broken one")
     saved_by = ""
@@ -129,7 +85,7 @@ def load_model(model: str | os.PathLike) -> keras.Model:
             metadata = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
         if isinstance(generator, keras.Sequential):  # lacks some of what functional models have
             generator = keras.Model(generator.inputs, generator.outputs, name=generator.name)
-        attach(generator, _from_json(metadata, path))
+        attach(generator, from_json(metadata, path))
         if not _is_generator(generator):
             raise ModelError(f"{path}: not a generator (SAR images in, RGB images of their size out)")
     except (PermissionError, SarKerasError):
@@ -192,36 +148,6 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
 
 def _is_count(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def file_of(model: str | os.PathLike) -> Path:
-    """The file of a run directory's generator, of "demo", of a model on the hub, or of the path of a model itself.
-
-    Raises:
-        ModelError: there is none.
-        OutputError: it is another address.
-    """
-    if hub.is_on_hub(model):
-        return hub.download(os.fspath(model))
-    path = local_path(model)
-    if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
-        return DEMO
-    if path.is_dir():
-        if not (path / "config.yaml").is_file():
-            raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
-        path = path / "generator.keras"
-        if not path.is_file():
-            raise ModelError(f"{path.parent}: has saved no generator yet; train on with sar-keras fit --resume")
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model; give a run directory, a .keras file, hf://owner/name or demo")
-    return path
-
-
-def model_name(path: Path) -> str:
-    """What a model's file is called: a run by its directory, a file from the hub by its address."""
-    if address := hub.address_of(path):
-        return address
-    return path.absolute().parent.name if path.name == "generator.keras" else path.stem
 
 
 def load_once(model: str | os.PathLike) -> keras.Model:

@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from sar_keras.errors import OutputError
 from sar_keras.io.zips import archive_of, is_zip, walk_zip
@@ -104,6 +106,13 @@ def sha256(path: str | os.PathLike) -> str:
     with open(path, "rb") as file:
         while block := file.read(2**20):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_arrays(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

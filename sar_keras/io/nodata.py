@@ -34,11 +34,24 @@ def zero_areas(values: np.ndarray) -> np.ndarray:
     zero = (values == 0).all(0)
     if not zero.any():
         return zero
-    # Here, because it would delay the first image of every `colorize`.
-    from scipy.ndimage import binary_dilation, minimum_filter
+    squares = np.pad(zero, ZERO_AREA // 2, constant_values=True)
+    for distance in (1, 2, 4, ZERO_AREA - 8):  # together all pixels of a square, first of its columns, then of its rows
+        squares = squares[:-distance] & squares[distance:]
+    for distance in (1, 2, 4, ZERO_AREA - 8):
+        squares = squares[:, :-distance] & squares[:, distance:]
+    if not squares.any():
+        return squares
+    for _ in range(ZERO_REACH):
+        squares = _widened(_widened(squares).T).T & zero
+    return squares
 
-    squares = minimum_filter(zero, ZERO_AREA)
-    return binary_dilation(squares, np.ones((3, 3)), ZERO_REACH, mask=zero) if squares.any() else squares
+
+def _widened(areas: np.ndarray) -> np.ndarray:
+    """Areas with the pixels above and below them."""
+    wider = areas.copy()
+    wider[1:] |= areas[:-1]
+    wider[:-1] |= areas[1:]
+    return wider
 
 
 def blank_zero_areas(sar: np.ndarray) -> None:

@@ -207,7 +207,7 @@ class SarScene:
             values, valid = values[inside], valid[inside]
         if not valid.all():
             values = np.where(valid[..., None], values, np.zeros((), values.dtype))
-        sar = self._scale.to_unit(values, self.units, self.limits).numpy()
+        sar = self._scale.to_unit(values, self.units, self.limits)
         if not valid.all():
             sar[~valid] = self._neutral
         return sar, valid
@@ -229,7 +229,7 @@ class SarScene:
         if self._zero_is_nodata:
             missing |= scaled == 0
         scaled[missing] = np.nan
-        return self._scale.to_unit(np.moveaxis(scaled, 0, -1), self.units, self.limits).numpy()[..., 0]
+        return self._scale.to_unit(np.moveaxis(scaled, 0, -1), self.units, self.limits)[..., 0]
 
     def cache_for(self, rows: int) -> int:
         """Bytes that GDAL's cache needs so that no block is decoded twice while windows of `rows` rows go across."""

@@ -1,14 +1,13 @@
 """SAR values: what is stored (8 or 16 bits, decibel, linear power) to the [-1, 1] that the networks see.
 
-This is the one place that converts. How a model's training data was scaled is a `Scale`; it is saved inside the model's
-file and used wherever the model is.
+How a model's training data was scaled is a `Scale`; it is saved inside the model's file and used wherever the model is.
+`sar_keras.data.scaling` does the same inside TensorFlow's graphs. Loads no TensorFlow.
 """
 
 import dataclasses
 import warnings
 
 import numpy as np
-import tensorflow as tf
 
 from sar_keras.errors import DataError, parameter
 
@@ -40,27 +39,30 @@ class Scale:
         if self.units not in (*UNITS, "reflectance") or not -np.inf < self.low < self.high < np.inf:
             raise ValueError(f"not a scale of pixel values: {self.units}, {self.low} to {self.high}")
 
-    def to_unit(self, values, units: str = "auto", limits: tuple[float, float] | None = None) -> tf.Tensor:
-        """Bring one image's values to float32 in [-1, 1]; the same code runs eagerly and inside exported graphs.
+    def to_unit(self, values: np.ndarray, units: str = "auto", limits: tuple[float, float] | None = None) -> np.ndarray:
+        """Bring one image's values to float32 in [-1, 1].
 
         Args:
             values: (H, W, channels) of any real dtype. Not-a-number and -infinity become -1.
             units: Units of `values`, one of UNITS; "auto" asks `guess_units`.
             limits: The values that become -1 and 1, in `units` (in decibel for "linear"); None: `limits(...)`.
         """
+        values = np.asarray(values)
         if units == "auto":
             units = guess_units(values, self)
-        values = tf.convert_to_tensor(values)
-        may_be_missing = values.dtype.is_floating
-        values = tf.cast(values, tf.float32)
+        may_be_missing = np.issubdtype(values.dtype, np.floating)
+        values = values.astype("float32")
         if units == "linear":
-            values = 10.0 * tf.math.log(tf.maximum(values, SMALLEST_POWER)) / np.log(10.0).astype("float32")
-        low, high = limits or self.limits(units, values)
+            values = 10 * np.log10(np.maximum(values, np.float32(SMALLEST_POWER)))
+        low, high = (np.float32(limit) for limit in limits or self.limits(units, values))
         if may_be_missing:
-            values = tf.where(tf.math.is_nan(values), low, values)
-        return tf.clip_by_value((values - low) * (2.0 / tf.cast(high - low, tf.float32)) - 1.0, -1.0, 1.0)
+            values[np.isnan(values)] = low
+        values -= low
+        values *= np.float32(2) / (high - low)
+        values -= np.float32(1)
+        return np.clip(values, -1, 1, out=values)
 
-    def limits(self, units: str, values) -> tuple:
+    def limits(self, units: str, values: np.ndarray) -> tuple[float, float]:
         """The values that become -1 and 1, in `units`, in decibel for "linear".
 
         "unit" is [-1, 1] already. Where `units` are not those of the scale, `values` are fitted: 8-bit as a display
@@ -74,37 +76,9 @@ class Scale:
             return 0.0, 255.0
         if units in ("db", "linear"):
             return USUAL_DB
-        return _percentiles(tf.cast(values, tf.float32))
-
-
-def add_speckle(unit: tf.Tensor, looks: float | tf.Tensor, scale: Scale, seed: tf.Tensor) -> tf.Tensor:
-    """Multiply backscatter power by gamma noise of mean 1 and variance 1 / looks, as fully developed speckle has it.
-
-    Args:
-        unit: SAR in [-1, 1], of any shape.
-        looks: Equivalent number of looks; 1 is a single look, more is smoother.
-        scale: How `unit` was made: it says how many decibels a step is. 8-bit images are taken for 25 dB from 0 to 255.
-        seed: Two integers.
-    """
-    looks = tf.cast(looks, tf.float32)
-    noise = tf.random.stateless_gamma(tf.shape(unit), seed, alpha=looks) / looks
-    noise = tf.maximum(noise, SMALLEST_POWER)
-    half = (scale.high - scale.low) / 2
-    if scale.units == "amplitude":
-        # Amplitude is the root of power.
-        amplitude = (unit + 1) * half + scale.low
-        unit = (amplitude * tf.sqrt(noise) - scale.low) / half - 1
-    else:
-        half = half if scale.units == "db" else (USUAL_DB[1] - USUAL_DB[0]) / 2
-        unit += 10 * tf.math.log(noise) / np.log(10.0).astype("float32") / half
-    return tf.clip_by_value(unit, -1.0, 1.0)
-
-
-def _percentiles(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    ordered = tf.sort(tf.reshape(values, [-1]))
-    last = tf.cast(tf.size(ordered) - 1, tf.float32)
-    low, high = (ordered[tf.cast(last * part, tf.int32)] for part in (0.01, 0.99))
-    return low, tf.maximum(high, low + 1.0)
+        ordered = np.sort(np.ravel(values).astype("float32"))
+        low, high = (float(ordered[int((ordered.size - 1) * part)]) for part in (0.01, 0.99))
+        return low, max(high, low + 1.0)
 
 
 def check_units(units: str) -> None:

@@ -28,6 +28,28 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return normalized
 
 
+class ChannelGroupNormalization(keras.layers.GroupNormalization):
+    """Group normalisation as a factor and an addend of each channel: for inference.
+
+    The means of the channels and of their squares tell those of the groups. Keras brings the whole image into another
+    shape for each group's own, which OpenVINO takes half of its time for.
+    """
+
+    def call(self, inputs):
+        images = tf.cast(inputs, tf.float32)
+        mean, square = (self._of_groups(tf.reduce_mean(each, [1, 2])) for each in (images, images * images))
+        factor = self.gamma * tf.math.rsqrt(tf.maximum(square - mean * mean, 0.0) + self.epsilon)
+        addend = self.beta - mean * factor
+        factor, addend = (tf.cast(each, inputs.dtype)[:, None, None] for each in (factor, addend))
+        return inputs * factor + addend
+
+    def _of_groups(self, values: tf.Tensor) -> tf.Tensor:
+        """(N, channels) to the mean of each channel's group, of the same shape."""
+        channels = int(values.shape[-1] or 0)
+        means = tf.reduce_mean(tf.reshape(values, [-1, self.groups, channels // self.groups]), -1)
+        return tf.repeat(means, channels // self.groups, -1)
+
+
 def _with_bias_and_activation(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
     if layer.use_bias:
         outputs += tf.cast(layer.bias, outputs.dtype)

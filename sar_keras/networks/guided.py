@@ -1,66 +1,13 @@
-"""A U-Net with a second input, the hint: what is known of the colours beside the SAR image.
-
-A hint (N, H, W, hint_channels) has these planes, float32, all 0 where nothing is known:
-
-- RGB in [-1, 1];
-- one for each of KINDS, 1 where the RGB is of that kind;
-- 1 where there is a SAR image of the other date;
-- that image in [-1, 1], scaled as the model's SAR images are.
-"""
+"""A U-Net with a second input, the hint, see `sar_keras.hint_planes`."""
 
 import keras
 import tensorflow as tf
 
+from sar_keras.hint_planes import KINDS, RGB, hint_channels, kinds_of
 from sar_keras.networks.sizes import sar_channels, takes_hint
 from sar_keras.networks.unet import unet
 
-# "palette": one colour, the mean of the place. "coarse": colours of this date or of always at a lower resolution,
-# enlarged. "other_date": an image of another date.
-KINDS = ("palette", "coarse", "other_date")
-_RGB = 3
 _COARSE = 32  # pixels a side
-
-
-def hint_channels(channels: int) -> int:
-    """The planes of a hint for SAR images of so many bands."""
-    return _RGB + len(KINDS) + 1 + channels
-
-
-def kinds_of(hint: tf.Tensor) -> tf.Tensor:
-    """The planes of a hint that tell its kind, (..., H, W, 3), in the order of KINDS."""
-    return hint[..., _RGB : _RGB + len(KINDS)]
-
-
-def compose_hint(
-    rgb: tf.Tensor,
-    kind: str,
-    where: tf.Tensor | None = None,
-    reference_sar: tf.Tensor | None = None,
-    where_sar: tf.Tensor | None = None,
-    channels: int = 1,
-) -> tf.Tensor:
-    """A hint (..., H, W, hint_channels), float32.
-
-    Args:
-        rgb: (..., H, W, 3) in [-1, 1].
-        kind: One of KINDS.
-        where: (..., H, W, 1), 1 where `rgb` counts, else 0. None: everywhere.
-        reference_sar: (..., H, W, channels) in [-1, 1], the SAR image of the date that `rgb` is of.
-        where_sar: As `where`, for `reference_sar`.
-        channels: SAR bands of the model.
-
-    Raises:
-        ValueError: another kind.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"kind: must be one of {', '.join(KINDS)}, got {kind!r}")
-    here = tf.ones_like(rgb[..., :1]) if where is None else tf.cast(where, tf.float32)
-    planes = [here if kind == each else tf.zeros_like(here) for each in KINDS]
-    if reference_sar is None:
-        there, reference_sar = tf.zeros_like(here), tf.repeat(tf.zeros_like(here), channels, -1)
-    else:
-        there = tf.ones_like(here) if where_sar is None else tf.cast(where_sar, tf.float32)
-    return tf.concat([rgb * here, *planes, there, reference_sar * there], -1)
 
 
 def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None) -> tf.Tensor | dict[str, tf.Tensor]:
@@ -136,7 +83,7 @@ class ColoursFromHint(keras.layers.Layer):
         trust = palette + coarse + other_date * tf.sigmoid(x[..., 3:])
         difference = tf.tanh(x[..., :3])
         blurred = _enlarged(tf.nn.avg_pool2d(difference, _COARSE, _COARSE, "SAME"), tf.shape(difference)[1:3])
-        optical = hint[..., :_RGB] * trust + difference - coarse * blurred
+        optical = hint[..., :RGB] * trust + difference - coarse * blurred
         # The gradient passes the clipping, so that a colour outside can be learnt back.
         return optical + tf.stop_gradient(tf.clip_by_value(optical, -1.0, 1.0) - optical)
 

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from sar_keras.compat import KERAS_2
 from sar_keras.networks.faster_layers import (
+    ChannelGroupNormalization,
     FusedBatchNormalization,
     MatrixConvolution,
     MatrixTransposedConvolution,
@@ -87,6 +88,8 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
             return SubPixelConvolution(
                 layer.filters, config["use_bias"], layer.activation, name=layer.name, dtype=config["dtype"]
             )
+        if type(layer) is keras.layers.GroupNormalization and layer.scale and layer.center:
+            return ChannelGroupNormalization.from_config(config)
         return type(layer).from_config(config)
 
     copied = keras.models.clone_model(model, clone_function=copy)

@@ -1,4 +1,4 @@
-"""Whole scenes of any size to georeferenced colours."""
+"""Whole scenes of any size to georeferenced colours. Loads TensorFlow only where the engine is."""
 
 import contextlib
 import hashlib
@@ -7,23 +7,20 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import rasterio
-import tensorflow as tf
 from rasterio.windows import Window
 
 import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
-from sar_keras.inference.compiled import compiled
-from sar_keras.inference.confidence import CONFIDENCE_SAID, expected_error_of, uncertainty_function
 from sar_keras.inference.detail import check_detail
+from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import NO_HINT, hint_of
 from sar_keras.inference.jobs import do_all
-from sar_keras.inference.metadata import metadata_of
-from sar_keras.inference.model_file import load_once, model_name
-from sar_keras.inference.openvino import check_engine
+from sar_keras.inference.locate import model_name
+from sar_keras.inference.network import CONFIDENCE_SAID, Network
 from sar_keras.io import rasters
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, path_or_name, sha256
@@ -33,12 +30,13 @@ from sar_keras.io.opening import open_raster
 from sar_keras.io.products import find_inputs
 from sar_keras.io.reflectance import tags_of
 from sar_keras.io.sar import guess_units, warn_if_units_differ
-from sar_keras.networks.guided import input_planes, split_planes
-from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_hint
 from sar_keras.scenes.hints import SceneHint
 from sar_keras.scenes.inputs import adjoining, join_polarisations
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
+
+if TYPE_CHECKING:
+    import keras
 
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
 # doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
@@ -47,7 +45,7 @@ _THUMBNAIL = 1024  # pixels of a preview's longer side
 
 
 def colorize_scene(
-    model: keras.Model | str | os.PathLike,
+    model: "keras.Model | Network | str | os.PathLike",
     source: str | os.PathLike | Sequence[str | os.PathLike] | Input,
     destination: str | os.PathLike,
     *,
@@ -58,7 +56,7 @@ def colorize_scene(
     overlap: int | None = None,
     batch: int = 1,
     precision: str = "float32",
-    engine: str = "tensorflow",
+    engine: str = "auto",
     detail: float = 0.0,
     palette=None,
     basemap: str | os.PathLike | None = None,
@@ -78,7 +76,8 @@ def colorize_scene(
     has no data. Its tags name the model and the input, and say that the colours are synthetic.
 
     Args:
-        model: A model from `load_model`, or the path of one, which each process loads once.
+        model: A model from `load_model`, or the path of one, or of an export for OpenVINO, which each process loads
+            once.
         source: Whatever GDAL opens, with or without a georeference: a file, an address, one of its own names such as
             "/vsizip/...". Or a product of Sentinel-1: a .SAFE folder or its zip, SNAP's .dim, OPERA's or NISAR's HDF5.
             Or paths of files that hold a polarisation each.
@@ -93,7 +92,7 @@ def colorize_scene(
             None: 128, where the tile allows it.
         batch: Windows a call of the network.
         precision: "float32", or "bfloat16", which is faster where the processor has it.
-        engine: "tensorflow", or "openvino", which is faster on CPUs; it is the extra `openvino`.
+        engine: "auto", "openvino" or "tensorflow", see `sar_keras.colorize`.
         detail: How much of the SAR image's own fine structure comes into the lightness, 0 to 1, see
             `sar_keras.inference.detail`.
         palette, basemap, reference, reference_sar, clouds: A hint for a guided model, see `sar_keras.colorize`: rasters
@@ -116,24 +115,21 @@ def colorize_scene(
         OutputError: the destination is an input, or cannot be written.
         ModelError: `model` is a path without a model, or does not know its error, see `sar_keras.inference.confidence`.
     """
-    if not isinstance(model, keras.Model):
-        model = load_once(model)
+    network = network_of(model, engine, precision)
     destination = local_path(destination)
     preview = local_path(preview) if preview else None
-    patch = patch_size(model)
+    patch = network.patch
     tile = max(TILE // patch, 1) * patch if tile is None else tile
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     _check_options(tile, overlap, batch, patch, limits, destination, preview)
-    check_engine(engine, precision)
     check_detail(detail)
-    _warn_of_window_statistics(model)
-    metadata = metadata_of(model)
-    scale, trained_on = metadata.sar_scale, metadata.sar_bands
-    hint = hint_of(model, palette, basemap, reference, reference_sar, clouds)
+    _warn_of_window_statistics(network)
+    scale, trained_on = network.metadata.sar_scale, network.metadata.sar_bands
+    hint = hint_of(network, palette, basemap, reference, reference_sar, clouds)
     source = source if isinstance(source, Input) else _the_scene(source)
     with (
-        rasters.SarScene(source, sar_channels(model), scale, trained_on, band, units, limits) as scene,
-        SceneHint(model, hint, scene) as scene_hint,
+        rasters.SarScene(source, network.channels, scale, trained_on, band, units, limits) as scene,
+        SceneHint(network, hint, scene) as scene_hint,
     ):
         outputs = {"colours": destination}
         if confidence:
@@ -142,9 +138,9 @@ def colorize_scene(
             [*scene.files, *scene_hint.files], [*outputs.values(), *([Path(preview)] if preview else [])]
         )
         area = _area(scene, window)
-        options = [tile, overlap, precision, engine, confidence, *area.flatten()]
-        tags, key = _provenance(model, scene, scene_hint, options, detail)
-        if takes_hint(model):
+        options = [tile, overlap, precision, network.engine, confidence, *area.flatten()]
+        tags, key = _provenance(network, scene, scene_hint, options, detail)
+        if network.takes_hint:
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
         if confidence:
             log(f"{source.name}: expected error: {CONFIDENCE_SAID}")
@@ -157,11 +153,11 @@ def colorize_scene(
             log(f"{destination}: is there already")
         else:
             rows = tile_rows(area, tile, overlap, patch)
-            network = scene_network(model, precision, confidence, engine)
+            levels = levels_of(network, confidence)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
-                hints = scene_hint if takes_hint(model) else None
-                colorize_tiles(network, scene, area, rows, overlap, batch, partial, progress, detail, hints)
+                hints = scene_hint if network.takes_hint else None
+                colorize_tiles(levels, scene, area, rows, overlap, batch, partial, progress, detail, hints)
                 if not partial.seen:
                     raise DataError(f"{source.name}: holds no data in this window: every pixel is nodata")
                 partial.publish()
@@ -171,7 +167,7 @@ def colorize_scene(
 
 
 def colorize_scenes(
-    model: keras.Model, jobs: list[tuple[Input, Path]], log: Callable[[str], object] = lambda line: None, **options
+    network: Network, jobs: list[tuple[Input, Path]], log: Callable[[str], object] = lambda line: None, **options
 ) -> list[Path]:
     """Colorize scenes, each (source, destination), one after the other; options as in `colorize_scene`.
 
@@ -183,19 +179,19 @@ def colorize_scenes(
     """
     if options.get("preview") and len(jobs) > 1:
         raise OutputError(f"{parameter('preview')} shows one scene, here are {len(jobs)}; leave it out")
-    shared = _shared_ranges(model, [scene for scene, _ in jobs], options, log)
+    shared = _shared_ranges(network, [scene for scene, _ in jobs], options, log)
 
     def work(scene: Input, destination: Path) -> None:
-        colorize_scene(model, scene, destination, log=log, **options | shared.get(scene, {}))
+        colorize_scene(network, scene, destination, log=log, **options | shared.get(scene, {}))
 
     return do_all(jobs, work, "scenes")
 
 
 def _shared_ranges(
-    model: keras.Model, scenes: list[Input], options: dict, log: Callable[[str], object]
+    network: Network, scenes: list[Input], options: dict, log: Callable[[str], object]
 ) -> dict[Input, dict]:
     """The units and the limits of those scenes that are tiles of one product, from samples of all its tiles."""
-    metadata, shared = metadata_of(model), {}
+    metadata, shared = network.metadata, {}
     scale, trained_on = metadata.sar_scale, metadata.sar_bands
     if len(scenes) == 1 or options.get("limits"):
         return shared
@@ -206,7 +202,7 @@ def _shared_ranges(
             # Those that cannot be read fail in their turn.
             with (
                 contextlib.suppress(SarKerasError, OSError),
-                rasters.SarScene(tile, sar_channels(model), scale, trained_on, band, units) as scene,
+                rasters.SarScene(tile, network.channels, scale, trained_on, band, units) as scene,
             ):
                 samples.append(scene.samples)
         if samples and not {"db", "linear"} <= {guess_units(values, scale) for values in samples}:
@@ -274,15 +270,15 @@ def _area(scene: rasters.SarScene, window: tuple[int, int, int, int] | None) -> 
 
 
 def _provenance(
-    model: keras.Model, scene: rasters.SarScene, hint: SceneHint, options: list, detail: float
+    network: Network, scene: rasters.SarScene, hint: SceneHint, options: list, detail: float
 ) -> tuple[dict[str, str], str]:
     """The output's tags, and a key that is the same only where the same colours would come out."""
-    path, weights_hash = metadata_of(model).saved_as, _hash_of_weights(model)
+    path, weights_hash = network.metadata.saved_as, network.weights_hash()
     if path:
         name = model_name(path)
         model_hash = sha256(path)
     else:
-        name, model_hash = model.name, weights_hash
+        name, model_hash = network.name, weights_hash
     low, high = scene.limits
     tags = {
         "TIFFTAG_SOFTWARE": f"sar_keras {sar_keras.__version__}",
@@ -292,11 +288,11 @@ def _provenance(
         "SAR_KERAS_MODEL_SHA256": model_hash,
         "SAR_KERAS_INPUT": f"{scene.input.place.name}, band {', '.join(map(str, scene.bands))}",
         "SAR_KERAS_SCALE": f"{scene.units}, {low:g} to {high:g} became -1 to 1",
-        **tags_of(metadata_of(model).reflectance),
+        **tags_of(network.metadata.reflectance),
     }
     if detail:
         tags["SAR_KERAS_DETAIL"] = f"{detail}: fine structure of the lightness is SAR texture"
-    if takes_hint(model):
+    if network.takes_hint:
         tags["SAR_KERAS_HINT"] = hint.said
     files = [os.stat(file) for file in [*scene.files, *hint.files] if file.exists()]
     state = [(file.st_size, file.st_mtime_ns) for file in files]
@@ -304,45 +300,26 @@ def _provenance(
     return {**tags, "SAR_KERAS_KEY": key}, key
 
 
-def _hash_of_weights(model: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).data)
-    return digest.hexdigest()
-
-
-def scene_network(
-    model: keras.Model, precision: str, confidence: bool, engine: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """SAR (N, H, W, channels) to colours, or with `confidence` colours and uncertainty, as the outputs hold them.
+def levels_of(network: Network, confidence: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """SAR and hint (N, H, W, planes) to colours, with `confidence` also uncertainty, as the outputs hold them.
 
     (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
     """
-    expected_error = expected_error_of(model) if confidence else None
+    expected_error = network.expected_error if confidence else None
 
-    def make(network: keras.Model) -> Callable:
-        colours = any_size(network)
-        uncertain = uncertainty_function(network, expected_error) if expected_error else None
+    def run(planes: np.ndarray) -> np.ndarray:
+        optical = network(planes)
+        levels = (optical + 1) * 127.5
+        if expected_error:
+            hint = planes[..., network.channels :] if network.takes_hint else None
+            levels = np.concatenate([levels, expected_error(optical, hint) / UNCERTAINTY_STEP], -1)
+        return np.clip(levels, 0, 255, out=levels)
 
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, input_planes(network)), tf.float32)])
-        def run(sar):
-            if uncertain:
-                optical, uncertainty = uncertain(sar)
-                levels = tf.concat([(optical + 1.0) * 127.5, uncertainty / UNCERTAINTY_STEP], -1)
-            else:
-                levels = (colours(split_planes(colours, sar), training=False) + 1.0) * 127.5
-            return tf.clip_by_value(levels, 0.0, 255.0)
-
-        run.inner = uncertain or colours  # Keeps the layers alive, which a tf.function does not.
-        return run
-
-    return compiled(model, make, "scene, with confidence" if confidence else "scene", precision, engine)
+    return run
 
 
-def _warn_of_window_statistics(model: keras.Model) -> None:
-    # Statistics of several channels together show no more than what a U-Net sees of the whole window in any case.
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)]
-    if layers and all(layer.groups == len(layer.get_weights()[0]) for layer in layers):
+def _warn_of_window_statistics(network: Network) -> None:
+    if network.normalizes_each:
         warnings.warn(
             "the model normalises each window by itself (instance normalisation): neighbouring windows "
             f"may differ in brightness; larger ones ({parameter('tile')}) differ less",

@@ -5,20 +5,18 @@ import dataclasses
 import os
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from sar_keras.data.hints import has_data
 from sar_keras.errors import DataError
-from sar_keras.inference.hints import Hint, check_is_rgb, composed, image_hint, to_unit, warn_of_grey
-from sar_keras.inference.metadata import metadata_of
+from sar_keras.hint_planes import compose_hint, has_data
+from sar_keras.inference.hints import Hint, check_is_rgb, image_hint, to_unit, warn_of_grey
+from sar_keras.inference.network import Network
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
 from sar_keras.io.inputs import single
 from sar_keras.io.opening import reading
 from sar_keras.io.rasters import SarScene
 from sar_keras.io.warped import covered, open_on_grid, read_mirrored
-from sar_keras.networks.sizes import sar_channels
 
 
 class SceneHint:
@@ -33,8 +31,8 @@ class SceneHint:
         DataError: a file of the hint cannot be read, is not RGB of 8 bits, or does not overlap the scene.
     """
 
-    def __init__(self, model: keras.Model, hint: Hint | None, scene: SarScene):
-        self._model, self.hint = model, hint
+    def __init__(self, network: Network, hint: Hint | None, scene: SarScene):
+        self._network, self.hint = network, hint
         self._opened = contextlib.ExitStack()
         self.files: list[Path] = []
         self.said = hint.said if hint else "none"
@@ -54,12 +52,12 @@ class SceneHint:
                 self._mask = opened.enter_context(self._open(hint.mask, scene, is_mask=True))
             self._sar = None
             if hint.sar is not None:
-                metadata = metadata_of(model)
+                metadata = network.metadata
                 if not isinstance(hint.sar, str | os.PathLike):
                     raise DataError("the SAR image of another date of a scene is one file, with all its bands")
                 given = single(path_or_name(os.fspath(hint.sar)))
                 warped = dataclasses.replace(given, open=lambda: self._open(hint.sar, scene))
-                self._sar = SarScene(warped, sar_channels(model), metadata.sar_scale, metadata.sar_bands, *scene.told)
+                self._sar = SarScene(warped, network.channels, metadata.sar_scale, metadata.sar_bands, *scene.told)
                 opened.enter_context(self._sar)
                 if self._sar.units == scene.units:  # one scale, so that the two dates can be compared
                     self._sar.limits = scene.limits
@@ -82,7 +80,7 @@ class SceneHint:
         """(height, width, hint_channels), of a window that may reach beyond the scene."""
         hint = self.hint
         if hint is None or hint.kind == "palette":
-            return image_hint(self._model, hint, height, width)
+            return image_hint(self._network, hint, height, width)
         window = column, row, width, height
         with reading(str(hint.image)):
             levels, valid = read_mirrored(self._image, self._bands, *window)
@@ -91,9 +89,9 @@ class SceneHint:
                 valid &= ~(known & (cloudy[..., 0] != 0))
         levels = np.repeat(levels[..., :1], 3, -1) if levels.shape[-1] < 3 else levels
         rgb = to_unit(levels)
-        valid &= np.asarray(has_data(rgb))[..., 0]
+        valid &= has_data(rgb)[..., 0]
         sar = where = None
         if self._sar:
             sar, where = self._sar.read(*window)
         where = None if where is None else where[..., None]
-        return composed(rgb, hint.kind, sar_channels(self._model), valid[..., None], sar, where)
+        return compose_hint(rgb, hint.kind, valid[..., None], sar, where, self._network.channels)

@@ -26,8 +26,9 @@ from sar_keras.data.splits import read_split, split_pairs, write_split
 from sar_keras.errors import ConfigError, DataError, ModelError, OutputError, parameter
 from sar_keras.inference.expected_error import fit_expected_error
 from sar_keras.inference.hub import is_on_hub
+from sar_keras.inference.locate import DEMO, file_of, model_name
 from sar_keras.inference.metadata import ModelMetadata, metadata_of
-from sar_keras.inference.model_file import DEMO, file_of, load_model, model_name, save_model
+from sar_keras.inference.model_file import load_model, save_model
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, remove_leftovers, sha256
 from sar_keras.io.reflectance import common_stretch

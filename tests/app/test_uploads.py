@@ -22,6 +22,7 @@ from sar_keras.app.uploads import (
     scene_of,
 )
 from sar_keras.errors import DataError
+from sar_keras.inference.engines import network_of
 from sar_keras.io.images import SUFFIXES, max_pixels
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* holds (db|amplitude) values, the model was trained on uint8")
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* holds (db|amplitude) values, 
 
 @pytest.fixture
 def model(model_file):
-    return sar_keras.load_model(model_file)
+    return network_of(model_file)
 
 
 @pytest.fixture
@@ -163,8 +164,7 @@ def test_a_pixel_of_an_overview_is_one_of_the_scene(model, tmp_path, out, monkey
 @pytest.mark.parametrize("kind", ["patch", "scene"])
 def test_command_line_and_python_give_the_same_file(model_file, patch, scene, out, command, monkeypatch, kind):
     settings = Settings(detail=0.25) if kind == "patch" else Settings("VH", "db", (-18.5, -6), 0.25)
-    model = sar_keras.load_model(model_file)
-    result = colorize_upload(model, patch if kind == "patch" else scene, settings, out)
+    result = colorize_upload(network_of(model_file), patch if kind == "patch" else scene, settings, out)
     with rasterio.open(result.file) as file:
         expected = file.read()
     monkeypatch.chdir(patch.parent)

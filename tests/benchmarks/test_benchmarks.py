@@ -14,7 +14,7 @@ from helpers import markdown_rows, write_scenes, write_tiff
 from PIL import Image
 
 import sar_keras
-from sar_keras.inference.model_file import DEMO
+from sar_keras.inference.locate import DEMO
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in ROOT.glob("benchmarks/*.py") if path.stem != "common")
@@ -83,7 +83,9 @@ def test_confidence(run, tiny_run):
 @pytest.mark.slow
 def test_cold_start(run, tiny_run):
     _, *found = markdown_rows(run("cold_start", "--model", tiny_run, "--runs", 1))
-    assert [name for name, _ in found] == ["--help", "colorize"] and all(float(seconds) > 0 for _, seconds in found)
+    names = ["first use, openvino", "colorize an image, openvino", "colorize 21 images, openvino"]
+    assert [row[0] for row in found][:4] == ["--help", *names] and len(found) == 6
+    assert all(float(seconds) > 0 and 10 < float(peak) < 5000 for _, seconds, peak in found)
 
 
 @pytest.mark.slow
@@ -189,9 +191,9 @@ def test_scene(run, tmp_path, tiny_run):
     options = ["--scene", scene, "--tile", 256, "--overlap", 32, "--sizes", 256]
     printed = run("scene", "--model", tiny_run, *options)
     found = [row for row in markdown_rows(printed) if row[0] != "way"]
-    ways = ["colorize_scene", "in memory", "colorize_scene", "in memory", "colorize_scene"]
-    assert [row[0] for row in found] == ways
-    assert [row[2] for row in found] == ["0.3"] * 4 + ["0.1"]
+    ways = ["openvino", "tensorflow", "in memory"]
+    assert [row[0] for row in found] == [*ways, *ways, "openvino", "tensorflow"]
+    assert [row[2] for row in found] == ["0.3"] * 6 + ["0.1"] * 2
     off = float(re.search(r"bfloat16 is off by ([\d.]+) of 255", printed)[1])
     assert 0 < off < 3
 

@@ -5,8 +5,8 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import DataError
+from sar_keras.inference.locate import DEMO
 from sar_keras.inference.metadata import metadata_of
-from sar_keras.inference.model_file import DEMO
 from sar_keras.io.sar import Scale
 
 

@@ -36,7 +36,7 @@ def batches(random, count=4):
 def test_the_expected_error_is_that_of_the_colour(random):
     expected = fit_expected_error(copies_three_bands(), batches(random))
     colours = random.uniform(-0.95, 0.95, (1, 20, 30, 3)).astype("float32")
-    found = expected(colours).numpy()
+    found = expected(colours)
     assert found.shape == (1, 20, 30, 1)
     np.testing.assert_allclose(found[..., 0], true_error(colours), atol=1e-3)
 
@@ -44,7 +44,7 @@ def test_the_expected_error_is_that_of_the_colour(random):
 def test_colours_that_were_not_seen_count_as_the_nearest():
     expected = ExpectedError([0.0, 1, 0, 0, 0, 0, 0, 0, 0, 0], [-0.5] * 3, [0.5] * 3)
     colours = np.array([[[[0.9, 0, 0], [0.2, 0, 0], [-0.9, 0, 0]]]], "float32")
-    np.testing.assert_allclose(expected(colours).numpy().ravel(), [0.5, 0.2, 0])  # no error is below 0
+    np.testing.assert_allclose(expected(colours).ravel(), [0.5, 0.2, 0])  # no error is below 0
 
 
 def test_it_travels_with_the_models_file(tmp_path, random):
@@ -72,7 +72,7 @@ def test_each_kind_of_hint_has_an_error_of_its_own(random, tmp_path):
             colour = random.uniform(-1, 1, (2, 32, 32, 3)).astype("float32")
             # A hint that covers the left half only: the right half counts as without.
             where = np.where(np.arange(32) < 16, 1.0, 0.0).reshape(1, 1, 32, 1) * np.ones((2, 32, 1, 1))
-            hint = sar_keras.compose_hint(colour, kind or "palette", where * bool(kind)).numpy()
+            hint = sar_keras.compose_hint(colour, kind or "palette", where * bool(kind))
             off = np.where(where * bool(kind), error, errors[None]) * 2
             yield {"sar": colour[..., :1], "hint": hint}, (hint[..., :3] + off).astype("float32")
 

@@ -12,11 +12,11 @@ from helpers import names, one_convolution, one_line, tiny
 
 import sar_keras
 from sar_keras.errors import ModelError, OutputError
+from sar_keras.hint_planes import hint_channels
 from sar_keras.inference.converted import export_onnx, export_openvino
 from sar_keras.inference.metadata import attach
 from sar_keras.inference.model_file import save_model
 from sar_keras.io.sar import Scale
-from sar_keras.networks.guided import hint_channels
 from sar_keras.networks.sizes import any_size, sar_channels, takes_hint
 from sar_keras.training.build import build_saved_generator
 

@@ -8,7 +8,7 @@ import pytest
 import sar_keras
 from sar_keras.data.hints import coarsened
 from sar_keras.data.synthetic import TERRAINS, synthesize_scene
-from sar_keras.inference.model_file import DEMO
+from sar_keras.inference.locate import DEMO
 
 
 @pytest.fixture(scope="module")

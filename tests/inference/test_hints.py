@@ -7,11 +7,12 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.errors import DataError, ModelError
+from sar_keras.hint_planes import compose_hint
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.export import export_saved_model
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
-from sar_keras.networks.guided import GuidedGenerator, compose_hint
+from sar_keras.networks.guided import GuidedGenerator
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from helpers import UTM, one_line, tiny_settings, write_scene
 import sar_keras
 from sar_keras.errors import ModelError
 from sar_keras.inference import hub
-from sar_keras.inference.model_file import model_name
+from sar_keras.inference.locate import model_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # Path of a repository to the status and the headers of the answer.

@@ -8,7 +8,7 @@ from helpers import one_convolution
 
 import sar_keras
 from sar_keras.errors import DataError
-from sar_keras.inference.compiled import for_engine
+from sar_keras.inference.converted import for_openvino
 from sar_keras.io.images import read_optical
 from sar_keras.networks.guided import GuidedGenerator
 from sar_keras.networks.unet import UNetGenerator
@@ -69,7 +69,7 @@ def test_every_convolution_is_in_bfloat16():
     openvino = pytest.importorskip("openvino")
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("needs a processor with bfloat16")
-    network = for_engine(UNetGenerator((64, 64, 1), 4, upsampling="transpose"), "bfloat16", "openvino")
+    network = for_openvino(UNetGenerator((64, 64, 1), 4, upsampling="transpose"))
     function = tf.function(lambda sar: network(sar, training=False))
     model = openvino.convert_model(function.get_concrete_function(tf.TensorSpec((1, 64, 64, 1), tf.float32)))
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
@@ -96,7 +96,7 @@ def test_the_command(command, model_file, save_png, random, scene, tmp_path, mon
 
 def test_an_engine_that_is_not_there(monkeypatch):
     model = one_convolution()
-    with pytest.raises(DataError, match="one of tensorflow, openvino"):
+    with pytest.raises(DataError, match="one of auto, openvino, tensorflow"):
         sar_keras.colorize(model, np.zeros((64, 64), np.uint8), engine="tensorrt")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install \"sar-keras\[openvino\]\""):

@@ -14,8 +14,9 @@ from PIL import Image
 
 import sar_keras
 from sar_keras.config import presets
+from sar_keras.hint_planes import hint_channels
 from sar_keras.inference.export import export_saved_model
-from sar_keras.networks.guided import hint_channels, inputs_of
+from sar_keras.networks.guided import inputs_of
 from sar_keras.networks.sizes import any_size, takes_hint
 from sar_keras.training.build import build_saved_generator
 

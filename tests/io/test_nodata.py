@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from sar_keras.io.nodata import ZERO_AREA, ZERO_REACH, is_measured, zero_areas
 
@@ -47,3 +48,13 @@ def test_the_border_of_an_area_that_lies_aslant_belongs_to_it(slope, random):
     # Around a window so many pixels tell the same.
     part = values[:, 40 - ZERO_REACH :, 40 - ZERO_REACH :]
     assert (zero_areas(part)[ZERO_REACH:, ZERO_REACH:] == outside[40:, 40:]).all()
+
+
+def test_areas_are_those_of_scipys_morphology(random):
+    smooth = ndimage.gaussian_filter(random.normal(size=(150, 170)), 6)
+    values = np.where((smooth < 0) | (random.uniform(size=smooth.shape) < 0.02), 0, 1)[None]
+    zero = values[0] == 0
+    squares = ndimage.minimum_filter(zero, ZERO_AREA)
+    expected = ndimage.binary_dilation(squares, np.ones((3, 3)), ZERO_REACH, mask=zero)
+    assert squares.any() and (expected != squares).any() and (expected != zero).any()
+    assert (zero_areas(values) == expected).all()

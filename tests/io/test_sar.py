@@ -2,30 +2,32 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sar_keras.io.sar import Scale, add_speckle, fit_scale, guess_units
+from sar_keras.data import scaling
+from sar_keras.data.scaling import add_speckle
+from sar_keras.io.sar import Scale, fit_scale, guess_units
 
 
 def test_eight_bits_use_the_whole_range():
     image = np.array([[[0], [51], [255]]], np.uint8)
-    np.testing.assert_allclose(Scale().to_unit(image).numpy().ravel(), [-1.0, -0.6, 1.0], atol=1e-6)
+    np.testing.assert_allclose(Scale().to_unit(image).ravel(), [-1.0, -0.6, 1.0], atol=1e-6)
 
 
 def test_decibel_is_clipped_and_nodata_is_dark():
     scale = Scale("db", -25.0, 0.0)
     image = np.array([[[-25.0], [-12.5], [0.0], [7.0], [-np.inf], [np.nan]]])
-    np.testing.assert_allclose(scale.to_unit(image).numpy().ravel(), [-1, 0, 1, 1, -1, -1], atol=1e-6)
+    np.testing.assert_allclose(scale.to_unit(image).ravel(), [-1, 0, 1, 1, -1, -1], atol=1e-6)
 
 
 def test_linear_power_and_decibel_meet():
     scale = Scale("db", -20.0, 0.0)
     power = np.array([[[0.01], [0.1], [1.0], [0.0]]], np.float32)
     # 10 log10 of 0.01, 0.1 and 1 is -20, -10 and 0 dB; no power at all is darkest.
-    np.testing.assert_allclose(scale.to_unit(power, "linear").numpy().ravel(), [-1, 0, 1, -1], atol=1e-5)
+    np.testing.assert_allclose(scale.to_unit(power, "linear").ravel(), [-1, 0, 1, -1], atol=1e-5)
 
 
 def test_sixteen_bits_for_an_eight_bit_model_are_stretched_not_black(random):
     image = random.integers(100, 900, (64, 64, 1)).astype(np.uint16)
-    unit = Scale().to_unit(image).numpy()
+    unit = Scale().to_unit(image)
     assert unit.min() == -1 and unit.max() == 1 and abs(unit.mean()) < 0.1
 
 
@@ -89,3 +91,28 @@ def test_speckle_has_the_moments_of_the_gamma_distribution(looks):
     digital = add_speckle(flat, looks, Scale("amplitude", 0.0, 2e3), [1, 2])
     amplitude = np.minimum(1e3 * np.sqrt(power), 2e3)
     np.testing.assert_allclose((digital.numpy() + 1) * 1e3, amplitude, rtol=1e-3, atol=10)  # -40 dB is 10
+
+
+@pytest.mark.parametrize(
+    ("scale", "units", "dtype"),
+    [
+        (Scale(), "uint8", "uint8"),
+        (Scale(), "amplitude", "uint16"),
+        (Scale(), "linear", "float32"),
+        (Scale("db", -23.5, 1.25), "linear", "float64"),
+        (Scale("db", -23.5, 1.25), "db", "float32"),
+        (Scale("amplitude", 12, 700), "amplitude", "float32"),
+        (Scale(), "unit", "float32"),
+        (Scale("reflectance", 0, 3000), "reflectance", "uint16"),
+    ],
+)
+def test_arrays_and_tensors_become_the_same(scale, units, dtype, random):
+    values = random.uniform(
+        -1 if units in ("db", "unit") else 0, 1 if units in ("linear", "unit") else 250, (40, 30, 2)
+    )
+    values = values.astype(dtype)
+    if np.issubdtype(values.dtype, np.floating):
+        values[3, 4], values[5, 6] = np.nan, -np.inf
+    ours, theirs = scale.to_unit(values, units), scaling.to_unit(scale, tf.constant(values), units).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert ours.dtype == np.float32 and ours.std() > 0.1 and np.abs(ours).max() <= 1

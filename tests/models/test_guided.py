@@ -3,8 +3,9 @@ import numpy as np
 import tensorflow as tf
 from helpers import small_discriminator
 
+from sar_keras.hint_planes import hint_channels
 from sar_keras.models.guided import Guided
-from sar_keras.networks.guided import GuidedGenerator, hint_channels
+from sar_keras.networks.guided import GuidedGenerator
 from sar_keras.networks.rewriting import for_inference, for_training
 
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sar_keras.networks.guided import KINDS, ColoursFromHint, GuidedGenerator, compose_hint, hint_channels, inputs_of
+from sar_keras.hint_planes import KINDS, compose_hint, hint_channels
+from sar_keras.networks.guided import ColoursFromHint, GuidedGenerator, inputs_of
 from sar_keras.networks.sizes import any_size, patch_size, sar_channels, takes_hint
 
 

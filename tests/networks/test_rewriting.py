@@ -10,6 +10,7 @@ from sar_keras.config import load_config
 from sar_keras.models import losses
 from sar_keras.networks.epcgan import EPCGenerator
 from sar_keras.networks.faster_layers import (
+    ChannelGroupNormalization,
     FusedBatchNormalization,
     MatrixConvolution,
     MatrixTransposedConvolution,
@@ -124,6 +125,7 @@ def test_a_convolution_as_a_matrix_product(fast, stock, size, stride, random):
         lambda: UNetGenerator((64, 64, 1), 4),
         lambda: UNetGenerator((64, 64, 1), 4, upsampling="transpose"),
         lambda: UNetGenerator((64, 64, 1), 4, normalization="instance"),
+        lambda: UNetGenerator((64, 64, 1), 4, normalization="group"),
         lambda: ResNetGenerator((64, 64, 1), 4, 1),
         lambda: EPCGenerator((64, 64, 1), 4, 1),
     ],
@@ -136,6 +138,19 @@ def test_inference_in_bfloat16(build, random):
     assert optical.std() > 0.05
     assert lower(sar, training=False).dtype == tf.float32
     assert 0 < np.abs(lower(sar, training=False) - optical).mean() < 0.02
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8, -1])
+def test_group_normalisation_of_channels(groups, random):
+    stock = keras.layers.GroupNormalization(groups, epsilon=1e-5)
+    images = tf.constant(random.normal(2, 1, (3, 16, 24, 8)) * np.arange(1, 9), tf.float32)
+    fast = ChannelGroupNormalization.from_config(stock.get_config())
+    for layer in (stock, fast):
+        layer.build(images.shape)
+        layer.set_weights([np.linspace(0.5, 1.5, 8), np.arange(8) / 8])
+    expected = stock(images)
+    assert np.std(expected) > 0.5
+    np.testing.assert_allclose(fast(images), expected, atol=1e-4)
 
 
 def test_what_is_enlarged_last_stays_so(random):

@@ -8,8 +8,9 @@ from rasterio.warp import Resampling, reproject, transform_bounds
 
 import sar_keras
 from sar_keras.errors import DataError
+from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import Hint
-from sar_keras.inference.metadata import ModelMetadata, metadata_of
+from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
 from sar_keras.io.inputs import single
 from sar_keras.io.rasters import SarScene
@@ -171,11 +172,11 @@ def test_both_dates_of_sar_are_scaled_alike(copying_file, tmp_path, random):
     """The same file as both, under options that say how it is read."""
     decibel = random.uniform(-20, -5, (2, HEIGHT, WIDTH)).astype("float32")
     path = write(tmp_path / "scene.tif", decibel)
-    model, read = sar_keras.load_model(copying_file), ("2", "db", (-20.0, -5.0))
+    network, read = network_of(copying_file), ("2", "db", (-20.0, -5.0))
     with (
-        SarScene(single(path), 1, metadata_of(model).sar_scale, (), *read) as sar,
+        SarScene(single(path), 1, network.metadata.sar_scale, (), *read) as sar,
         SceneHint(
-            model, Hint("other_date", write(tmp_path / "rgb.tif", smooth_colours(HEIGHT, WIDTH)), path), sar
+            network, Hint("other_date", write(tmp_path / "rgb.tif", smooth_colours(HEIGHT, WIDTH)), path), sar
         ) as hint,
     ):
         window = 10, 10, 40, 30

@@ -14,10 +14,10 @@ from sar_keras.scenes import colorize as scenes
 PATCH = 64
 
 
-def test_a_killed_run_leaves_nothing_that_looks_finished_and_resume_goes_on(model, model_file, tmp_path):
+def test_a_killed_run_leaves_nothing_that_looks_finished_and_resume_goes_on(model_file, tmp_path):
     source = write_scene(tmp_path / "a.tif", speckle((600, 300)))
     options = dict(tile=PATCH, overlap=16, confidence=True)
-    scenes.colorize_scene(model, source, tmp_path / "whole.tif", **options)
+    scenes.colorize_scene(model_file, source, tmp_path / "whole.tif", **options)
     code = f"""
 import time, sar_keras
 source, destination = {str(source)!r}, {str(tmp_path / "out/c.tif")!r}
@@ -35,7 +35,7 @@ sar_keras.colorize_scene({str(model_file)!r}, source, destination, tile=64, over
         finished = int(state["rows"])
     assert 0 < finished < 12
     steps = []
-    scenes.colorize_scene(model, source, tmp_path / "out/c.tif", resume=True, progress=steps.append, **options)
+    scenes.colorize_scene(model_file, source, tmp_path / "out/c.tif", resume=True, progress=steps.append, **options)
     assert steps[0] == (finished * (PATCH - 16) - 8) * 300 and sum(steps) == 600 * 300
     for name in ("", "_confidence"):
         for resumed, expected in zip(
@@ -46,7 +46,7 @@ sar_keras.colorize_scene({str(model_file)!r}, source, destination, tile=64, over
     # And once more: it is done already.
     steps = []
     before = (tmp_path / "out/c.tif").stat().st_mtime_ns
-    scenes.colorize_scene(model, source, tmp_path / "out/c.tif", resume=True, progress=steps.append, **options)
+    scenes.colorize_scene(model_file, source, tmp_path / "out/c.tif", resume=True, progress=steps.append, **options)
     assert steps == [600 * 300] and (tmp_path / "out/c.tif").stat().st_mtime_ns == before
 
 

@@ -1,0 +1,74 @@
+"""A generator that is ready to run, whichever engine computes: arrays in, arrays out. Loads no TensorFlow."""
+
+import numpy as np
+
+from sar_keras.errors import ModelError
+from sar_keras.hint_planes import hint_channels
+from sar_keras.inference.expected_error import ExpectedError
+from sar_keras.inference.metadata import ModelMetadata
+
+# Where an expected error is written: nothing that we compared reaches 0.25 within an image on unseen places.
+CONFIDENCE_SAID = (
+    "tells better from worse areas to some degree, and hardly which pixel is wrong; sar-keras evaluate says whether it "
+    "holds on your data"
+)
+
+
+class Network:
+    """SAR and hint, (N, H, W, planes) float32 in [-1, 1], to optical (N, H, W, 3), float32 in [-1, 1].
+
+    Height and width may be any that the network takes, such as multiples of `patch`.
+
+    Attributes:
+        name: For people: a path, "demo", or what Keras calls the model.
+        metadata: What the model knows of itself.
+        channels: SAR bands; they come first.
+        takes_hint: Whether the planes of a hint follow, see `sar_keras.hint_planes`.
+        planes: Of both together.
+        patch: The side of the images that it was made for; 256 for one that takes any size.
+        normalizes_each: Whether each image is normalised by itself, so that neighbouring windows may differ.
+        engine: "tensorflow" or "openvino".
+        said: For people: the engine, and why it is that one.
+    """
+
+    name: str
+    metadata: ModelMetadata
+    channels: int
+    takes_hint: bool
+    patch: int
+    normalizes_each: bool
+    engine: str
+    said: str
+
+    @property
+    def planes(self) -> int:
+        return self.channels + (hint_channels(self.channels) if self.takes_hint else 0)
+
+    @property
+    def expected_error(self) -> ExpectedError:
+        """
+        Raises:
+            ModelError: the model has none.
+        """
+        return expected_error_of(self.metadata)
+
+    def weights_hash(self) -> str:
+        """The same only where the weights are the same."""
+        raise NotImplementedError
+
+    def __call__(self, planes: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+def expected_error_of(metadata: ModelMetadata) -> ExpectedError:
+    """The expected error of a model.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if metadata.expected_error is None:
+        raise ModelError(
+            "the model does not know its error: it had no validation pairs, or its training has not ended; "
+            "sar-keras fit --resume ends it, data.ratios sets validation pairs aside"
+        )
+    return metadata.expected_error
