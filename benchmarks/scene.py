@@ -69,7 +69,7 @@ def network_seconds(network, positions: list[list[tuple[int, int]]]) -> float:
     """Seconds that the network alone takes, on windows of these (first, size) along rows and columns."""
     random = np.random.default_rng(0)
     windows = {
-        (height, width): random.uniform(-1, 1, (1, height, width, network.planes)).astype("float32")
+        (height, width): random.uniform(-1, 1, (1, height, width, network.channels)).astype("float32")
         for _, height in positions[0]
         for _, width in positions[1]
     }
@@ -94,9 +94,7 @@ def in_memory(network, scene: Path, destination: Path, positions) -> None:
             window = np.s_[row + margin : row + margin + rows, column + margin : column + margin + columns]
             ramps = [np.minimum(np.minimum(np.arange(size), np.arange(size)[::-1]) + 1, 64) for size in (rows, columns)]
             weight = np.outer(*ramps)[..., None].astype("float32")
-            planes = np.zeros((1, rows, columns, network.planes), "float32")
-            planes[..., 0] = values[window]
-            colours[window] += network(planes)[0] * weight
+            colours[window] += network(values[window][None, ..., None])[0] * weight
             weights[window] += weight
     colours = (colours / weights).round().astype("uint8")
     profile.update(count=3, compress="deflate")

@@ -98,17 +98,17 @@ def colorize(
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
     sar = scale.to_unit(values, units)
-    planes = [image_hint(network, hint, sar.shape[0], sar.shape[1], told)] if network.takes_hint else []
-    colours = _colours(network, np.concatenate([sar, *planes], -1))
+    colours = _colours(network, sar, image_hint(network, hint, sar.shape[0], sar.shape[1], told))
     if detail:
         fine = fine_structure(sar, np.logical_not(missing.any(-1)))
         colours = np.rint(add_detail(colours.astype("float32"), detail * fine)).astype(np.uint8)
     return colours
 
 
-def _colours(network: Network, planes: np.ndarray) -> np.ndarray:
-    """RGB, uint8 (H, W, 3), of planes (H, W, c) that are mirrored at the right and lower border to what fits."""
-    height, width = planes.shape[:2]
-    beyond = [(0, -size % network.patch) for size in (height, width)]
-    optical = network(np.pad(planes, [*beyond, (0, 0)], "reflect")[None])[0, :height, :width]
+def _colours(network: Network, sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
+    """RGB, uint8 (H, W, 3), of SAR and hint (H, W, c), mirrored at the right and lower border to what fits."""
+    height, width = sar.shape[:2]
+    beyond = [*((0, -size % network.patch) for size in (height, width)), (0, 0)]
+    hint = None if hint is None else np.pad(hint, beyond, "reflect")[None]
+    optical = network(np.pad(sar, beyond, "reflect")[None], hint)[0, :height, :width]
     return np.clip(np.rint((optical + 1) * 127.5), 0, 255).astype(np.uint8)

@@ -7,13 +7,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sar_keras.hint_planes import hint_channels
 from sar_keras.inference.converted import for_openvino, function_of
 from sar_keras.inference.locate import DEMO
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.network import Network
 from sar_keras.inference.openvino import Compiled
 from sar_keras.io.files import sha256_of_arrays
-from sar_keras.networks.guided import input_planes, split_planes
+from sar_keras.networks.guided import inputs_of
 from sar_keras.networks.rewriting import for_inference
 from sar_keras.networks.sizes import any_size, normalizes_each, patch_size, sar_channels, takes_hint
 
@@ -53,11 +54,11 @@ class KerasNetwork(Network):
     def weights_hash(self) -> str:
         return sha256_of_arrays(self._model.get_weights())
 
-    def __call__(self, planes: np.ndarray) -> np.ndarray:
-        return _function(self._model, *self._asked)(planes)
+    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
+        return _function(self._model, *self._asked)(sar, hint)
 
 
-def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> Callable[[np.ndarray], np.ndarray]:
+def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> Callable[..., np.ndarray]:
     weights = b"" if exact else _sample(model)
     functions = _kept.setdefault(model, {})
     before, function = functions.get((engine, precision, exact), (None, None))
@@ -73,16 +74,16 @@ def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> C
     return function
 
 
-def _on_tensorflow(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    network = any_size(model)
+def _on_tensorflow(model: keras.Model) -> Callable[..., np.ndarray]:
+    network, channels = any_size(model), sar_channels(model)
+    images = [tf.TensorSpec((None, None, None, count), tf.float32) for count in (channels, hint_channels(channels))]
+
+    def run(*given: tf.Tensor) -> tf.Tensor:
+        return network(inputs_of(network, *given), training=False)
 
     # AutoGraph would take half a second to find nothing to convert.
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, input_planes(model)), tf.float32)], autograph=False)
-    def run(planes):
-        return network(split_planes(network, planes), training=False)
-
-    run.network = network  # Keeps the layers alive, which a tf.function does not.
-    return lambda planes: run(planes).numpy()
+    alone, hinted = (tf.function(run, input_signature=images[:count], autograph=False) for count in (1, 2))
+    return lambda sar, hint: (alone(sar) if hint is None else hinted(sar, hint)).numpy()
 
 
 def _sample(model: keras.Model) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from sar_keras.errors import DataError, ModelError, parameter
-from sar_keras.hint_planes import compose_hint, has_data, hint_channels
+from sar_keras.hint_planes import compose_hint, has_data
 from sar_keras.inference.network import Network
 from sar_keras.io.images import image_array, is_grey, read_image, read_optical, read_sar
 from sar_keras.io.opening import open_raster
@@ -144,14 +144,14 @@ def to_unit(levels: np.ndarray) -> np.ndarray:
     return levels.astype("float32") / 127.5 - 1
 
 
-def image_hint(network: Network, hint: Hint | None, height: int, width: int, units: str = "auto") -> np.ndarray:
-    """The planes of a hint for a SAR image, (height, width, hint_channels), to whose size it is stretched.
+def image_hint(network: Network, hint: Hint | None, height: int, width: int, units: str = "auto") -> np.ndarray | None:
+    """The planes of a hint for a SAR image, (height, width, hint_channels), to whose size it is stretched, if any.
 
     `units` are those of the SAR image of another date.
     """
     channels = network.channels
     if hint is None:
-        return np.zeros((height, width, hint_channels(channels)), "float32")
+        return None
     if hint.kind == "palette":
         return compose_hint(np.broadcast_to(np.float32(hint.image), (height, width, 3)), hint.kind, channels=channels)
     levels, where = _levels(hint.image)

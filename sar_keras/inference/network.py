@@ -3,7 +3,6 @@
 import numpy as np
 
 from sar_keras.errors import ModelError
-from sar_keras.hint_planes import hint_channels
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.metadata import ModelMetadata
 
@@ -15,16 +14,16 @@ CONFIDENCE_SAID = (
 
 
 class Network:
-    """SAR and hint, (N, H, W, planes) float32 in [-1, 1], to optical (N, H, W, 3), float32 in [-1, 1].
+    """SAR (N, H, W, channels), float32 in [-1, 1], to optical (N, H, W, 3), float32 in [-1, 1].
 
-    Height and width may be any that the network takes, such as multiples of `patch`.
+    Where it takes a hint, that is (N, H, W, hint_channels), see `sar_keras.hint_planes`, or None. Height and width may
+    be any that the network takes, such as multiples of `patch`.
 
     Attributes:
         name: For people: a path, "demo", or what Keras calls the model.
         metadata: What the model knows of itself.
-        channels: SAR bands; they come first.
-        takes_hint: Whether the planes of a hint follow, see `sar_keras.hint_planes`.
-        planes: Of both together.
+        channels: SAR bands.
+        takes_hint: Whether it takes a hint.
         patch: The side of the images that it was made for; 256 for one that takes any size.
         normalizes_each: Whether each image is normalised by itself, so that neighbouring windows may differ.
         engine: "tensorflow" or "openvino".
@@ -41,10 +40,6 @@ class Network:
     said: str
 
     @property
-    def planes(self) -> int:
-        return self.channels + (hint_channels(self.channels) if self.takes_hint else 0)
-
-    @property
     def expected_error(self) -> ExpectedError:
         """
         Raises:
@@ -56,7 +51,7 @@ class Network:
         """The same only where the weights are the same."""
         raise NotImplementedError
 
-    def __call__(self, planes: np.ndarray) -> np.ndarray:
+    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
         raise NotImplementedError
 
 

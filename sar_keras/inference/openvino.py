@@ -3,7 +3,6 @@
 It is the extra `openvino`. Loads no TensorFlow.
 """
 
-import functools
 import importlib.util
 import json
 import threading
@@ -24,8 +23,8 @@ ENGINES = ("auto", "openvino", "tensorflow")
 PRECISIONS = ("float32", "bfloat16")
 # Under this name a converted model keeps what it knows of itself, in `rt_info`.
 ABOUT = "sar_keras"
-# Input shapes that stay compiled: those of a scene's windows, or of a folder's images.
-_SHAPES = 8
+# Input shapes that stay compiled: those of a row of a scene's windows. Each takes memory for all that it computes.
+_SHAPES = 2
 
 
 def check_engine(engine: str, precision: str) -> None:
@@ -47,7 +46,7 @@ def is_installed(package: str) -> bool:
 
 
 class Compiled:
-    """A function of SAR and hint (N, H, W, planes) that keeps the weights as they are now.
+    """A function as `Network` is one, which keeps the weights as they are now.
 
     It computes in "float32", or in "bfloat16" where the processor has it. It compiles anew for each shape of its
     inputs, because with an unknown shape a small network is half as fast.
@@ -59,22 +58,30 @@ class Compiled:
         self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": names[precision]}
         # A request has one output, into which the next call writes.
         self._one_at_a_time = threading.Lock()
-        self._request = functools.lru_cache(_SHAPES)(self._compile)
+        self._requests: dict[tuple, openvino.InferRequest] = {}
 
-    def _compile(self, *shapes: tuple[int, ...]) -> "openvino.InferRequest":
+    def _request(self, shapes: list[tuple[int, ...]]) -> "openvino.InferRequest":
+        """For inputs of these shapes; the one that was asked for the longest ago makes room for a new one."""
+        request = self._requests.pop(tuple(shapes), None)
+        if request is None and len(self._requests) == _SHAPES:
+            del self._requests[next(iter(self._requests))]
+        self._requests[tuple(shapes)] = request = request or self._compile(shapes)
+        return request
+
+    def _compile(self, shapes: list[tuple[int, ...]]) -> "openvino.InferRequest":
         import openvino
 
         fixed = self._model.clone()
         fixed.reshape(dict(zip(range(len(shapes)), shapes, strict=True)))
         return openvino.Core().compile_model(fixed, "CPU", self._hints).create_infer_request()
 
-    def __call__(self, planes: np.ndarray) -> np.ndarray:
-        counts = [tensor.partial_shape[3].get_length() for tensor in self._model.inputs]
-        ends = np.cumsum(counts)
-        inputs = [planes[..., end - count : end] for end, count in zip(ends, counts, strict=True)]
+    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
+        shapes = [(*sar.shape[:3], tensor.partial_shape[3].get_length()) for tensor in self._model.inputs]
         with self._one_at_a_time:
-            request = self._request(*(each.shape for each in inputs))
-            request.infer([np.ascontiguousarray(each) for each in inputs])
+            request = self._request(shapes)
+            for given, tensor in zip((sar, hint), request.input_tensors, strict=False):
+                tensor.data[:] = 0 if given is None else given
+            request.infer()
             return request.get_output_tensor(0).data.copy()
 
 
@@ -115,5 +122,5 @@ class ConvertedNetwork(Network):
         operations = self._model.get_ordered_ops()
         return sha256_of_arrays(each.data for each in operations if each.get_type_name() == "Constant")
 
-    def __call__(self, planes: np.ndarray) -> np.ndarray:
-        return self._run(planes)
+    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
+        return self._run(sar, hint)

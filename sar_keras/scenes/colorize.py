@@ -156,8 +156,7 @@ def colorize_scene(
             levels = levels_of(network, confidence)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
-                hints = scene_hint if network.takes_hint else None
-                colorize_tiles(levels, scene, area, rows, overlap, batch, partial, progress, detail, hints)
+                colorize_tiles(levels, scene, area, rows, overlap, batch, partial, progress, detail, scene_hint)
                 if not partial.seen:
                     raise DataError(f"{source.name}: holds no data in this window: every pixel is nodata")
                 partial.publish()
@@ -300,19 +299,19 @@ def _provenance(
     return {**tags, "SAR_KERAS_KEY": key}, key
 
 
-def levels_of(network: Network, confidence: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """SAR and hint (N, H, W, planes) to colours, with `confidence` also uncertainty, as the outputs hold them.
+def levels_of(network: Network, confidence: bool) -> Callable[..., np.ndarray]:
+    """SAR and hint, as `network` takes them, to colours, with `confidence` also uncertainty, as the outputs hold them.
 
     (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
     """
     expected_error = network.expected_error if confidence else None
 
-    def run(planes: np.ndarray) -> np.ndarray:
-        optical = network(planes)
-        levels = (optical + 1) * 127.5
-        if expected_error:
-            hint = planes[..., network.channels :] if network.takes_hint else None
-            levels = np.concatenate([levels, expected_error(optical, hint) / UNCERTAINTY_STEP], -1)
+    def run(sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
+        levels = network(sar, hint)
+        uncertainty = [expected_error(levels, hint) / UNCERTAINTY_STEP] if expected_error else []
+        levels += 1
+        levels *= 127.5
+        levels = np.concatenate([levels, *uncertainty], -1) if uncertainty else levels
         return np.clip(levels, 0, 255, out=levels)
 
     return run

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -36,6 +37,8 @@ class SceneHint:
         self._opened = contextlib.ExitStack()
         self.files: list[Path] = []
         self.said = hint.said if hint else "none"
+        # The same for all windows of a shape.
+        self._everywhere = functools.lru_cache(2)(functools.partial(image_hint, network, hint))
         if hint is None or hint.kind == "palette":
             return
         with self._opened as opened:
@@ -76,11 +79,11 @@ class SceneHint:
     def __exit__(self, *_):
         self._opened.close()
 
-    def read(self, column: int, row: int, width: int, height: int) -> np.ndarray:
-        """(height, width, hint_channels), of a window that may reach beyond the scene."""
+    def read(self, column: int, row: int, width: int, height: int) -> np.ndarray | None:
+        """(height, width, hint_channels), of a window that may reach beyond the scene; None without a hint."""
         hint = self.hint
         if hint is None or hint.kind == "palette":
-            return image_hint(self._network, hint, height, width)
+            return self._everywhere(height, width)
         window = column, row, width, height
         with reading(str(hint.image)):
             levels, valid = read_mirrored(self._image, self._bands, *window)

@@ -96,13 +96,13 @@ def colorize_tiles(
     batch: int,
     partial: Unfinished,
     progress: Callable[[int], object],
-    detail: float = 0.0,
-    hints: SceneHint | None = None,
+    detail: float,
+    hints: SceneHint,
 ) -> None:
     """Bring the rows of windows that are not finished yet through the network and into the partial file.
 
     Args:
-        network: SAR (N, H, W, channels) to grey levels of 0..255, (N, H, W, bands), float32.
+        network: SAR (N, H, W, channels) and hint, or None, to grey levels of 0..255, (N, H, W, bands), float32.
         scene: The scene that is read.
         area: The part of it to colorize.
         rows: From `tile_rows`.
@@ -111,7 +111,7 @@ def colorize_tiles(
         partial: The file that is written; it says which rows are finished.
         progress: Called with the number of pixels done since the last call.
         detail: How much fine structure of the SAR comes into the lightness, 0 to 1.
-        hints: Of a network that also takes the planes of a hint, behind those of SAR.
+        hints: The hint, if there is one.
     """
     first, last = rows[0][0], rows[-1][-1]
     below = partial.below
@@ -129,24 +129,22 @@ def colorize_tiles(
             sar, valid = scene.read(column, row, place.width + 2 * margin, place.height + 2 * margin)
             fine = detail * fine_structure(sar, valid, margin) if detail else None
             inside = slice(margin, margin + place.height), slice(margin, margin + place.width)
-            planes = sar[inside]
-            if hints:
-                where = column + margin, row + margin, place.width, place.height
-                planes = np.concatenate([planes, hints.read(*map(int, where))], -1)
-            windows.append((place, planes, valid[inside], fine))
+            where = column + margin, row + margin, place.width, place.height
+            windows.append((place, sar[inside], hints.read(*map(int, where)), valid[inside], fine))
         return windows
 
     def compute(windows):
-        chosen = [index for index, (_, _, valid, _) in enumerate(windows) if valid.any()]
+        chosen = [index for index, (_, _, _, valid, _) in enumerate(windows) if valid.any()]
         if not chosen:
             return windows, {}
-        values = network(np.stack([windows[index][1] for index in chosen]))
+        hint = None if windows[0][2] is None else _stacked([windows[index][2] for index in chosen])
+        values = network(_stacked([windows[index][1] for index in chosen]), hint)
         return windows, dict(zip(chosen, values, strict=True))
 
     def write(computed):
         windows, values = computed
         pixels = 0
-        for index, (place, _, valid, fine) in enumerate(windows):
+        for index, (place, _, _, valid, fine) in enumerate(windows):
             ends_row = place.column == last.column
             new = values.get(index)
             if new is None:
@@ -174,6 +172,11 @@ def colorize_tiles(
         computed = map(compute, _ahead(reader, read, groups))
         for pixels in _ahead(writer, write, computed):
             progress(pixels)
+
+
+def _stacked(images: list[np.ndarray]) -> np.ndarray:
+    """Images as one array, without a copy of a single one."""
+    return images[0][None] if len(images) == 1 else np.stack(images)
 
 
 def _groups(row: list[Tile], size: int) -> list[list[Tile]]:
