@@ -11,7 +11,7 @@ from sar_keras.errors import DataError
 from sar_keras.inference.detail import add_detail, check_detail, fine_structure
 from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import hint_of, image_hint
-from sar_keras.inference.network import Network
+from sar_keras.inference.network import Network, to_levels
 from sar_keras.io.bands import Choice, warn_if_bands_differ
 from sar_keras.io.images import image_array, read_sar
 from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
@@ -111,4 +111,4 @@ def _colours(network: Network, sar: np.ndarray, hint: np.ndarray | None) -> np.n
     beyond = [*((0, -size % network.patch) for size in (height, width)), (0, 0)]
     hint = None if hint is None else np.pad(hint, beyond, "reflect")[None]
     optical = network(np.pad(sar, beyond, "reflect")[None], hint)[0, :height, :width]
-    return np.clip(np.rint((optical + 1) * 127.5), 0, 255).astype(np.uint8)
+    return np.rint(to_levels(optical)).astype(np.uint8)

@@ -55,6 +55,13 @@ class Network:
         raise NotImplementedError
 
 
+def to_levels(optical: np.ndarray) -> np.ndarray:
+    """Optical in [-1, 1] to grey levels of 0..255 that are not rounded yet, in place."""
+    optical += 1
+    optical *= 127.5
+    return np.clip(optical, 0, 255, out=optical)
+
+
 def expected_error_of(metadata: ModelMetadata) -> ExpectedError:
     """The expected error of a model.
 

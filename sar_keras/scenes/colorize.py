@@ -20,7 +20,7 @@ from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import NO_HINT, hint_of
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.locate import model_name
-from sar_keras.inference.network import CONFIDENCE_SAID, Network
+from sar_keras.inference.network import CONFIDENCE_SAID, Network, to_levels
 from sar_keras.io import rasters
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, path_or_name, sha256
@@ -307,12 +307,11 @@ def levels_of(network: Network, confidence: bool) -> Callable[..., np.ndarray]:
     expected_error = network.expected_error if confidence else None
 
     def run(sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
-        levels = network(sar, hint)
-        uncertainty = [expected_error(levels, hint) / UNCERTAINTY_STEP] if expected_error else []
-        levels += 1
-        levels *= 127.5
-        levels = np.concatenate([levels, *uncertainty], -1) if uncertainty else levels
-        return np.clip(levels, 0, 255, out=levels)
+        optical = network(sar, hint)
+        if expected_error is None:
+            return to_levels(optical)
+        uncertainty = np.minimum(expected_error(optical, hint) / UNCERTAINTY_STEP, 255)
+        return np.concatenate([to_levels(optical), uncertainty], -1)
 
     return run
 
