@@ -126,5 +126,5 @@ def import_addons(what: str) -> None:
             importlib.import_module("tensorflow_addons")
     except ImportError as error:
         raise ConfigError(
-            f'{what}: needs tensorflow-addons, on Python 3.10 or 3.11: pip install "sar-keras[addons]"'
+            f'{what}: needs tensorflow-addons, on Python 3.10 or 3.11: pip install ".[addons]"'
         ) from error

@@ -97,7 +97,7 @@ def benchmark(
     first = next(iter(configs.values()))
     _check_that_they_compare(output, configs)
     if not importlib.util.find_spec("sklearn"):
-        print('no row of gradient-boosted trees: pip install "sar-keras[trees]"', file=sys.stderr)
+        print('no row of gradient-boosted trees: pip install ".[trees]"', file=sys.stderr)
     with _leaving_nothing_untrained(output, drawn=first.data.layout == "synthetic"):
         split_file, report = _split(output, first), None
         for name, config in configs.items():

@@ -26,7 +26,7 @@ class Perceptual:
             from torchmetrics.image.fid import FrechetInceptionDistance
             from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
         except ImportError as error:
-            raise ConfigError('LPIPS and FID need an extra: pip install "sar_keras[metrics]"') from error
+            raise ConfigError('LPIPS and FID need an extra: pip install ".[metrics]"') from error
         try:
             self._lpips = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True)
             self._fid = FrechetInceptionDistance(feature=2048, normalize=True)

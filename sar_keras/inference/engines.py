@@ -72,7 +72,7 @@ def _network_of(file: Path, changed: int, engine: str, precision: str, exact: bo
                     raise
                 why = f", because OpenVINO cannot run the model: {error}"
         else:
-            why = ', because openvino is not installed: pip install "sar-keras[openvino]" starts sooner'
+            why = ', because openvino is not installed: pip install ".[openvino]" starts sooner'
     if not is_installed("tensorflow"):
         raise ConfigError("neither openvino nor tensorflow is installed, of which one is needed: pip install openvino")
     load_tensorflow()

@@ -20,5 +20,5 @@ def check_format(format: str) -> None:
     missing = [name for name in _PACKAGES[format] if not importlib.util.find_spec(name)]
     if missing:
         raise OutputError(
-            f'{parameter("format")} {format}: {", ".join(missing)} not installed: pip install "sar-keras[{format}]"'
+            f'{parameter("format")} {format}: {", ".join(missing)} not installed: pip install ".[{format}]"'
         )

@@ -38,7 +38,7 @@ def download(address: str) -> Path:
     try:
         from huggingface_hub import constants, errors, hf_hub_download
     except ImportError as error:
-        raise ModelError(f'{address}: huggingface_hub is not installed: pip install "sar-keras[hub]"') from error
+        raise ModelError(f'{address}: huggingface_hub is not installed: pip install ".[hub]"') from error
     page = f"{constants.ENDPOINT}/{repository}"
     try:
         return Path(hf_hub_download(repository, _FILE, revision=revision))

@@ -38,7 +38,7 @@ def check_engine(engine: str, precision: str) -> None:
     if engine not in ENGINES:
         raise DataError(f"{parameter('engine')}: must be one of {', '.join(ENGINES)}, got {engine!r}")
     if engine == "openvino" and not is_installed("openvino"):
-        raise DataError(f'{parameter("engine")}: openvino is not installed: pip install "sar-keras[openvino]"')
+        raise DataError(f'{parameter("engine")}: openvino is not installed: pip install ".[openvino]"')
 
 
 def is_installed(package: str) -> bool:

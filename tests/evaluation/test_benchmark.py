@@ -83,7 +83,7 @@ def test_without_scikit_learn_a_line_says_what_to_install(compared, monkeypatch,
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "sklearn", None)  # what Python itself takes for not installed
         result = compared("l1", "--steps", "4")
-    assert result.exit_code == 0 and one_line(result.stderr).endswith('pip install "sar-keras[trees]"')
+    assert result.exit_code == 0 and one_line(result.stderr).endswith('pip install ".[trees]"')
     assert "trees" not in (compared.output / "benchmark.md").read_text() and not trees.exists()
     assert compared("l1", "--steps", "4").stderr == ""
     assert "gradient-boosted trees" in (compared.output / "benchmark.md").read_text()

@@ -152,7 +152,7 @@ def test_the_command(command, tmp_path, monkeypatch):
 def test_an_extra_that_is_not_there_is_one_line(command, format, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = command("export", "demo", "--format", format, "-o", tmp_path / "out")
-    assert code == 2 and f'pip install "sar-keras[{format}]"' in one_line(err)
+    assert code == 2 and f'pip install ".[{format}]"' in one_line(err)
     with pytest.raises(OutputError, match="not installed"):
         EXPORTS[format](one_convolution(), tmp_path / "out")
     assert names(tmp_path) == []

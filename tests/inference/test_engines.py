@@ -171,7 +171,7 @@ def test_the_engine_that_is_chosen(tmp_path, monkeypatch, image):
     assert network_of(sar_keras.load_model(model)).engine == "tensorflow"
     there = {"openvino": False, "tensorflow": True}
     monkeypatch.setattr(engines, "is_installed", there.get)
-    assert 'tensorflow, because openvino is not installed: pip install "sar-keras[openvino]"' in network_of(model).said
+    assert 'tensorflow, because openvino is not installed: pip install ".[openvino]"' in network_of(model).said
     there["tensorflow"] = False
     engines._network_of.cache_clear()
     with pytest.raises(ConfigError, match="neither openvino nor tensorflow is installed"):

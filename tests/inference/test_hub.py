@@ -169,7 +169,7 @@ def test_what_is_no_address_is_one_line(address, command):
 def test_without_the_extra_it_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     hub.download.cache_clear()
-    with pytest.raises(ModelError, match=r'pip install "sar-keras\[hub\]"'):
+    with pytest.raises(ModelError, match=r'pip install ".\[hub\]"'):
         sar_keras.load_model("hf://owner/without")
 
 

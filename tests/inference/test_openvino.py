@@ -99,5 +99,5 @@ def test_an_engine_that_is_not_there(monkeypatch):
     with pytest.raises(DataError, match="one of auto, openvino, tensorflow"):
         sar_keras.colorize(model, np.zeros((64, 64), np.uint8), engine="tensorrt")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"pip install \"sar-keras\[openvino\]\""):
+    with pytest.raises(DataError, match=r"pip install \"\.\[openvino\]\""):
         sar_keras.colorize(model, np.zeros((64, 64), np.uint8), engine="openvino")
