@@ -8,6 +8,7 @@ TensorFlow loads, converts the model, and compares both. `demo` comes converted.
 """
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,8 @@ def main(model: str, runs: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "many").mkdir()
+        if Path(model).is_dir():  # which shall not keep the converted model
+            model = shutil.copytree(model, folder / "run", ignore=shutil.ignore_patterns("openvino"))
         for n in range(MORE + 1):
             Image.fromarray(random.integers(0, 256, (256, 256), np.uint8)).save(folder / f"many/{n}.png")
         one = ["colorize", model, folder / "many/0.png", "-o", folder / "one.png"]

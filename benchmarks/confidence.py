@@ -61,7 +61,7 @@ def of_colour(*fit_to: dict) -> Callable[[dict], np.ndarray]:
     colours = np.concatenate([data["colour"][:, ::8, ::8].reshape(-1, 3) for data in fit_to])
     errors = np.concatenate([data["error"][:, ::8, ::8].ravel() for data in fit_to])
     estimate = polynomial(colours, errors)
-    return lambda data: np.stack([estimate(colour[None]).numpy()[0, ..., 0] for colour in data["colour"]])
+    return lambda data: np.stack([estimate(colour[None])[0, ..., 0] for colour in data["colour"]])
 
 
 def predicted_scale(steps: int, *fit_to: dict) -> Callable[[dict], np.ndarray]:

@@ -2,8 +2,8 @@
 
     python benchmarks/robustness.py RUN [RUN ...] [--split test]
 
-Speckle of 4, 2 and 1 equivalent looks is added to the SAR patches, see `sar_keras.io.sar.add_speckle`; "edges" is the
-tenth of the patches whose optical image has the steepest gradients, without added speckle.
+Speckle of 4, 2 and 1 equivalent looks is added to the SAR patches, see `sar_keras.data.scaling.add_speckle`; "edges" is
+the tenth of the patches whose optical image has the steepest gradients, without added speckle.
 """
 
 from pathlib import Path
@@ -35,14 +35,15 @@ def scores(run: Path, split: str) -> dict[str, dict[str, np.ndarray]]:
     import tensorflow as tf
 
     from sar_keras.data import pipeline
+    from sar_keras.data.scaling import add_speckle
     from sar_keras.evaluation import metrics
+    from sar_keras.evaluation.evaluate import vgg16_features
     from sar_keras.inference.metadata import metadata_of
-    from sar_keras.io.sar import add_speckle
     from sar_keras.models import losses
 
     images = images_of(run, generator, split)
     count = len(images.pairs)
-    features = sar_keras.VGG16Features()
+    features = vgg16_features()
     found = {"as it is": [], "4 looks": [], "2 looks": [], "1 look": []}
     steepness = []
     for index, (sar, optical) in enumerate(pipeline.evaluation_dataset(images, list(range(count)), 4)):

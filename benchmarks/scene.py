@@ -82,6 +82,8 @@ def network_seconds(network, positions: list[list[tuple[int, int]]]) -> float:
 
 def in_memory(network, scene: Path, destination: Path, positions) -> None:
     """The obvious alternative."""
+    from sar_keras.inference.network import to_levels
+
     with rasterio.open(scene) as file:
         values, profile = file.read(1).astype("float32") / 127.5 - 1, file.profile
     height, width = values.shape
@@ -94,7 +96,7 @@ def in_memory(network, scene: Path, destination: Path, positions) -> None:
             window = np.s_[row + margin : row + margin + rows, column + margin : column + margin + columns]
             ramps = [np.minimum(np.minimum(np.arange(size), np.arange(size)[::-1]) + 1, 64) for size in (rows, columns)]
             weight = np.outer(*ramps)[..., None].astype("float32")
-            colours[window] += network(values[window][None, ..., None])[0] * weight
+            colours[window] += to_levels(network(values[window][None, ..., None]))[0] * weight
             weights[window] += weight
     colours = (colours / weights).round().astype("uint8")
     profile.update(count=3, compress="deflate")

@@ -68,6 +68,7 @@ def compose_hint(
     if kind not in KINDS:
         raise ValueError(f"kind: must be one of {', '.join(KINDS)}, got {kind!r}")
     library = library_of(rgb)
+    rgb = library.cast(rgb, "float32")
     one = library.ones_like(rgb[..., :1])  # pyright: ignore[reportArgumentType] - TensorFlow's stub knows no "..."
     none = library.zeros_like(one)
     here = one if where is None else library.cast(where, "float32")
@@ -75,7 +76,7 @@ def compose_hint(
     there, sar = none, [none] * channels
     if reference_sar is not None:
         there = one if where_sar is None else library.cast(where_sar, "float32")
-        sar = [reference_sar * there]
+        sar = [library.cast(reference_sar, "float32") * there]
     return library.concat([rgb * here, *planes, there, *sar], -1)
 
 

@@ -21,6 +21,7 @@ from sar_keras.inference.formats import FORMATS, check_format
 from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
 from sar_keras.io.files import readable
 from sar_keras.io.sar import UNITS
+from sar_keras.terminal import load_tensorflow
 
 _scene_option = functools.partial(click.option, cls=SceneOption)
 _hint_option = functools.partial(click.option, cls=HintOption)
@@ -145,7 +146,7 @@ def colorize(
     """Colorize SAR images and georeferenced scenes of any size.
 
     MODEL is a run directory, a .keras file, hf://OWNER/NAME[@REVISION] of the Hugging Face hub, or `demo`, which comes
-    with the package.
+    with the package. Here it may also be an export for OpenVINO.
 
     One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
 
@@ -227,7 +228,7 @@ def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> N
     for_scenes = [name for name in options if name not in ("precision", "engine", "detail", *HINTS)]
     if scenes is None and for_scenes:
         raise OutputError(f"{output}: {parameter(for_scenes[0])} is for scenes, which need a .tif as -o")
-    network, log = network_of(model, **_engine(options), exact=scenes is None), functools.partial(click.echo, err=True)
+    network, log = network_of(model, **_engine(options)), functools.partial(click.echo, err=True)
     if scenes is None:
         files = [Path(name) for name in inputs]
         written = colorize_files(network, files, output, log, progress_bar("colorizing", "image"), **options)
@@ -368,6 +369,7 @@ def app(model: Path | str, host: str, port: int | None, root_path: str | None) -
     """
     if not importlib.util.find_spec("gradio"):
         raise ConfigError('the page needs the extra app: pip install ".[app]"')
+    load_tensorflow()  # without its start-up lines, which the import below would not
     from sar_keras.app.page import serve
     from sar_keras.inference.engines import network_of
 

@@ -114,7 +114,7 @@ def evaluate(
         mean_colour = pipeline.mean_colour(_load(training, generator, config))
     else:
         mean_colour = pipeline.mean_colour(images)
-    features = _features() if protocol == "standard" else None
+    features = vgg16_features() if protocol == "standard" else None
     expected_error = metadata.expected_error if protocol == "standard" else None
     errors: list[tuple[np.ndarray, np.ndarray]] = []
     scorers = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
@@ -198,7 +198,7 @@ def figures_of(colorize: Callable[[np.ndarray], np.ndarray], images: loading.Ima
 
     `indices` are those of the pairs that count.
     """
-    features = _features()
+    features = vgg16_features()
     progress = progress_bar("evaluating", "batch", -(-len(indices) // BATCH))
     batches = []
     for sar, optical in progress(pipeline.evaluation_dataset(images, indices, BATCH)):
@@ -310,8 +310,8 @@ def _to_fraction(images: tf.Tensor | np.ndarray) -> np.ndarray:
     return np.clip((np.asarray(images) + 1) / 2, 0, 1)
 
 
-def _features() -> Callable[[np.ndarray], tf.Tensor]:
-    """VGG16, most of the time of an evaluation; in bfloat16 its distance is the same to about 0.001."""
+def vgg16_features() -> Callable[[np.ndarray], tf.Tensor]:
+    """VGG16, most of the time of an evaluation; in bfloat16 its distance is the same to about 0.002."""
     return tf.function(for_inference(VGG16Features(), resolve_precision("auto")))
 
 

@@ -72,7 +72,7 @@ def colorize(
     """
     check_detail(detail)
     check_units(units)
-    network = network_of(model, engine, precision, exact=True)
+    network = network_of(model, engine, precision)
     hint = hint_of(network, palette, basemap, reference, reference_sar, clouds)
     channels, metadata = network.channels, network.metadata
     name = "the image"
@@ -110,5 +110,5 @@ def _colours(network: Network, sar: np.ndarray, hint: np.ndarray | None) -> np.n
     height, width = sar.shape[:2]
     beyond = [*((0, -size % network.patch) for size in (height, width)), (0, 0)]
     hint = None if hint is None else np.pad(hint, beyond, "reflect")[None]
-    optical = network(np.pad(sar, beyond, "reflect")[None], hint)[0, :height, :width]
+    optical = network(np.pad(sar, beyond, "reflect")[None], hint, exact=True)[0, :height, :width]
     return np.rint(to_levels(optical)).astype(np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sar_keras.hint_planes import hint_channels
-from sar_keras.inference.converted import for_openvino, function_of
+from sar_keras.inference.converted import converted
 from sar_keras.inference.locate import DEMO
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.network import Network
@@ -37,25 +37,23 @@ class KerasNetwork(Network):
         model: The model.
         engine: "tensorflow", or "openvino".
         precision: "float32" or "bfloat16".
-        exact: Run the model itself, in float32 on TensorFlow: the colours are those of `model.predict` to the bit.
-            Otherwise a copy, which is faster.
         said: For people: why this engine.
     """
 
-    def __init__(self, model: keras.Model, engine: str, precision: str, exact: bool = False, said: str | None = None):
+    def __init__(self, model: keras.Model, engine: str, precision: str, said: str | None = None):
         self._model = model
-        self._asked = engine, precision, exact and (engine, precision) == ("tensorflow", "float32")
         path = metadata_of(model).saved_as
         self.name = model.name if path is None else "demo" if path == DEMO else str(path)
-        self.metadata, self.engine, self.said = metadata_of(model), engine, said or engine
+        self.metadata, self.engine, self.precision, self.said = metadata_of(model), engine, precision, said or engine
         self.channels, self.takes_hint = sar_channels(model), takes_hint(model)
         self.patch, self.normalizes_each = patch_size(model), normalizes_each(model)
 
     def weights_hash(self) -> str:
         return sha256_of_arrays(self._model.get_weights())
 
-    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
-        return _function(self._model, *self._asked)(sar, hint)
+    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
+        exact = exact and (self.engine, self.precision) == ("tensorflow", "float32")
+        return _function(self._model, self.engine, self.precision, exact)(sar, hint)
 
 
 def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> Callable[..., np.ndarray]:
@@ -64,10 +62,7 @@ def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> C
     before, function = functions.get((engine, precision, exact), (None, None))
     if function is None or before != weights:
         if engine == "openvino":
-            import openvino
-
-            graph = function_of(for_openvino(model)).get_concrete_function()
-            function = Compiled(openvino.convert_model(graph), precision)
+            function = Compiled(converted(model), precision)
         else:
             function = _on_tensorflow(model if exact else for_inference(model, precision))
         functions[engine, precision, exact] = weights, function

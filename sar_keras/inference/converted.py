@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -20,10 +21,13 @@ from sar_keras.errors import ModelError, OutputError, first_line, parameter
 from sar_keras.inference.export import describe, input_signature, new_version, planes, serving_default
 from sar_keras.inference.formats import check_format
 from sar_keras.inference.locate import CONVERTED
-from sar_keras.inference.openvino import ABOUT
+from sar_keras.inference.openvino import ABOUT, runtime
 from sar_keras.io.files import atomic
 from sar_keras.networks.rewriting import for_inference
 from sar_keras.networks.sizes import any_size, patch_size
+
+if TYPE_CHECKING:
+    import openvino
 
 # The ONNX operators of 2022: the newest that tf2onnx writes, and every runtime of today has them.
 _OPSET = 18
@@ -88,12 +92,24 @@ def convert_for_openvino(model: keras.Model, folder: Path, half: bool = False) -
     Returns:
         The file model.xml.
     """
-    return _export(model, "openvino", folder / CONVERTED, functools.partial(_write_openvino, model, half=half))
+    return _write(model, folder / CONVERTED, functools.partial(_write_openvino, model, half=half))
+
+
+def converted(model: keras.Model) -> "openvino.Model":
+    """A model as OpenVINO has it, in memory.
+
+    Raises:
+        ModelError: OpenVINO cannot take it.
+    """
+    function = _function(model)
+    try:
+        return runtime().convert_model(function.get_concrete_function())
+    except Exception as error:  # it has errors of its own
+        raise ModelError(f"cannot take this model: {_reason(error)}") from error
 
 
 def _write_openvino(model: keras.Model, function: Callable, file: Path, half: bool = False) -> _Runner:
-    import openvino
-
+    openvino = runtime()
     converted = openvino.convert_model(function.get_concrete_function())
     for name, value in describe(model).items():
         converted.set_rt_info(value, [ABOUT, name])
@@ -105,23 +121,25 @@ def _write_openvino(model: keras.Model, function: Callable, file: Path, half: bo
     return lambda arrays: compiled(arrays)["optical"]
 
 
-def for_openvino(model: keras.Model) -> keras.Model:
-    """The copy of a model that OpenVINO runs, for images of any size.
+def _function(model: keras.Model) -> Callable:
+    """The copy for inference, of any size, as a function to convert; it keeps alive what its graph refers to.
 
-    OpenVINO rounds to bfloat16 by itself, but whatever comes after the last plain convolution it leaves in float32: of
-    a U-Net with transposed ones the whole decoder.
+    Without transposed convolutions, because OpenVINO rounds to bfloat16 by itself, but whatever comes after the last
+    plain convolution it leaves in float32: of a U-Net with transposed ones the whole decoder.
     """
-    return any_size(for_inference(model, without_transposed=True))
-
-
-def function_of(network: keras.Model) -> Callable:
-    """A network as a `tf.function` of its inputs, to be converted."""
-    return tf.function(serving_default(network), input_signature=input_signature(network), autograph=False)
+    network = any_size(for_inference(model, without_transposed=True))
+    return tf.function(serving_default(network), input_signature=input_signature(model), autograph=False)
 
 
 def _export(model: keras.Model, format: str, file: Path, write: Callable[[Callable, Path], _Runner]) -> Path:
-    network = for_openvino(model)
-    function = function_of(network)
+    try:
+        return _write(model, file, write)
+    except ModelError as error:
+        raise ModelError(f"{parameter('format')} {format}: {error}; saved_model takes every model") from error
+
+
+def _write(model: keras.Model, file: Path, write: Callable[[Callable, Path], _Runner]) -> Path:
+    function = _function(model)
     with atomic(file.parent) as temporary:
         temporary.mkdir()
         try:
@@ -129,24 +147,20 @@ def _export(model: keras.Model, format: str, file: Path, write: Callable[[Callab
         except (OSError, OutputError):  # a full disk, or a folder that cannot be written
             raise
         except Exception as error:  # each converter and each runtime has errors of its own
-            raise _refused(format, f"cannot take this model: {_reason(error)}") from error
+            raise ModelError(f"cannot take this model: {_reason(error)}") from error
         difference = _difference(model, run)
         if not difference <= 1:
-            raise _refused(format, f"gives colours that are up to {difference:.0f} of 255 off")
+            raise ModelError(f"gives colours that are up to {difference:.0f} of 255 off")
     return file
-
-
-def _refused(format: str, why: str) -> ModelError:
-    return ModelError(f"{parameter('format')} {format}: {why}; saved_model takes every model")
 
 
 def _difference(model: keras.Model, run: _Runner) -> float:
     """How far the colours are off, of 255, where they are most."""
     network, size = any_size(model), patch_size(model)
     random, found = np.random.default_rng(0), []
-    for count, height, width in ((2, size, size), (1, size, 2 * size)):
+    for count, height, width, spread in ((2, size, size, 2.0), (1, size, 2 * size, 2.0), (1, size, size, 0.001)):
         arrays = {
-            name: random.uniform(-1, 1, (count, height, width, channels)).astype("float32")
+            name: random.uniform(-1, spread - 1, (count, height, width, channels)).astype("float32")
             for name, channels in planes(model).items()
         }
         found.append(np.abs(run(arrays) - serving_default(network)(**arrays)["optical"]).max() * 127.5)

@@ -7,6 +7,7 @@ folder's name is the hash of the model's file: a model that was trained on never
 import contextlib
 import functools
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,22 +26,21 @@ if TYPE_CHECKING:
 DEMO_CONVERTED = DEMO.with_name("demo_openvino") / CONVERTED
 # Changes where a newer version of this package converts otherwise.
 _FORM = 1
-# Converted models that are kept of a run, and in the cache directory.
-_KEPT = 4
+# Converted models that are kept beside a run, and in the cache directory.
+_KEPT = 8
 
 
 def network_of(
-    model: "keras.Model | Network | str | os.PathLike", engine: str = "auto", precision: str = "float32", exact=False
+    model: "keras.Model | Network | str | os.PathLike", engine: str = "auto", precision: str = "float32"
 ) -> Network:
     """A model that is ready to run.
 
     Args:
         model: A model, or the path of one, see `sar_keras.load_model`, or of an export for OpenVINO. That of a path is
-            the same at each call as long as its file stays the same.
+            the same at each call as long as its file stays the same. A `Network` keeps its own engine and precision.
         engine: "tensorflow", "openvino", or "auto": for a path OpenVINO where it is installed and can take the model,
             else TensorFlow; for a Keras model, whose TensorFlow is loaded already, TensorFlow.
         precision: "float32" or "bfloat16".
-        exact: On TensorFlow in float32, the colours are those of `model.predict` to the bit; otherwise it is faster.
 
     Raises:
         DataError: no such engine or precision, or it is not installed.
@@ -53,13 +53,13 @@ def network_of(
     if not isinstance(model, str | os.PathLike):
         from sar_keras.inference.compiled import KerasNetwork
 
-        return KerasNetwork(model, "tensorflow" if engine == "auto" else engine, precision, exact)
+        return KerasNetwork(model, "tensorflow" if engine == "auto" else engine, precision)
     file = file_of(model)
-    return _network_of(file, file.stat().st_mtime_ns, engine, precision, exact)
+    return _network_of(file, file.stat().st_mtime_ns, engine, precision)
 
 
 @functools.lru_cache(maxsize=2)  # the page compares two
-def _network_of(file: Path, changed: int, engine: str, precision: str, exact: bool) -> Network:
+def _network_of(file: Path, changed: int, engine: str, precision: str) -> Network:
     if file.name == CONVERTED and engine == "tensorflow":
         raise ModelError(f"{file}: is a model for OpenVINO, not for TensorFlow; give the run that it was made of")
     why = ""
@@ -70,16 +70,16 @@ def _network_of(file: Path, changed: int, engine: str, precision: str, exact: bo
             except ModelError as error:
                 if engine == "openvino" or file.name == CONVERTED or not is_installed("tensorflow"):
                     raise
-                why = f", because OpenVINO cannot run the model: {error}"
+                why = f", because OpenVINO {error}"
         else:
             why = ', because openvino is not installed: pip install ".[openvino]" starts sooner'
     if not is_installed("tensorflow"):
         raise ConfigError("neither openvino nor tensorflow is installed, of which one is needed: pip install openvino")
     load_tensorflow()
     from sar_keras.inference.compiled import KerasNetwork
-    from sar_keras.inference.model_file import load_once
+    from sar_keras.inference.model_file import load_model
 
-    return KerasNetwork(load_once(file), "tensorflow", precision, exact, f"tensorflow{why}")
+    return KerasNetwork(load_model(file), "tensorflow", precision, f"tensorflow{why}")
 
 
 def _converted(file: Path, precision: str) -> Network:
@@ -88,11 +88,13 @@ def _converted(file: Path, precision: str) -> Network:
         return ConvertedNetwork(file, precision, name, file)
     if file == DEMO and DEMO_CONVERTED.is_file():
         return ConvertedNetwork(DEMO_CONVERTED, precision, name, DEMO)
-    key = f"{sha256(file)[:32]}-{_FORM}"
-    folders = _folders(file)
-    there = next((path for folder in folders if (path := folder / key / CONVERTED).is_file()), None)
-    if there:
-        return ConvertedNetwork(there, precision, name, file)
+    digest = sha256(file)
+    forms = [folder / f"{digest[:32]}-{_FORM}" / CONVERTED for folder in _folders(file)]
+    for form in forms:
+        # One that is broken, or that others may not read, is as none.
+        with contextlib.suppress(OSError, ModelError):
+            if form.is_file():
+                return ConvertedNetwork(form, precision, name, file)
     if not is_installed("tensorflow"):
         raise ModelError(
             f"{file}: TensorFlow is not installed, and OpenVINO takes the model once it is converted, where TensorFlow "
@@ -100,29 +102,38 @@ def _converted(file: Path, precision: str) -> Network:
         )
     load_tensorflow()
     from sar_keras.inference.converted import convert_for_openvino
-    from sar_keras.inference.model_file import load_once
+    from sar_keras.inference.model_file import load_model
 
-    model = load_once(file)
-    for folder in folders:
+    model = load_model(file)
+    if sha256(file) != digest:  # a training has saved it meanwhile
+        return _converted(file, precision)
+    for form in forms:
         # A run may be on a disk that cannot be written, or is full; and another process may have been faster.
         with contextlib.suppress(OSError, OutputError), doing("converting the model for OpenVINO, once"):
-            convert_for_openvino(model, folder / key)
-            _prune(folder)
-        made = folder / key / CONVERTED
-        if made.is_file():
-            return ConvertedNetwork(made, precision, name, file, f"openvino, converted once, into {made.parent}")
-    raise ModelError(f"neither {' nor '.join(map(str, folders))} can be written")
+            shutil.rmtree(form.parent, ignore_errors=True)
+            convert_for_openvino(model, form.parent)
+            _prune(form.parents[1])
+        with contextlib.suppress(OSError, ModelError):
+            said = f"openvino, converted once, into {form.parent}"
+            return ConvertedNetwork(form, precision, name, file, said)
+    raise ModelError(f"needs a form of the model, for which there is no place: {_places(forms)}")
+
+
+def _places(forms: list[Path]) -> str:
+    return ", ".join(f"{form.parents[1]} cannot be written" for form in forms) or "there is no home directory"
 
 
 def _folders(file: Path) -> list[Path]:
     """Where converted models of a file are kept, the first place first."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "sar_keras", "openvino")
-    is_run = (file.parent / "config.yaml").is_file()
-    return [file.parent / "openvino", cache] if is_run else [cache]
+    folders = [file.parent / "openvino"] if (file.parent / "config.yaml").is_file() else []
+    with contextlib.suppress(RuntimeError):  # there is no home
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folders.append(cache / "sar_keras" / "openvino")
+    return folders
 
 
 def _prune(folder: Path) -> None:
-    """Remove the oldest."""
-    made = sorted(folder.glob(f"*/{CONVERTED}"), key=lambda path: path.stat().st_mtime)
-    for path in made[:-_KEPT]:
-        shutil.rmtree(path.parent, ignore_errors=True)
+    """Remove the oldest; other folders in a run's may be exports of the user's."""
+    made = [path for path in folder.iterdir() if re.fullmatch(r"[0-9a-f]{32}-\d+", path.name)]
+    for path in sorted(made, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)

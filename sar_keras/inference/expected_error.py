@@ -27,7 +27,7 @@ class ExpectedError:
     Attributes:
         coefficients: The coefficients of the constant, r, g, b, rr, rg, rb, gg, gb, bb.
         low, high: The range of each channel among the colours that it was fitted to; beyond it the nearest one counts.
-        hints: For a guided model the same where there is a hint, by its kind, one of `sar_keras.networks.guided.KINDS`.
+        hints: For a guided model the same where there is a hint, by its kind, one of `sar_keras.hint_planes.KINDS`.
     """
 
     coefficients: list[float]

@@ -28,10 +28,10 @@ def file_of(model: str | os.PathLike) -> Path:
     path = local_path(model)
     if str(model) == "demo" and not path.is_file() and not (path / "config.yaml").is_file():
         return DEMO
-    if path.is_dir() and (exported := _exported(path)):
-        return exported
     if path.is_dir():
         if not (path / "config.yaml").is_file():
+            if exported := _exported(path):
+                return exported
             raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
         path = path / "generator.keras"
         if not path.is_file():

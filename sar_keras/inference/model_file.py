@@ -1,6 +1,5 @@
 """Saving and loading trained generators, with what they know of themselves."""
 
-import functools
 import json
 import os
 import warnings
@@ -148,14 +147,3 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
 
 def _is_count(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def load_once(model: str | os.PathLike) -> keras.Model:
-    """`load_model` for many images: the same model as long as its file stays the same."""
-    path = file_of(model)
-    return _load_once(path, path.stat().st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1)
-def _load_once(path: Path, changed: int) -> keras.Model:
-    return load_model(path)

@@ -27,6 +27,7 @@ class Network:
         patch: The side of the images that it was made for; 256 for one that takes any size.
         normalizes_each: Whether each image is normalised by itself, so that neighbouring windows may differ.
         engine: "tensorflow" or "openvino".
+        precision: "float32" or "bfloat16".
         said: For people: the engine, and why it is that one.
     """
 
@@ -37,21 +38,15 @@ class Network:
     patch: int
     normalizes_each: bool
     engine: str
+    precision: str
     said: str
-
-    @property
-    def expected_error(self) -> ExpectedError:
-        """
-        Raises:
-            ModelError: the model has none.
-        """
-        return expected_error_of(self.metadata)
 
     def weights_hash(self) -> str:
         """The same only where the weights are the same."""
         raise NotImplementedError
 
-    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
+        """The colours; with `exact`, on TensorFlow in float32, those of `model.predict` to the bit, which is slower."""
         raise NotImplementedError
 
 

@@ -5,13 +5,14 @@ It is the extra `openvino`. Loads no TensorFlow.
 
 import importlib.util
 import json
+import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sar_keras.errors import DataError, ModelError, first_line, parameter
+from sar_keras.errors import DataError, ModelError, parameter
 from sar_keras.inference.metadata import ModelMetadata, from_json, to_json
 from sar_keras.inference.network import Network
 from sar_keras.io.files import sha256_of_arrays
@@ -23,8 +24,17 @@ ENGINES = ("auto", "openvino", "tensorflow")
 PRECISIONS = ("float32", "bfloat16")
 # Under this name a converted model keeps what it knows of itself, in `rt_info`.
 ABOUT = "sar_keras"
-# Input shapes that stay compiled: those of a row of a scene's windows. Each takes memory for all that it computes.
-_SHAPES = 2
+# Pixels of the input shapes that stay compiled, of which there are at least two: those of a row of a scene's windows.
+# Each takes memory for all that is computed, about 200 MB of a million pixels.
+_PIXELS = 1_600_000
+
+
+def runtime() -> Any:
+    """The package openvino, without the one that reports each import and conversion to Google Analytics."""
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType] - as if not installed
+    import openvino
+
+    return openvino
 
 
 def check_engine(engine: str, precision: str) -> None:
@@ -37,12 +47,15 @@ def check_engine(engine: str, precision: str) -> None:
         raise DataError(f"{parameter('precision')}: must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if engine not in ENGINES:
         raise DataError(f"{parameter('engine')}: must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if engine == "openvino" and not is_installed("openvino"):
-        raise DataError(f'{parameter("engine")}: openvino is not installed: pip install ".[openvino]"')
+    if engine != "auto" and not is_installed(engine):
+        mend = ".[openvino]" if engine == "openvino" else "."
+        raise DataError(f'{parameter("engine")}: {engine} is not installed: pip install "{mend}"')
 
 
 def is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+    """Whether there is such a package; a folder of that name, as a run has, is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 class Compiled:
@@ -60,29 +73,35 @@ class Compiled:
         self._one_at_a_time = threading.Lock()
         self._requests: dict[tuple, openvino.InferRequest] = {}
 
-    def _request(self, shapes: list[tuple[int, ...]]) -> "openvino.InferRequest":
-        """For inputs of these shapes; the one that was asked for the longest ago makes room for a new one."""
-        request = self._requests.pop(tuple(shapes), None)
-        if request is None and len(self._requests) == _SHAPES:
+    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
+        """For inputs of these shapes; those that were asked for the longest ago make room for a new one."""
+        request = self._requests.pop(shapes, None)
+        while request is None and len(self._requests) > 1 and self._pixels(shapes, *self._requests) > _PIXELS:
             del self._requests[next(iter(self._requests))]
-        self._requests[tuple(shapes)] = request = request or self._compile(shapes)
+        self._requests[shapes] = request = request or self._compile(shapes)
         return request
 
-    def _compile(self, shapes: list[tuple[int, ...]]) -> "openvino.InferRequest":
-        import openvino
+    @staticmethod
+    def _pixels(*requests: tuple[tuple[int, ...], ...]) -> int:
+        return sum(height * width for (_, height, width, _), *_ in requests)
 
+    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
         fixed = self._model.clone()
-        fixed.reshape(dict(zip(range(len(shapes)), shapes, strict=True)))
-        return openvino.Core().compile_model(fixed, "CPU", self._hints).create_infer_request()
+        fixed.reshape(dict(enumerate(shapes)))
+        return runtime().Core().compile_model(fixed, "CPU", self._hints).create_infer_request()
 
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
-        shapes = [(*sar.shape[:3], tensor.partial_shape[3].get_length()) for tensor in self._model.inputs]
+        channels = [tensor.partial_shape[3].get_length() for tensor in self._model.inputs]
+        shapes = tuple((1, *sar.shape[1:3], count) for count in channels)
+        optical = np.empty((*sar.shape[:3], 3), "float32")
         with self._one_at_a_time:
             request = self._request(shapes)
-            for given, tensor in zip((sar, hint), request.input_tensors, strict=False):
-                tensor.data[:] = 0 if given is None else given
-            request.infer()
-            return request.get_output_tensor(0).data.copy()
+            for n in range(len(sar)):  # one after the other is as fast, and needs no shape of its own
+                for given, tensor in zip((sar, hint), request.input_tensors, strict=False):
+                    tensor.data[0] = 0 if given is None else given[n]
+                request.infer()
+                optical[n] = request.get_output_tensor(0).data[0]
+        return optical
 
 
 class ConvertedNetwork(Network):
@@ -102,25 +121,32 @@ class ConvertedNetwork(Network):
     engine = "openvino"
 
     def __init__(self, file: Path, precision: str, name: str, saved_as: Path, said: str = "openvino"):
-        import openvino
-
+        self.name, self.precision, self.said = name, precision, said
         try:
-            model = openvino.Core().read_model(file)
-            about = {key: value.astype(str) for key, value in model.get_rt_info([ABOUT]).astype(dict).items()}
-        except RuntimeError as error:
-            raise ModelError(f"{file}: not a model for OpenVINO that was exported here: {first_line(error)}") from error
-        self._model, self.name, self.said = model, name, said
-        known = [name for name in to_json(ModelMetadata()) if name in about]
-        self.metadata = from_json({name: json.loads(about[name]) for name in known}, saved_as)
-        shapes = {tensor.any_name: tensor.partial_shape for tensor in model.inputs}
-        self.channels, self.takes_hint = shapes["sar"][3].get_length(), "hint" in shapes
-        self.patch, self.normalizes_each = int(about["patch"]), json.loads(about["normalizes_each"])
-        self._run = Compiled(model, precision)
+            self._model = runtime().Core().read_model(file)
+            about = self._model.get_rt_info([ABOUT]).astype(dict)
+            about = {key: value.astype(str) for key, value in about.items()}
+            known = [name for name in to_json(ModelMetadata()) if name in about]
+            self.metadata = from_json({name: json.loads(about[name]) for name in known}, saved_as)
+            shapes = {tensor.any_name: tensor.partial_shape for tensor in self._model.inputs}
+            self.channels, self.takes_hint = shapes["sar"][3].get_length(), "hint" in shapes
+            self.patch, self.normalizes_each = int(about["patch"]), json.loads(about["normalizes_each"])
+        except (
+            RuntimeError,
+            KeyError,
+            ValueError,
+            TypeError,
+        ) as error:  # OpenVINO's own, or what describe did not write
+            raise ModelError(
+                f"{file}: not a model for OpenVINO that this version has exported; make it again: sar-keras export "
+                "MODEL --format openvino"
+            ) from error
+        self._run = Compiled(self._model, precision)
 
     def weights_hash(self) -> str:
         # Not of the file, which another process may have removed by now.
         operations = self._model.get_ordered_ops()
         return sha256_of_arrays(each.data for each in operations if each.get_type_name() == "Constant")
 
-    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
         return self._run(sar, hint)

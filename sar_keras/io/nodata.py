@@ -42,7 +42,9 @@ def zero_areas(values: np.ndarray) -> np.ndarray:
     if not squares.any():
         return squares
     for _ in range(ZERO_REACH):
-        squares = _widened(_widened(squares).T).T & zero
+        before, squares = squares, _widened(_widened(squares).T).T & zero
+        if (squares == before).all():
+            break
     return squares
 
 

@@ -26,7 +26,7 @@ class System(ReplicatedSteps):
     Attributes:
         description: The generator in a word or two, for people.
         paired: Whether the images of a batch must belong together.
-        guided: Whether the generator takes {"sar": sar, "hint": hint}, see `sar_keras.networks.guided`.
+        guided: Whether the generator takes {"sar": sar, "hint": hint}, see `sar_keras.hint_planes`.
         loss_settings: The settings `loss.*`, which know the terms that the system has.
         generator: SAR (N, H, W, c) in [-1, 1] to optical (N, H, W, 3) in [-1, 1].
         averaged: A second generator that holds averaged weights, or None. Where there is one it is what calls and

@@ -6,7 +6,7 @@ from sar_keras.networks.guided import GuidedGenerator
 
 
 class Guided(Pix2Pix):
-    """Pix2Pix whose generator takes {"sar": SAR, "hint": hint}, see `sar_keras.networks.guided`.
+    """Pix2Pix whose generator takes {"sar": SAR, "hint": hint}, see `sar_keras.hint_planes`.
 
     It is trained on batches ({"sar": sar, "hint": hint}, optical). The discriminator, where there is one, sees no hint.
     """

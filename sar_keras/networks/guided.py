@@ -23,7 +23,7 @@ def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None)
     images = tf.convert_to_tensor(sar)
     if hint is None:
         hint = tf.concat([tf.zeros_like(images[..., :1])] * hint_channels(sar_channels(model)), -1)
-    return {"sar": images, "hint": hint}
+    return {"sar": images, "hint": tf.convert_to_tensor(hint, tf.float32)}
 
 
 def input_planes(model: keras.Model) -> int:

@@ -88,7 +88,7 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
             return SubPixelConvolution(
                 layer.filters, config["use_bias"], layer.activation, name=layer.name, dtype=config["dtype"]
             )
-        if type(layer) is keras.layers.GroupNormalization and layer.scale and layer.center:
+        if _is_usual_group_normalization(layer):
             return ChannelGroupNormalization.from_config(config)
         return type(layer).from_config(config)
 
@@ -104,6 +104,11 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
         if layer.name not in left_out:
             copy_of_it.set_weights(weights)
     return copied
+
+
+def _is_usual_group_normalization(layer: keras.layers.Layer) -> bool:
+    is_one = type(layer) is keras.layers.GroupNormalization and layer.scale and layer.center
+    return bool(is_one and layer.axis == -1 and len(tf.nest.flatten(layer.output)[0].shape) == 4)
 
 
 def image_by_image(distance: Callable) -> Callable:

@@ -19,8 +19,8 @@ from sar_keras.inference.detail import check_detail
 from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import NO_HINT, hint_of
 from sar_keras.inference.jobs import do_all
-from sar_keras.inference.locate import model_name
-from sar_keras.inference.network import CONFIDENCE_SAID, Network, to_levels
+from sar_keras.inference.locate import CONVERTED, model_name
+from sar_keras.inference.network import CONFIDENCE_SAID, Network, expected_error_of, to_levels
 from sar_keras.io import rasters
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path, path_or_name, sha256
@@ -138,7 +138,7 @@ def colorize_scene(
             [*scene.files, *scene_hint.files], [*outputs.values(), *([Path(preview)] if preview else [])]
         )
         area = _area(scene, window)
-        options = [tile, overlap, precision, network.engine, confidence, *area.flatten()]
+        options = [tile, overlap, network.precision, network.engine, confidence, *area.flatten()]
         tags, key = _provenance(network, scene, scene_hint, options, detail)
         if network.takes_hint:
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
@@ -275,7 +275,7 @@ def _provenance(
     path, weights_hash = network.metadata.saved_as, network.weights_hash()
     if path:
         name = model_name(path)
-        model_hash = sha256(path)
+        model_hash = weights_hash if path.name == CONVERTED else sha256(path)
     else:
         name, model_hash = network.name, weights_hash
     low, high = scene.limits
@@ -304,7 +304,7 @@ def levels_of(network: Network, confidence: bool) -> Callable[..., np.ndarray]:
 
     (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
     """
-    expected_error = network.expected_error if confidence else None
+    expected_error = expected_error_of(network.metadata) if confidence else None
 
     def run(sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
         optical = network(sar, hint)

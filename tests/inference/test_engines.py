@@ -1,6 +1,7 @@
 """Which engine colours, in processes where TensorFlow cannot be imported, and where converted models are kept."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -142,14 +143,14 @@ def test_a_model_that_was_never_converted_says_what_to_do(tmp_path, save_png, im
 
 def test_a_model_that_was_trained_on_never_meets_its_old_form(tmp_path, image, cache):
     model, seen = tmp_path / "model.keras", []
-    for seed in range(6):
+    for seed in range(9):
         save(model, seed)
         ours = sar_keras.colorize(model, image).astype(int)
         assert network_of(model).engine == "openvino"
         assert np.abs(ours - sar_keras.colorize(sar_keras.load_model(model), image)).max() <= 1
         seen.append(ours)
     assert np.std(seen, 0).mean() > 10
-    assert len([*cache.iterdir()]) == 4  # the newest
+    assert len([*cache.iterdir()]) == 8  # the newest
 
 
 def test_where_a_converted_model_is_kept(tmp_path, image, cache):
@@ -164,6 +165,44 @@ def test_where_a_converted_model_is_kept(tmp_path, image, cache):
     assert str(cache) in network_of(run).said
     engines._network_of.cache_clear()
     assert network_of(run).said == "openvino"
+
+
+def test_an_export_in_a_run_is_not_the_run(tmp_path, image):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").touch()
+    before = sar_keras.load_model(save(run / "generator.keras", 0))
+    for folder in (run, run / "openvino"):
+        export_openvino(before, folder)
+    after = sar_keras.load_model(save(run / "generator.keras", 1))
+    colours = sar_keras.colorize(run, image).astype(int)
+    assert np.abs(colours - sar_keras.colorize(after, image)).max() <= 1
+    assert np.abs(colours - sar_keras.colorize(before, image)).max() > 10
+    assert (run / "openvino/1/model.xml").is_file()
+
+
+@pytest.mark.parametrize("name", ["model.xml", "model.bin"])
+def test_a_converted_model_that_is_damaged_is_made_again(name, tmp_path, image, cache):
+    model = save(tmp_path / "model.keras", 0)
+    expected = sar_keras.colorize(model, image)
+    for damage in (lambda path: path.write_bytes(path.read_bytes()[:20]), lambda path: path.unlink()):
+        damage(next(cache.glob(f"*/{name}")))
+        engines._network_of.cache_clear()
+        np.testing.assert_array_equal(sar_keras.colorize(model, image), expected)
+        assert network_of(model).engine == "openvino"
+
+
+def test_no_telemetry(tmp_path, save_png, image):
+    """OpenVINO reports its import to Google Analytics where it finds the package that does so."""
+    file = save_png(tmp_path / "image.png", image)
+    code = "import sys; from sar_keras.cli.main import main; main.main(sys.argv[1:], standalone_mode=False)\n"
+    code += "assert sys.modules['openvino'] and not sys.modules['openvino_telemetry']"
+    command = [sys.executable, "-c", code, "colorize", "demo", file, "-o", tmp_path / "colour.png"]
+    result = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=os.environ | {"HOME": str(tmp_path)}
+    )
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "intel").exists()
 
 
 def test_the_engine_that_is_chosen(tmp_path, monkeypatch, image):
@@ -197,10 +236,11 @@ def test_a_model_that_openvino_cannot_take(tmp_path, image, save_png):
     arguments = ["colorize", str(tmp_path / "model.keras"), str(tmp_path / "image.png"), "-o", str(tmp_path / "c.png")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.stderr
-    assert result.stderr.startswith("engine: tensorflow, because OpenVINO cannot run the model: ")
+    assert result.stderr.startswith("engine: tensorflow, because OpenVINO cannot take this model: ")
     assert "BesselI0e" in result.stderr and len(result.stderr.splitlines()) == 1
-    with pytest.raises(ModelError, match="BesselI0e"):
-        sar_keras.colorize(tmp_path / "model.keras", image, engine="openvino")
+    for given in (tmp_path / "model.keras", model):
+        with pytest.raises(ModelError, match=r"cannot take this model: .*BesselI0e"):
+            sar_keras.colorize(given, image, engine="openvino")
 
 
 def test_an_export_for_openvino_is_no_keras_model(tmp_path, image):
@@ -210,5 +250,5 @@ def test_an_export_for_openvino_is_no_keras_model(tmp_path, image):
     with pytest.raises(ModelError, match="not for TensorFlow"):
         sar_keras.colorize(exported, image, engine="tensorflow")
     exported.write_text(exported.read_text()[:500])
-    with pytest.raises(ModelError, match="not a model for OpenVINO that was exported here"):
+    with pytest.raises(ModelError, match="not a model for OpenVINO that this version has exported"):
         sar_keras.colorize(exported, image)

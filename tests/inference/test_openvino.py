@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import rasterio
-import tensorflow as tf
 from helpers import one_convolution
 
 import sar_keras
 from sar_keras.errors import DataError
-from sar_keras.inference.converted import for_openvino
+from sar_keras.inference.converted import converted
 from sar_keras.io.images import read_optical
 from sar_keras.networks.guided import GuidedGenerator
 from sar_keras.networks.unet import UNetGenerator
@@ -69,9 +68,8 @@ def test_every_convolution_is_in_bfloat16():
     openvino = pytest.importorskip("openvino")
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("needs a processor with bfloat16")
-    network = for_openvino(UNetGenerator((64, 64, 1), 4, upsampling="transpose"))
-    function = tf.function(lambda sar: network(sar, training=False))
-    model = openvino.convert_model(function.get_concrete_function(tf.TensorSpec((1, 64, 64, 1), tf.float32)))
+    model = converted(UNetGenerator((64, 64, 1), 4, upsampling="transpose"))
+    model.reshape([1, 64, 64, 1])
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kinds = [node["runtimePrecision"].astype(str) for node in nodes if "Convolution" in node["layerType"].astype(str)]

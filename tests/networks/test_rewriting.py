@@ -143,14 +143,16 @@ def test_inference_in_bfloat16(build, random):
 @pytest.mark.parametrize("groups", [1, 4, 8, -1])
 def test_group_normalisation_of_channels(groups, random):
     stock = keras.layers.GroupNormalization(groups, epsilon=1e-5)
-    images = tf.constant(random.normal(2, 1, (3, 16, 24, 8)) * np.arange(1, 9), tf.float32)
+    # Among them an image whose mean is much larger than its deviation.
+    images = random.normal(2, 1, (3, 16, 24, 8)) * np.arange(1, 9) + np.array([0, 0, 1000]).reshape(3, 1, 1, 1)
+    images = tf.constant(images, tf.float32)
     fast = ChannelGroupNormalization.from_config(stock.get_config())
     for layer in (stock, fast):
         layer.build(images.shape)
         layer.set_weights([np.linspace(0.5, 1.5, 8), np.arange(8) / 8])
     expected = stock(images)
     assert np.std(expected) > 0.5
-    np.testing.assert_allclose(fast(images), expected, atol=1e-4)
+    np.testing.assert_allclose(fast(images), expected, atol=2e-3)
 
 
 def test_what_is_enlarged_last_stays_so(random):
