@@ -107,10 +107,8 @@ def test_speckle_has_the_moments_of_the_gamma_distribution(looks):
     ],
 )
 def test_arrays_and_tensors_become_the_same(scale, units, dtype, random):
-    values = random.uniform(
-        -1 if units in ("db", "unit") else 0, 1 if units in ("linear", "unit") else 250, (40, 30, 2)
-    )
-    values = values.astype(dtype)
+    span = {"db": (-30, 5), "unit": (-1, 1), "linear": (0, 1), "reflectance": (0, 3500)}.get(units, (0, 250))
+    values = random.uniform(*span, (40, 30, 2)).astype(dtype)
     if np.issubdtype(values.dtype, np.floating):
         values[3, 4], values[5, 6] = np.nan, -np.inf
     ours, theirs = scale.to_unit(values, units), scaling.to_unit(scale, tf.constant(values), units).numpy()
