@@ -101,9 +101,8 @@ def training_dataset(
         return load_pair(position, stream=0)[0], load_pair(position, stream=1)[1]
 
     share, global_position = _share(batch_size, context)
-    dataset = tf.data.Dataset.counter(first_step * share).map(
-        lambda position: load_one(global_position(position)), num_parallel_calls=_PARALLEL, deterministic=True
-    )
+    positions = tf.data.Dataset.counter(first_step * share)
+    dataset = _mapped(positions, lambda position: load_one(global_position(position)))
     size = context.get_per_replica_batch_size(batch_size)
     return _with_options(dataset.batch(size, drop_remainder=True).prefetch(_AHEAD))
 
@@ -131,7 +130,7 @@ def validation_dataset(
         return sar, optical, tf.cast(position < len(indices), tf.float32)
 
     dataset = tf.data.Dataset.range(len(padded) // batch_size * share).repeat()
-    dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
+    dataset = _mapped(dataset, load_one)
     size = context.get_per_replica_batch_size(batch_size)
     return _with_options(dataset.batch(size, drop_remainder=True).prefetch(_AHEAD))
 
@@ -164,6 +163,12 @@ def files_of_step(
     return [path for a, b in zip(sar, optical, strict=True) for path in (a.sar, b.optical)]
 
 
+def _mapped(dataset: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+    # AutoGraph would take a second and more to find nothing to convert.
+    function = tf.autograph.experimental.do_not_convert(function)
+    return dataset.map(function, num_parallel_calls=_PARALLEL, deterministic=True)
+
+
 def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> tf.data.Dataset:
     """The pairs at `indices` in that order, cropped at their centre, not augmented; the last batch may be smaller."""
 
@@ -172,7 +177,7 @@ def evaluation_dataset(images: Images, indices: list[int], batch_size: int) -> t
         return _patch(sar, optical, images)
 
     dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-    dataset = dataset.map(load_one, num_parallel_calls=_PARALLEL, deterministic=True)
+    dataset = _mapped(dataset, load_one)
     return _with_options(dataset.batch(batch_size).prefetch(_AHEAD))
 
 
