@@ -3,11 +3,14 @@
 import contextlib
 import functools
 import importlib
+import importlib.util
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
+
+from sar_keras.errors import ConfigError
 
 
 @contextlib.contextmanager
@@ -66,6 +69,8 @@ def load_tensorflow() -> None:
     (https://github.com/tensorflow/tensorflow/issues/79029), so the file descriptor is turned aside meanwhile.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ConfigError("tensorflow is not installed; this needs the whole package: pip install .")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         importlib.import_module("tensorflow")
         return
@@ -76,7 +81,7 @@ def load_tensorflow() -> None:
         os.dup2(aside.fileno(), 2)
         try:
             importlib.import_module("tensorflow")
-        except BaseException:
+        except Exception:
             aside.seek(0)
             os.write(terminal, aside.read())
             raise

@@ -102,9 +102,10 @@ def fit(
 @_hint_option(
     "--palette",
     metavar="COLOUR",
-    help="The colour of the place: 5c6b3a, forestgreen, or an image, whose mean counts. One of these three.",
+    help="The colour of the place: 5c6b3a, forestgreen, or an image, whose mean counts. One of --palette, --basemap "
+    "and --reference.",
 )
-@_hint_option("--basemap", metavar="FILE", help="Colours of today or of always, at a low resolution.")
+@_hint_option("--basemap", metavar="FILE", help="Colours of the same date, or that do not change, at a low resolution.")
 @_hint_option("--reference", metavar="FILE|auto", help="An optical image of another date.")
 @_hint_option("--reference-sar", metavar="FILE", help="The SAR image of that date.")
 @_hint_option("--clouds", metavar="FILE", help="A mask, not 0 where the reference or the basemap shows clouds.")
@@ -146,11 +147,11 @@ def colorize(
     """Colorize SAR images and georeferenced scenes of any size.
 
     MODEL is a run directory, a .keras file, hf://OWNER/NAME[@REVISION] of the Hugging Face hub, or `demo`, which comes
-    with the package. Here it may also be an export for OpenVINO.
+    with the package; of `colorize` alone it may also be an export for OpenVINO.
 
     One INPUT: OUTPUT is a file. Several, or a folder: OUTPUT is a folder.
 
-    Images (PNG, JPEG, TIFF, BMP, WebP) become PNG, JPEG or TIFF. Where OUTPUT is a .tif or an INPUT is georeferenced,
+    Images (PNG, JPEG, TIFF, BMP, WebP) become PNG or JPEG. Where OUTPUT is a .tif or an INPUT is georeferenced,
     they are scenes: whatever GDAL opens becomes a cloud-optimised GeoTIFF in the same place. An item of a STAC catalog
     (item.json, or its address) is the scene that it describes.
 
@@ -219,7 +220,7 @@ def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> N
     from sar_keras.inference.engines import network_of
     from sar_keras.inference.hints import HINTS
     from sar_keras.inference.jobs import colorize_files
-    from sar_keras.scenes.colorize import colorize_scenes, count_pixels
+    from sar_keras.scenes.colorize import colorize_scenes, confidence_of, count_pixels
     from sar_keras.scenes.inputs import find_scenes, jobs_for
     from sar_keras.terminal import progress_bar
 
@@ -233,6 +234,10 @@ def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> N
         files = [Path(name) for name in inputs]
         written = colorize_files(network, files, output, log, progress_bar("colorizing", "image"), **options)
     else:
+        for folder in (name for name in inputs if isinstance(name, Path) and name.is_dir()):
+            images = [path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
+            if images:
+                log(f"{folder}: holds scenes, so its {len(images)} PNG or JPEG images are left out; name them apart")
         jobs = jobs_for(scenes, output, network.channels, options.get("band"), options.pop("mosaic", False), log)
         pixels = count_pixels(jobs, options.get("window"))
         with progress_bar("colorizing", "pix", pixels, unit_scale=True)() as bar:
@@ -242,6 +247,10 @@ def _colorize(model: Path | str, inputs: list, output: Path, options: dict) -> N
     log(f"engine: {network.said}")
     kind = "images" if scenes is None else "scenes"
     click.echo(readable(str(written[0])) if len(written) == 1 else f"{len(written)} {kind} in {output}")
+    if len(written) == 1 and options.get("confidence"):
+        click.echo(readable(str(confidence_of(written[0]))))
+    if options.get("preview"):
+        click.echo(readable(str(options["preview"])))
 
 
 @main.command()

@@ -39,6 +39,7 @@ from sar_keras.training.machines import resolve_precision
 
 PROTOCOLS = ("standard", "paper")
 BATCH = 4
+_FEW = 10  # images below which nothing is said of the expected error
 # How much of the SAR image's fine structure is tried in the lightness, beside none, and what is told of it.
 _DETAILS = (0.25, 0.5)
 _OF_DETAIL = {"psnr": metrics.psnr, "gradient_similarity": metrics.gradient_similarity}
@@ -355,6 +356,7 @@ def _confidence(errors: list[tuple[np.ndarray, np.ndarray]]) -> dict:
     every = [np.stack(side) for side in zip(*errors, strict=True)]
     patches = [side.mean((1, 2)) for side in every]
     return {
+        "n": len(errors),
         "rank_correlation": {
             "pixels": intervals({"pixels": within})["pixels"],
             "all_pixels": metrics.rank_correlation(*every),
@@ -383,7 +385,9 @@ def _confidence_table(confidence: dict) -> list[str]:
         lines.append(f"{title:32}" + "".join(f"{error:7.4f}" for error in curve[name]))
     lines.append(f"area above the real error's curve: {curve['ause']:.3f}; at random {curve['ause_random']:.3f}")
     lines.append("mean: {expected:.4f} expected, {real:.4f} real".format(**confidence["mean"]))
-    if not error_holds(confidence):
+    if confidence.get("n", _FEW) < _FEW:
+        lines.append(f"{confidence['n']} images are too few to tell whether the expected error holds.")
+    elif not error_holds(confidence):
         lines.append(
             "The expected error does not tell here which pixels or patches are wrong: do not use it on such data."
         )

@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,8 +98,8 @@ def _converted(file: Path, precision: str) -> Network:
                 return ConvertedNetwork(form, precision, name, file)
     if not is_installed("tensorflow"):
         raise ModelError(
-            f"{file}: TensorFlow is not installed, and OpenVINO takes the model once it is converted, where TensorFlow "
-            "is: sar-keras export MODEL --format openvino"
+            f"{file}: has no form for OpenVINO here, or a damaged one; make it where TensorFlow is installed: "
+            "sar-keras export MODEL --format openvino"
         )
     load_tensorflow()
     from sar_keras.inference.converted import convert_for_openvino
@@ -133,7 +134,10 @@ def _folders(file: Path) -> list[Path]:
 
 
 def _prune(folder: Path) -> None:
-    """Remove the oldest; other folders in a run's may be exports of the user's."""
+    """Remove the oldest, and what killed conversions left; other folders in a run's may be exports of the user's."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\.[0-9a-f]{32}-\d+-[0-9a-f]{8}", path.name) and path.stat().st_mtime < time.time() - 3600:
+            shutil.rmtree(path, ignore_errors=True)
     made = [path for path in folder.iterdir() if re.fullmatch(r"[0-9a-f]{32}-\d+", path.name)]
     for path in sorted(made, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         shutil.rmtree(path, ignore_errors=True)

@@ -27,17 +27,21 @@ class ExpectedError:
     Attributes:
         coefficients: The coefficients of the constant, r, g, b, rr, rg, rb, gg, gb, bb.
         low, high: The range of each channel among the colours that it was fitted to; beyond it the nearest one counts.
+        least, most: The range of the errors that it expects of these colours. Of colours within the range of each
+            channel, but not among them, a polynomial may say less than nothing: there `most` counts.
         hints: For a guided model the same where there is a hint, by its kind, one of `sar_keras.hint_planes.KINDS`.
     """
 
     coefficients: list[float]
     low: list[float]
     high: list[float]
+    least: float = 0.0
+    most: float = 1.0
     hints: dict[str, "ExpectedError"] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         # It may come out of somebody's model file.
-        numbers = np.concatenate([self.coefficients, self.low, self.high]).astype(float)
+        numbers = np.concatenate([self.coefficients, self.low, self.high, [self.least, self.most]]).astype(float)
         if (len(self.coefficients), len(self.low), len(self.high)) != (len(_TERMS), 3, 3) or not all(
             np.isfinite(numbers)
         ):
@@ -58,7 +62,10 @@ class ExpectedError:
         expected = library.zeros_like(channels[0]) + self.coefficients[0]
         for weight, term in zip(self.coefficients[1:], _TERMS[1:], strict=True):
             expected = expected + weight * functools.reduce(operator.mul, [channels[n] for n in term])
-        expected = library.maximum(expected, 0.0)
+        # Below zero the colour is far from those that it was fitted to.
+        expected = library.where(
+            expected < 0, self.most, library.minimum(library.maximum(expected, self.least), self.most)
+        )
         if hint is not None:
             kinds = cast("Any", kinds_of(hint))
             for n, kind in enumerate(KINDS):
@@ -111,4 +118,5 @@ def polynomial(colours: np.ndarray, errors: np.ndarray) -> ExpectedError:
     colours = np.clip(colours, low, high)
     terms = np.stack([colours[:, term].prod(-1) for term in _TERMS], axis=-1)
     coefficients, *_ = np.linalg.lstsq(terms, errors, rcond=None)
-    return ExpectedError(coefficients.tolist(), low.tolist(), high.tolist())
+    least, most = np.clip(np.percentile(terms @ coefficients, [1, 99]), 0, 1).tolist()
+    return ExpectedError(coefficients.tolist(), low.tolist(), high.tolist(), least, most)

@@ -32,6 +32,8 @@ def file_of(model: str | os.PathLike) -> Path:
         if not (path / "config.yaml").is_file():
             if exported := _exported(path):
                 return exported
+            if next(path.glob("**/saved_model.pb"), None):
+                raise ModelError(f"{path}: is a SavedModel for TensorFlow Serving; give the run that it was made of")
             raise ModelError(f"{path}: not a run directory (it holds no config.yaml)")
         path = path / "generator.keras"
         if not path.is_file():

@@ -131,7 +131,7 @@ class SarScene:
         bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}"
         if any(self.names):
             bands += f" ({', '.join(name or '?' for name in self.names)})"
-        overruled = f"; overruled by {', '.join(map(parameter, self._guessed))}" if self._guessed else ""
+        overruled = f"; change it by {', '.join(map(parameter, self._guessed))}" if self._guessed else ""
         self.decision = (
             f"{self.input.name}: {bands}, {self._meaning(kinds)} ({', '.join(kinds)}, {values.min():.4g} to "
             f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1{overruled}"

@@ -42,9 +42,5 @@ def any_size(model: keras.Model) -> keras.Model:
 
 
 def normalizes_each(model: keras.Model) -> bool:
-    """Whether a generator normalises each channel of an image by itself (instance normalisation).
-
-    Statistics of several channels together show no more than what a U-Net sees of the whole image in any case.
-    """
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.GroupNormalization)]
-    return bool(layers) and all(layer.groups == len(layer.get_weights()[0]) for layer in layers)
+    """Whether a generator normalises each image by itself (instance or group normalisation)."""
+    return any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers)

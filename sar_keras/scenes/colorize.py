@@ -133,7 +133,7 @@ def colorize_scene(
     ):
         outputs = {"colours": destination}
         if confidence:
-            outputs["confidence"] = destination.with_name(f"{destination.stem}_confidence.tif")
+            outputs["confidence"] = confidence_of(destination)
         _check_not_an_input(
             [*scene.files, *scene_hint.files], [*outputs.values(), *([Path(preview)] if preview else [])]
         )
@@ -163,6 +163,11 @@ def colorize_scene(
         if preview:
             _write_preview(Path(preview), scene, area, outputs)
     return destination
+
+
+def confidence_of(destination: Path) -> Path:
+    """Where the expected error of a scene's colours goes."""
+    return destination.with_name(f"{destination.stem}_confidence.tif")
 
 
 def colorize_scenes(
@@ -319,7 +324,7 @@ def levels_of(network: Network, confidence: bool) -> Callable[..., np.ndarray]:
 def _warn_of_window_statistics(network: Network) -> None:
     if network.normalizes_each:
         warnings.warn(
-            "the model normalises each window by itself (instance normalisation): neighbouring windows "
+            "the model normalises each window by itself (instance or group normalisation): neighbouring windows "
             f"may differ in brightness; larger ones ({parameter('tile')}) differ less",
             stacklevel=3,
         )

@@ -78,7 +78,7 @@ def test_bands_are_put_in_order_by_their_names(save, tmp_path, trained_on, bands
         found = colours(path, source, tmp_path, log=lines.append)
     assert np.abs(found - expected(path, VV, VH)).max() <= 1
     numbers = [descriptions.index(name) + 1 for name in descriptions if "v" in name.lower() and "h" not in name.lower()]
-    assert f"bands {numbers[0]}, " in lines[0] and "(VV, VH)" in lines[0] and "overruled by band, units" in lines[0]
+    assert f"bands {numbers[0]}, " in lines[0] and "(VV, VH)" in lines[0] and "change it by band, units" in lines[0]
     # What is asked for overrules.
     other = colours(path, source, tmp_path, band="1,2")
     assert np.abs(other - expected(path, *bands[:2])).max() <= 1
