@@ -83,7 +83,7 @@ def compose_hint(
 class _NumPy:
     """The few functions of NumPy that TensorFlow calls otherwise, or has not in NumPy 1, by TensorFlow's names."""
 
-    ones_like, zeros_like, minimum, maximum, where = np.ones_like, np.zeros_like, np.minimum, np.maximum, np.where
+    ones_like, zeros_like, minimum, maximum = np.ones_like, np.zeros_like, np.minimum, np.maximum
     concat = staticmethod(np.concatenate)
 
     @staticmethod

@@ -28,7 +28,7 @@ class ExpectedError:
         coefficients: The coefficients of the constant, r, g, b, rr, rg, rb, gg, gb, bb.
         low, high: The range of each channel among the colours that it was fitted to; beyond it the nearest one counts.
         least, most: The range of the errors that it expects of these colours. Of colours within the range of each
-            channel, but not among them, a polynomial may say less than nothing: there `most` counts.
+            channel, but not among them, a polynomial may say less than nothing: the less, the more is expected.
         hints: For a guided model the same where there is a hint, by its kind, one of `sar_keras.hint_planes.KINDS`.
     """
 
@@ -62,10 +62,9 @@ class ExpectedError:
         expected = library.zeros_like(channels[0]) + self.coefficients[0]
         for weight, term in zip(self.coefficients[1:], _TERMS[1:], strict=True):
             expected = expected + weight * functools.reduce(operator.mul, [channels[n] for n in term])
-        # Below zero the colour is far from those that it was fitted to.
-        expected = library.where(
-            expected < 0, self.most, library.minimum(library.maximum(expected, self.least), self.most)
-        )
+        # The further below zero, the further the colour is from those that it was fitted to.
+        expected = library.maximum(library.maximum(expected, self.least), self.least - expected)
+        expected = library.minimum(expected, self.most)
         if hint is not None:
             kinds = cast("Any", kinds_of(hint))
             for n, kind in enumerate(KINDS):

@@ -123,7 +123,6 @@ def colorize_scene(
     overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     _check_options(tile, overlap, batch, patch, limits, destination, preview)
     check_detail(detail)
-    _warn_of_window_statistics(network)
     scale, trained_on = network.metadata.sar_scale, network.metadata.sar_bands
     hint = hint_of(network, palette, basemap, reference, reference_sar, clouds)
     source = source if isinstance(source, Input) else _the_scene(source)
@@ -144,6 +143,7 @@ def colorize_scene(
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
         if confidence:
             log(f"{source.name}: expected error: {CONFIDENCE_SAID}")
+        _warn_of_window_statistics(network)
         warn_if_units_differ(scene.units, scale, source.name)
         warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
