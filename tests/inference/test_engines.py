@@ -155,6 +155,7 @@ def test_a_model_that_was_trained_on_never_meets_its_old_form(tmp_path, image, c
     assert len([*cache.iterdir()]) == 2  # the newest
 
 
+@pytest.mark.slow
 def test_where_a_converted_model_is_kept(tmp_path, image, cache):
     run = tmp_path / "run"
     run.mkdir()
@@ -184,7 +185,8 @@ def test_an_export_in_a_run_is_not_the_run(tmp_path, image):
     assert (run / "openvino/1/model.xml").is_file()
 
 
-@pytest.mark.parametrize("name", ["model.xml", pytest.param("model.bin", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.xml", "model.bin"])
 def test_a_converted_model_that_is_damaged_is_made_again(name, tmp_path, image, cache):
     model = save(tmp_path / "model.keras", 0)
     expected = sar_keras.colorize(model, image)
