@@ -70,15 +70,15 @@ def measure_ours(preset: str, kind: str, batch: int, low: bool, steps: int, engi
 
 
 def measure_openvino(preset: str, kind: str, batch: int, low: bool, steps: int) -> float:
-    import openvino
-
     import sar_keras
 
     sar_keras.fit  # noqa: B018
     from sar_keras.config import load_config
+    from sar_keras.inference.openvino import runtime
     from sar_keras.networks.rewriting import for_inference
     from sar_keras.training.build import build_generator
 
+    openvino = runtime()
     with tempfile.TemporaryDirectory() as folder:
         for_inference(build_generator(load_config(preset))).export(folder, verbose=False)
         network = openvino.convert_model(folder)

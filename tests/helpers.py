@@ -1,4 +1,5 @@
 import csv
+import functools
 import json
 import os
 import re
@@ -61,6 +62,23 @@ def one_convolution(inputs: int = 1, outputs: int = 3, size: int = 16, activatio
 
     image = keras.Input((size, size, inputs))
     return keras.Model(image, keras.layers.Conv2D(outputs, 3, padding="same", activation=activation)(image))
+
+
+@functools.cache
+def bessel() -> type:
+    """A layer that neither ONNX nor OpenVINO has."""
+    import keras
+    import tensorflow as tf
+
+    @keras.saving.register_keras_serializable(package="test")
+    class Bessel(keras.layers.Layer):
+        def call(self, x):
+            return tf.math.bessel_i0e(x)
+
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    return Bessel
 
 
 def small_discriminator(inputs: int, size: int = 16):

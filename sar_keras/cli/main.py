@@ -2,7 +2,6 @@
 
 import datetime
 import functools
-import importlib.util
 import json
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from sar_keras.cli.places import Box, catalog_option, day_of
 from sar_keras.cli.verbs import MODEL, PATH, PATH_OR_NAME, CatalogOption, HintOption, SceneOption, Verb
 from sar_keras.errors import ConfigError, DataError, OutputError, parameter
 from sar_keras.inference.formats import FORMATS, check_format
-from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine
+from sar_keras.inference.openvino import ENGINES, PRECISIONS, check_engine, is_installed
 from sar_keras.io.files import readable
 from sar_keras.io.sar import UNITS
 from sar_keras.terminal import load_tensorflow
@@ -376,7 +375,7 @@ def app(model: Path | str, host: str, port: int | None, root_path: str | None) -
 
     MODEL is as for `colorize` [demo].
     """
-    if not importlib.util.find_spec("gradio"):
+    if not is_installed("gradio"):
         raise ConfigError('the page needs the extra app: pip install ".[app]"')
     load_tensorflow()  # without its start-up lines, which the import below would not
     from sar_keras.app.page import serve

@@ -20,6 +20,7 @@ from sar_keras.data.splits import read_split, split_pairs
 from sar_keras.errors import DataError, ModelError, is_disk_full, parameter
 from sar_keras.evaluation import hinted, metrics
 from sar_keras.evaluation.perceptual import CONVENTIONS, Perceptual
+from sar_keras.hint_planes import has_data
 from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
@@ -123,8 +124,8 @@ def evaluate(
     scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
     batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
 
-    def has_data(image: np.ndarray) -> np.ndarray | None:
-        return None if images.sar_units in ("uint8", "unit") else np.any(image > -1, axis=-1)
+    def known(image: np.ndarray) -> np.ndarray | None:
+        return None if images.sar_units in ("uint8", "unit") else has_data(image)[..., 0]
 
     # Beside each other: most figures keep one core busy.
     with ThreadPoolExecutor(len(scores)) as pool:
@@ -141,7 +142,7 @@ def evaluate(
                     figures["lpips"] = scorers[name].update(truth, _to_fraction(candidates[name]))
                 scores[name].append(figures)
             if protocol == "standard":
-                fine = np.stack([fine_structure(image, has_data(image)) for image in sar.numpy()])
+                fine = np.stack([fine_structure(image, known(image)) for image in sar.numpy()])
                 for detail, batch in detailed.items():
                     candidate = add_detail(_to_fraction(candidates["model"]) * 255, detail * fine) / 255
                     batch.append({name: figure(truth, candidate) for name, figure in _OF_DETAIL.items()})

@@ -110,11 +110,11 @@ def converted(model: keras.Model) -> "openvino.Model":
 
 def _write_openvino(model: keras.Model, function: Callable, file: Path, half: bool = False) -> _Runner:
     openvino = runtime()
-    converted = openvino.convert_model(function.get_concrete_function())
+    network = openvino.convert_model(function.get_concrete_function())
     for name, value in describe(model).items():
-        converted.set_rt_info(value, [ABOUT, name])
+        network.set_rt_info(value, [ABOUT, name])
     try:
-        openvino.save_model(converted, file, compress_to_fp16=half)
+        openvino.save_model(network, file, compress_to_fp16=half)
     except RuntimeError as error:  # "iostream error", whatever it is
         raise OutputError(f"{file.parent}: cannot be written; is the disk full?") from error
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -1,8 +1,7 @@
 """The formats that models are exported to, and the extras that they need. Loads no TensorFlow."""
 
-import importlib.util
-
 from sar_keras.errors import OutputError, parameter
+from sar_keras.inference.openvino import is_installed
 
 # Format to the packages of the extra of its name.
 _PACKAGES = {"saved_model": (), "onnx": ("onnx", "onnxruntime", "tf2onnx"), "openvino": ("openvino",)}
@@ -17,7 +16,7 @@ def check_format(format: str) -> None:
     """
     if format not in FORMATS:
         raise OutputError(f"{parameter('format')}: must be one of {', '.join(FORMATS)}, got {format!r}")
-    missing = [name for name in _PACKAGES[format] if not importlib.util.find_spec(name)]
+    missing = [name for name in _PACKAGES[format] if not is_installed(name)]
     if missing:
         raise OutputError(
             f'{parameter("format")} {format}: {", ".join(missing)} not installed: pip install ".[{format}]"'

@@ -120,7 +120,7 @@ def _levels(image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
     levels = levels[..., :3]
     # GDAL does not turn photographs as their EXIF tag says.
     has_mask = mask is not None and mask.shape == levels.shape[:2]
-    where = np.asarray(has_data(to_unit(levels)))[..., 0]
+    where = has_data(to_unit(levels))[..., 0]
     return levels, where & mask if has_mask else where
 
 

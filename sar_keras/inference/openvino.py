@@ -131,12 +131,7 @@ class ConvertedNetwork(Network):
             shapes = {tensor.any_name: tensor.partial_shape for tensor in self._model.inputs}
             self.channels, self.takes_hint = shapes["sar"][3].get_length(), "hint" in shapes
             self.patch, self.normalizes_each = int(about["patch"]), json.loads(about["normalizes_each"])
-        except (
-            RuntimeError,
-            KeyError,
-            ValueError,
-            TypeError,
-        ) as error:  # OpenVINO's own, or what describe did not write
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:  # OpenVINO's own, or other values than ours
             raise ModelError(
                 f"{file}: not a model for OpenVINO that this version has exported; make it again: sar-keras export "
                 "MODEL --format openvino"

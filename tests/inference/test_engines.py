@@ -10,9 +10,8 @@ import keras
 import numpy as np
 import pytest
 import rasterio
-import tensorflow as tf
 from click.testing import CliRunner
-from helpers import one_convolution
+from helpers import bessel, one_convolution
 
 import sar_keras
 from sar_keras.cli.main import main
@@ -222,20 +221,9 @@ def test_the_engine_that_is_chosen(tmp_path, monkeypatch, image):
         network_of(model)
 
 
-@keras.saving.register_keras_serializable(package="test")
-class Bessel(keras.layers.Layer):
-    """What OpenVINO has not."""
-
-    def call(self, x):
-        return tf.math.bessel_i0e(x)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-
 def test_a_model_that_openvino_cannot_take(tmp_path, image, save_png):
     sar = keras.Input((SIDE, SIDE, 1))
-    model = keras.Model(sar, keras.layers.Conv2D(3, 3, padding="same", activation="tanh")(Bessel()(sar)))
+    model = keras.Model(sar, keras.layers.Conv2D(3, 3, padding="same", activation="tanh")(bessel()()(sar)))
     sar_keras.save_model(model, tmp_path / "model.keras", ModelMetadata())
     save_png(tmp_path / "image.png", image)
     arguments = ["colorize", str(tmp_path / "model.keras"), str(tmp_path / "image.png"), "-o", str(tmp_path / "c.png")]
