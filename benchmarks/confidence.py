@@ -1,6 +1,6 @@
 """Which estimate of a trained model's uncertainty ranks its real error best, on places that it has not seen.
 
-    python benchmarks/confidence.py RUN... [--steps 400] [--ensemble RUN,RUN,RUN]
+    python benchmarks/confidence.py RUN... [--steps 400] [--ensembles DIR]
 
 Each RUN is a run directory of one data set with a validation and a test split of other places. What must be learnt is
 learnt from the errors on training and validation pairs; everything is measured on the test split. Printed are
@@ -188,12 +188,17 @@ def figures_of(error: np.ndarray, estimate: np.ndarray) -> list[float]:
 @click.command(help=__doc__)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--steps", default=400, show_default=True, help="Training steps of the predicted scale.")
-@click.option("--ensemble", metavar="RUN,...", help="Models whose disagreement is an estimate, of a single RUN.")
-def main(runs: tuple[Path, ...], steps: int, ensemble: str | None) -> None:
-    others = [Path(path) for path in ensemble.split(",")] if ensemble else []
+@click.option(
+    "--ensembles",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Holds runs whose disagreement is an estimate, those for RUN in a folder of its name.",
+)
+def main(runs: tuple[Path, ...], steps: int, ensembles: Path | None) -> None:
     found: dict[str, list] = {}
     print(circumstances("tensorflow"), "\n")
     for run in runs:
+        others = sorted((ensembles / run.name).iterdir()) if ensembles else []
         error, estimates = estimates_of(run, steps, others)
         print(f"{run}: {len(error)} test images, mean absolute error {error.mean():.4f}")
         for name, estimate in estimates.items():

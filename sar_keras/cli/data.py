@@ -46,6 +46,23 @@ def data() -> None:
     """Look at training data, or make some."""
 
 
+def _configuration(
+    folder: Path | None,
+    sar: Path | None,
+    optical: Path | None,
+    size: int,
+    allow_outside: bool,
+    overrides: tuple[str, ...],
+):
+    """The configuration of what was asked for."""
+    from sar_keras.config import load_config
+
+    folders = {"data.root": folder, "data.sar": sar, "data.optical": optical}
+    changes = [f"{key}={json.dumps(str(path), ensure_ascii=False)}" for key, path in folders.items() if path]
+    changes += [f"data.image_size={size}", f"data.allow_outside={json.dumps(allow_outside)}"]
+    return load_config("default", [*changes, *overrides])
+
+
 def _find(
     folder: Path | None,
     sar: Path | None,
@@ -55,24 +72,25 @@ def _find(
     overrides: tuple[str, ...],
     must_exist: bool = True,
 ):
-    """The configuration of what was asked for, and the pairs that are found, see `sar_keras.data.pairs.Found`.
+    """Where pairs are, the SAR bands of a model, and the pairs that are found, see `sar_keras.data.pairs.Found`.
 
-    Prints what was guessed.
+    Prints what was guessed. Only changes of keys need the configuration, with pydantic and PyYAML.
     """
-    from sar_keras.config import load_config
-    from sar_keras.data.sources import find_source
+    from sar_keras.data.sources import Source, find_source
     from sar_keras.terminal import progress_bar
 
     if not (folder or sar or optical):
         raise DataError("give DIR, or --sar DIR and --optical DIR")
-    folders = {"data.root": folder, "data.sar": sar, "data.optical": optical}
-    changes = [f"{key}={json.dumps(str(path), ensure_ascii=False)}" for key, path in folders.items() if path]
-    changes += [f"data.image_size={size}", f"data.allow_outside={json.dumps(allow_outside)}"]
-    config = load_config("default", [*changes, *overrides])
-    found = find_source(config.data, Path(), progress_bar("looking at", "scene"), must_exist)
+    if size % 32:
+        raise DataError(f"--size {size}: must be a multiple of 32")
+    source, channels = Source(folder, sar, optical, image_size=size, allow_outside=allow_outside), 1
+    if overrides:
+        config = _configuration(folder, sar, optical, size, allow_outside, overrides)
+        source, channels = config.data, config.model.channels
+    found = find_source(source, Path(), progress_bar("looking at", "scene"), must_exist)
     for line in found.said:
         click.echo(line)
-    return config, found
+    return source, channels, found
 
 
 @data.command()
@@ -84,6 +102,7 @@ def check(**source) -> None:
     The shift between the images of a pair is searched for in a sample; it is seen where it is that of a whole scene, or
     very clear.
     """
+    from sar_keras.data.check import FINDS_SHIFTS
     from sar_keras.data.check import check as check_pairs
     from sar_keras.data.reading import PairReader
     from sar_keras.terminal import progress_bar
@@ -91,10 +110,11 @@ def check(**source) -> None:
     def progress(pairs, total):
         return progress_bar("checking", "pair", total)(pairs)
 
-    config, found = _find(**source, must_exist=False)
-    data, channels = config.data, config.model.channels
+    data, channels, found = _find(**source, must_exist=False)
     if not data.sar_bands:
         channels = max(channels, *(len(pair.sar_files) for pair in found.pairs))
+    if not FINDS_SHIFTS:
+        click.echo("shifts are not searched for: pip install scipy scikit-image")
     reader = PairReader(channels, data.sar_bands, data.optical_bands)
     findings = check_pairs(found, reader, progress)
     for line in reader.said:
@@ -112,7 +132,7 @@ def check(**source) -> None:
 @click.option("--html", type=PATH, metavar="FILE", help="Also write a page, with pictures and the split of `fit`.")
 def scan(html: Path | None, **source) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
-    config, found = _find(**source)
+    *_, found = _find(**source)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
     scene_width = max(12, *(len(scene) for _, _, scene in rows))
@@ -135,7 +155,7 @@ def scan(html: Path | None, **source) -> None:
         from sar_keras.reports.scan import write_scan_page
         from sar_keras.terminal import progress_bar
 
-        write_scan_page(html, config, found, progress_bar("drawing", "pair"))
+        write_scan_page(html, _configuration(**source), found, progress_bar("drawing", "pair"))
 
 
 @data.command()
@@ -172,9 +192,9 @@ def split(output: Path, by: str, ratios: tuple[float, float, float], seed: int, 
         raise DataError("--ratios: the share of train must be above 0")
     if output.exists():
         raise OutputError(f"{output}: exists already; give another -o")
-    config, found = _find(**source, must_exist=False)
+    data, _, found = _find(**source, must_exist=False)
     pairs = split_pairs(found.pairs, by, ratios, seed)
-    folder = folder_of_source(config.data, Path())
+    folder = folder_of_source(data, Path())
     write_split(pairs, output, folder.parent if folder.is_file() else folder)
     shares = Counter(pair.split for pair in pairs)
     click.echo(f"{output}: " + ", ".join(f"{shares[name]} {name}" for name in ("train", "validation", "test")))

@@ -46,11 +46,7 @@ def _errors_to_lines():
         package = _required(error)
         if package is None:
             raise
-        _fail(
-            f"{package} is not installed; sar-keras data needs pydantic, PyYAML, scipy and scikit-image, other "
-            "commands the whole package: pip install .",
-            2,
-        )
+        _fail(f"{package} is not installed; this needs the whole package: pip install .", 2)
     except KeyboardInterrupt as error:
         _fail(str(error) or "stopped", getattr(error, "exit_code", 130))
     except Exception as error:

@@ -14,15 +14,13 @@ reported. In cities whose streets repeat it may be off by a block; one of 64 suc
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
-from skimage.feature import match_template
-from skimage.filters import sobel
 
 from sar_keras.data.layouts import BESIDE
 from sar_keras.data.pairs import Found, Pair
@@ -30,6 +28,8 @@ from sar_keras.data.reading import PairReader
 from sar_keras.errors import DataError
 from sar_keras.io.images import is_grey
 
+# Whether what searches for shifts is installed; everything else is found without it.
+FINDS_SHIFTS = all(importlib.util.find_spec(package) for package in ("scipy", "skimage"))
 # Pixels that a shift is searched in, each way.
 _REACH = 24
 # Pairs of a scene that are searched, at most and at least; of many scenes fewer each, from so many in all on. What a
@@ -73,7 +73,7 @@ def check(
         progress: Wraps the iteration over the pairs; is also told how many there are.
     """
     findings = [Finding("no partner", str(path)) for path in found.unpaired]
-    sample = _sample(found.pairs)
+    sample = _sample(found.pairs) if FINDS_SHIFTS else set()
     seen: list[_Seen] = []
     reader = reader or PairReader()
 
@@ -159,6 +159,10 @@ def match_edges(sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
 
     At [r + row, r + column] what the optical image shows at a pixel lies (row, column) further on in the SAR image.
     """
+    from scipy.ndimage import gaussian_filter
+    from skimage.feature import match_template
+    from skimage.filters import sobel
+
     edges = []
     for image in (np.log1p(np.maximum(sar[..., 0].astype("float32"), 0)) if sar.min() >= 0 else sar[..., 0], optical):
         grey = np.nan_to_num(image.astype("float32").reshape(*image.shape[:2], -1).mean(-1))

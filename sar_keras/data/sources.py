@@ -1,19 +1,38 @@
 """The pairs of a run: found where its configuration says, or drawn."""
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sar_keras.config import DataConfig
 from sar_keras.data import synthetic
 from sar_keras.data.pairs import Found, Pair, find_pairs
 from sar_keras.data.splits import split_pairs
 from sar_keras.io.files import atomic
 from sar_keras.terminal import progress_bar
 
+if TYPE_CHECKING:
+    from sar_keras.config import DataConfig
+
 _DRAWN = 240  # procedural pairs where `data.limit` is null
 
 
-def draw_pairs(data: DataConfig, folder: Path, seed: int) -> None:
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What `sar_keras.config.DataConfig` says of where pairs are and how they are read, where pydantic is missing."""
+
+    root: Path | None = None
+    sar: Path | None = None
+    optical: Path | None = None
+    layout: str = "auto"
+    sar_side: str | None = None
+    image_size: int = 256
+    sar_bands: Sequence[int | str] | None = None
+    optical_bands: Sequence[int | str] | None = None
+    allow_outside: bool = False
+
+
+def draw_pairs(data: "DataConfig", folder: Path, seed: int) -> None:
     """Draw the pairs of a procedural data set into `folder`/data, unless they are there already."""
     root = folder / "data"
     if data.layout != "synthetic" or root.is_dir():
@@ -24,7 +43,7 @@ def draw_pairs(data: DataConfig, folder: Path, seed: int) -> None:
 
 
 def find_source(
-    data: DataConfig, folder: Path, progress: Callable[[Iterable], Iterable] = iter, must_exist: bool = True
+    data: "DataConfig | Source", folder: Path, progress: Callable[[Iterable], Iterable] = iter, must_exist: bool = True
 ) -> Found:
     """Find the pairs that a configuration names, without splits; procedural ones lie in `folder`/data.
 
@@ -45,11 +64,11 @@ def find_source(
     )
 
 
-def folder_of_source(data: DataConfig, folder: Path) -> Path:
+def folder_of_source(data: "DataConfig | Source", folder: Path) -> Path:
     """The folder that the names in a split file are relative to, so that the data may be moved."""
     return data.sar or data.root or folder / "data"
 
 
-def pairs_of_run(data: DataConfig, run: Path, progress: Callable[[Iterable], Iterable] = iter) -> list[Pair]:
+def pairs_of_run(data: "DataConfig", run: Path, progress: Callable[[Iterable], Iterable] = iter) -> list[Pair]:
     """The pairs of a run that has begun, each with the split that the run's split.csv gives it."""
     return split_pairs(find_source(data, run, progress).pairs, str(run / "split.csv"))

@@ -1,5 +1,6 @@
 """How good a trained model is, on pairs it has or has not seen, beside trivial baselines."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.reports.card import NAME, Trained, write_card
 from sar_keras.reports.figures import TITLES, error_holds, intervals, keep
 from sar_keras.reports.pages import write_evaluation_page
+from sar_keras.scenes.tiles import ahead
 from sar_keras.terminal import doing, progress_bar
 from sar_keras.training.history import read_history
 from sar_keras.training.machines import resolve_precision
@@ -118,39 +120,45 @@ def evaluate(
         mean_colour = pipeline.mean_colour(images)
     features = vgg16_features() if protocol == "standard" else None
     expected_error = metadata.expected_error if protocol == "standard" else None
-    errors: list[tuple[np.ndarray, np.ndarray]] = []
     scorers = {name: Perceptual() for name in ("model", "mean_colour", "copy_sar")} if perceptual else {}
-    detailed: dict[float, list[dict[str, np.ndarray]]] = {detail: [] for detail in _DETAILS}
-    scores: dict[str, list[dict[str, np.ndarray]]] = {"model": [], "mean_colour": [], "copy_sar": []}
-    batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
 
     def known(image: np.ndarray) -> np.ndarray | None:
         return None if images.sar_units in ("uint8", "unit") else has_data(image)[..., 0]
 
-    # Beside each other: most figures keep one core busy.
-    with ThreadPoolExecutor(len(scores)) as pool:
-        for sar, optical in progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))(batches):
-            truth = _to_fraction(optical)
-            candidates = {
-                "model": generator(inputs_of(generator, sar), training=False),
-                "mean_colour": tf.broadcast_to(mean_colour, tf.shape(optical)),
-                "copy_sar": tf.repeat(sar[..., :1], 3, -1),
-            }
-            score = _scorer(truth, _to_fraction(sar), protocol, features)
-            for name, figures in zip(candidates, pool.map(score, candidates.values()), strict=True):
-                if scorers:
-                    figures["lpips"] = scorers[name].update(truth, _to_fraction(candidates[name]))
-                scores[name].append(figures)
-            if protocol == "standard":
-                fine = np.stack([fine_structure(image, known(image)) for image in sar.numpy()])
-                for detail, batch in detailed.items():
-                    candidate = add_detail(_to_fraction(candidates["model"]) * 255, detail * fine) / 255
-                    batch.append({name: figure(truth, candidate) for name, figure in _OF_DETAIL.items()})
-            if expected_error:
-                error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
-                expected = expected_error(candidates["model"]).numpy()[..., 0]
-                # Every second row and column, copied: ranks hardly change, and large splits fit into memory.
-                errors.extend(zip(error[:, ::2, ::2].copy(), expected[:, ::2, ::2].copy(), strict=True))
+    def look(batch) -> tuple[dict[str, dict[str, np.ndarray]], dict[float, dict[str, np.ndarray]], list]:
+        """The figures of each candidate, those of each amount of detail, and (real, expected error) of each image."""
+        sar, optical = batch
+        truth = _to_fraction(optical)
+        candidates = {
+            "model": generator(inputs_of(generator, sar), training=False),
+            "mean_colour": tf.broadcast_to(mean_colour, tf.shape(optical)),
+            "copy_sar": tf.repeat(sar[..., :1], 3, -1),
+        }
+        score = _scorer(truth, _to_fraction(sar), protocol, features)
+        figures = {name: score(candidate) for name, candidate in candidates.items()}
+        for name, scorer in scorers.items():
+            figures[name]["lpips"] = scorer.update(truth, _to_fraction(candidates[name]))
+        of_detail, errors = {}, []
+        if protocol == "standard":
+            fine = np.stack([fine_structure(image, known(image)) for image in sar.numpy()])
+            for detail in _DETAILS:
+                candidate = add_detail(_to_fraction(candidates["model"]) * 255, detail * fine) / 255
+                of_detail[detail] = {name: figure(truth, candidate) for name, figure in _OF_DETAIL.items()}
+        if expected_error:
+            error = np.abs(truth - _to_fraction(candidates["model"])).mean(-1)
+            expected = expected_error(candidates["model"]).numpy()[..., 0]
+            # Every fourth row and column, copied: ranks hardly change, and large splits fit into memory.
+            errors = list(zip(error[:, ::4, ::4].copy(), expected[:, ::4, ::4].copy(), strict=True))
+        return figures, of_detail, errors
+
+    batches = pipeline.evaluation_dataset(images, list(range(len(chosen))), BATCH)
+    progress = progress_bar("evaluating", "batch", -(-len(chosen) // BATCH))
+    # Two at a time, because most figures keep one core busy; what FID collects is not made for threads.
+    with ThreadPoolExecutor(1 if scorers else 2) as pool:
+        looked = list(progress(ahead(pool, look, batches)))
+    scores = {name: [figures[name] for figures, _, _ in looked] for name in ("model", "mean_colour", "copy_sar")}
+    detailed = {detail: [of_detail[detail] for _, of_detail, _ in looked] for detail in _DETAILS}
+    errors = [error for _, _, errors in looked for error in errors]
 
     per_image = {name: _join(batches) for name, batches in scores.items()}
     model_scores = intervals(per_image["model"])
@@ -313,8 +321,22 @@ def _to_fraction(images: tf.Tensor | np.ndarray) -> np.ndarray:
 
 
 def vgg16_features() -> Callable[[np.ndarray], tf.Tensor]:
-    """VGG16, most of the time of an evaluation; in bfloat16 its distance is the same to about 0.002."""
-    return tf.function(for_inference(VGG16Features(), resolve_precision("auto")))
+    """VGG16, most of the time of an evaluation; in bfloat16 its distance is the same to about 0.002.
+
+    Of a batch of one colour the features are those of one image, (1, h, w, c), and are found once.
+    """
+    run = tf.function(for_inference(VGG16Features(), resolve_precision("auto")))
+
+    @functools.lru_cache(1)
+    def of_colour(height: int, width: int, colour: tuple[float, ...]) -> tf.Tensor:
+        return run(np.broadcast_to(np.array(colour, "float32"), (1, height, width, 3)))
+
+    def features(images: np.ndarray | tf.Tensor) -> tf.Tensor:
+        images = np.asarray(images)
+        colour = images[0, 0, 0]
+        return of_colour(*images.shape[1:3], tuple(colour)) if (images == colour).all() else run(images)
+
+    return features
 
 
 def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.ndarray], dict[str, np.ndarray]]:
@@ -325,9 +347,8 @@ def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.nda
         candidate = _to_fraction(images)
         if protocol == "paper":
             return metrics.paper(truth, candidate)
-        seen = candidate[:1] if (candidate == candidate[0, 0, 0]).all() else candidate  # one colour, once
         return metrics.standard(truth, candidate) | {
-            "vgg_distance": metrics.feature_distance(true_features, features(seen * 2 - 1)),
+            "vgg_distance": metrics.feature_distance(true_features, features(candidate * 2 - 1)),
             "sar_ratio": metrics.sar_ratio(truth, candidate, sar),
         }
 

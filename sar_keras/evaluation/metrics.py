@@ -97,8 +97,13 @@ def feature_distance(truth: tf.Tensor, generated: tf.Tensor) -> np.ndarray:
     pixels. In the manner of LPIPS (Zhang et al., CVPR 2018), but of one layer and without its learned weights: not
     comparable with LPIPS.
     """
+    return _feature_distance(truth, generated).numpy()
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _feature_distance(truth: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
     a, b = (tf.math.l2_normalize(features, axis=-1) for features in (truth, generated))
-    return tf.reduce_mean(tf.reduce_sum((a - b) ** 2, -1), [1, 2]).numpy()
+    return tf.reduce_mean(tf.reduce_sum((a - b) ** 2, -1), [1, 2])
 
 
 def rank_correlation(error: np.ndarray, uncertainty: np.ndarray) -> float:

@@ -15,8 +15,15 @@ from sar_keras.inference.network import Network
 from sar_keras.inference.openvino import Compiled
 from sar_keras.io.files import sha256_of_arrays
 from sar_keras.networks.guided import inputs_of
-from sar_keras.networks.rewriting import for_inference
-from sar_keras.networks.sizes import any_size, normalizes_each, patch_size, sar_channels, takes_hint
+from sar_keras.networks.rewriting import for_inference, normalized_as
+from sar_keras.networks.sizes import (
+    any_size,
+    multiple_of_sides,
+    normalizes_each,
+    patch_size,
+    sar_channels,
+    takes_hint,
+)
 
 # Values of each weight that tell whether it has changed.
 _SAMPLE = 256
@@ -46,7 +53,8 @@ class KerasNetwork(Network):
         self.name = model.name if path is None else "demo" if path == DEMO else str(path)
         self.metadata, self.engine, self.precision, self.said = metadata_of(model), engine, precision, said or engine
         self.channels, self.takes_hint = sar_channels(model), takes_hint(model)
-        self.patch, self.normalizes_each = patch_size(model), normalizes_each(model)
+        self.patch, self.multiple = patch_size(model), multiple_of_sides(model)
+        self.normalizes_each = normalizes_each(model)
 
     def weights_hash(self) -> str:
         return sha256_of_arrays(self._model.get_weights())
@@ -54,6 +62,12 @@ class KerasNetwork(Network):
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
         exact = exact and (self.engine, self.precision) == ("tensorflow", "float32")
         return _function(self._model, self.engine, self.precision, exact)(sar, hint)
+
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Callable[..., np.ndarray]:
+        if self.engine == "openvino":
+            return Compiled(converted(self._model), self.precision).normalized_as(sar, hint)
+        images = inputs_of(self._model, sar, hint)
+        return _on_tensorflow(normalized_as(for_inference(self._model, self.precision), images))
 
 
 def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> Callable[..., np.ndarray]:
@@ -64,13 +78,14 @@ def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> C
         if engine == "openvino":
             function = Compiled(converted(model), precision)
         else:
-            function = _on_tensorflow(model if exact else for_inference(model, precision))
+            function = _on_tensorflow(any_size(model if exact else for_inference(model, precision)))
         functions[engine, precision, exact] = weights, function
     return function
 
 
-def _on_tensorflow(model: keras.Model) -> Callable[..., np.ndarray]:
-    network, channels = any_size(model), sar_channels(model)
+def _on_tensorflow(network: keras.Model) -> Callable[..., np.ndarray]:
+    """A network of any size as a function of arrays."""
+    channels = sar_channels(network)
     images = [tf.TensorSpec((None, None, None, count), tf.float32) for count in (channels, hint_channels(channels))]
 
     def run(*given: tf.Tensor) -> tf.Tensor:

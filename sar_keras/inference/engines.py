@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # "demo" as OpenVINO takes it; benchmarks/demo_model.py made it, too.
 DEMO_CONVERTED = DEMO.with_name("demo_openvino") / CONVERTED
 # Changes where a newer version of this package converts otherwise.
-_FORM = 1
+_FORM = 2
 # Converted models that are kept beside a run, and in the cache directory.
 _KEPT = 8
 

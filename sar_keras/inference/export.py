@@ -19,6 +19,7 @@ from sar_keras.io.sar import Scale
 from sar_keras.networks.guided import input_planes, split_planes
 from sar_keras.networks.sizes import (
     any_size,
+    multiple_of_sides,
     normalizes_each,
     patch_size,
     sar_channels,
@@ -154,16 +155,17 @@ def new_version(folder: str | Path, version: int | None) -> Path:
 def describe(model: keras.Model) -> dict[str, str]:
     """What an exported file says of itself: its inputs and its output in words, the rest as JSON.
 
-    "sar", "hint" (of a guided model) and "optical" are words. "patch" and "normalizes_each" are those of
+    "sar", "hint" (of a guided model) and "optical" are words. "patch", "multiple" and "normalizes_each" are those of
     `sar_keras.inference.network.Network`; "sar_scale", "optical_scale", "expected_error",
     "mean_colour", "sar_bands" and "parent" are those of `sar_keras.ModelMetadata`.
     """
     about, channels, size = metadata_of(model), sar_channels(model), patch_size(model)
+    multiple = multiple_of_sides(model)
     scale, bands = about.sar_scale, ", ".join(about.sar_bands) or "bands as in training"
     words = {
         "sar_keras": sar_keras.__version__,
         "sar": f"float32 (N, H, W, {channels}), {bands}: {scale.units} from {scale.low:g} to {scale.high:g} as -1 to "
-        f"1, beyond it clipped; multiples of {size} always fit as H and W",
+        f"1, beyond it clipped; H and W are multiples of {multiple}",
         "optical": "float32 (N, H, W, 3): red, green and blue from -1 to 1, which are 0 to 255",
     }
     if takes_hint(model):
@@ -172,7 +174,7 @@ def describe(model: keras.Model) -> dict[str, str]:
             f"float32 (N, H, W, {hint_channels(channels)}), all 0 without a hint: RGB from -1 to 1; {kinds}; 1 where "
             "there is a SAR image of the other date; that image, scaled as sar is"
         )
-    values = {"patch": size, "normalizes_each": normalizes_each(model), **to_json(about)}
+    values = {"patch": size, "multiple": multiple, "normalizes_each": normalizes_each(model), **to_json(about)}
     return words | {name: json.dumps(value) for name, value in values.items()}
 
 

@@ -1,5 +1,7 @@
 """A generator that is ready to run, whichever engine computes: arrays in, arrays out. Loads no TensorFlow."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from sar_keras.errors import ModelError
@@ -17,7 +19,7 @@ class Network:
     """SAR (N, H, W, channels), float32 in [-1, 1], to optical (N, H, W, 3), float32 in [-1, 1].
 
     Where it takes a hint, that is (N, H, W, hint_channels), see `sar_keras.hint_planes`, or None. Height and width may
-    be any that the network takes, such as multiples of `patch`.
+    be any multiples of `multiple`.
 
     Attributes:
         name: For people: a path, "demo", or what Keras calls the model.
@@ -25,6 +27,7 @@ class Network:
         channels: SAR bands.
         takes_hint: Whether it takes a hint.
         patch: The side of the images that it was made for; 256 for one that takes any size.
+        multiple: What sides must be multiples of.
         normalizes_each: Whether each image is normalised by itself, so that neighbouring windows may differ.
         engine: "tensorflow" or "openvino".
         precision: "float32" or "bfloat16".
@@ -36,6 +39,7 @@ class Network:
     channels: int
     takes_hint: bool
     patch: int
+    multiple: int
     normalizes_each: bool
     engine: str
     precision: str
@@ -47,6 +51,15 @@ class Network:
 
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
         """The colours; with `exact`, on TensorFlow in float32, those of `model.predict` to the bit, which is slower."""
+        raise NotImplementedError
+
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Callable[..., np.ndarray]:
+        """As `__call__`, for a network that `normalizes_each`: but all images are normalised as these are.
+
+        Args:
+            sar: One image, or several joined to one, (1, H, W, channels).
+            hint: Their hint.
+        """
         raise NotImplementedError
 
 

@@ -5,6 +5,8 @@ It is the extra `openvino`. Loads no TensorFlow.
 
 import importlib.util
 import json
+import math
+import re
 import sys
 import threading
 from pathlib import Path
@@ -24,9 +26,10 @@ ENGINES = ("auto", "openvino", "tensorflow")
 PRECISIONS = ("float32", "bfloat16")
 # Under this name a converted model keeps what it knows of itself, in `rt_info`.
 ABOUT = "sar_keras"
-# Pixels of the input shapes that stay compiled, of which there are at least two: those of a row of a scene's windows.
-# Each takes memory for all that is computed, about 200 MB of a million pixels.
+# Pixels of the input shapes that stay compiled. Each takes memory for all that is computed, about 200 MB of a million.
 _PIXELS = 1_600_000
+# What a normalisation of each image multiplies with and adds, see `sar_keras.networks.faster_layers`.
+_SCALE = re.compile(r"/normalization/strided_slice(_1)?$")
 
 
 def runtime() -> Any:
@@ -66,42 +69,57 @@ class Compiled:
     """
 
     def __init__(self, model: "openvino.Model", precision: str):
-        self._model = model
+        self._model, self._precision = model, precision
         names = {"float32": "f32", "bfloat16": "bf16"}
         self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": names[precision]}
         # A request has one output, into which the next call writes.
         self._one_at_a_time = threading.Lock()
         self._requests: dict[tuple, openvino.InferRequest] = {}
 
-    def _request(self, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
-        """For inputs of these shapes; those that were asked for the longest ago make room for a new one."""
-        request = self._requests.pop(shapes, None)
-        while request is None and len(self._requests) > 1 and self._pixels(shapes, *self._requests) > _PIXELS:
-            del self._requests[next(iter(self._requests))]
-        self._requests[shapes] = request = request or self._compile(shapes)
-        return request
-
-    @staticmethod
-    def _pixels(*requests: tuple[tuple[int, ...], ...]) -> int:
-        return sum(height * width for (_, height, width, _), *_ in requests)
-
-    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
-        fixed = self._model.clone()
-        fixed.reshape(dict(enumerate(shapes)))
-        return runtime().Core().compile_model(fixed, "CPU", self._hints).create_infer_request()
-
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
-        channels = [tensor.partial_shape[3].get_length() for tensor in self._model.inputs]
-        shapes = tuple((1, *sar.shape[1:3], count) for count in channels)
         optical = np.empty((*sar.shape[:3], 3), "float32")
         with self._one_at_a_time:
-            request = self._request(shapes)
+            request = self._request(*sar.shape[1:3])
             for n in range(len(sar)):  # one after the other is as fast, and needs no shape of its own
-                for given, tensor in zip((sar, hint), request.input_tensors, strict=False):
-                    tensor.data[0] = 0 if given is None else given[n]
-                request.infer()
+                self._infer(request, sar[n], None if hint is None else hint[n])
                 optical[n] = request.get_output_tensor(0).data[0]
         return optical
+
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> "Compiled":
+        """See `Network.normalized_as`: what each normalisation makes of these images becomes a constant."""
+        asked, fixed = self._model.clone(), self._model.clone()
+        scales, fixed_scales = (
+            [each.output(0) for each in model.get_ordered_ops() if _SCALE.search(each.get_friendly_name())]
+            for model in (asked, fixed)
+        )
+        asked.add_outputs(scales)
+        request = self._compile(asked, *sar.shape[1:3])
+        self._infer(request, sar[0], None if hint is None else hint[0])
+        for n, scale in enumerate(fixed_scales, 1):
+            values = runtime().opset13.constant(request.get_output_tensor(n).data)
+            scale.replace(values.output(0))
+        return Compiled(fixed, self._precision)
+
+    def _request(self, height: int, width: int) -> "openvino.InferRequest":
+        """For images of this shape; those that were asked for the longest ago make room for a new one."""
+        shape = height, width
+        request = self._requests.pop(shape, None)
+        while request is None and self._requests and sum(map(math.prod, [shape, *self._requests])) > _PIXELS:
+            del self._requests[next(iter(self._requests))]
+        self._requests[shape] = request = request or self._compile(self._model, height, width)
+        return request
+
+    def _compile(self, model: "openvino.Model", height: int, width: int) -> "openvino.InferRequest":
+        fixed = model.clone()
+        channels = [tensor.partial_shape[3].get_length() for tensor in model.inputs]
+        fixed.reshape({n: (1, height, width, count) for n, count in enumerate(channels)})
+        return runtime().Core().compile_model(fixed, "CPU", self._hints).create_infer_request()
+
+    @staticmethod
+    def _infer(request: "openvino.InferRequest", sar: np.ndarray, hint: np.ndarray | None) -> None:
+        for given, tensor in zip((sar, hint), request.input_tensors, strict=False):
+            tensor.data[0] = 0 if given is None else given
+        request.infer()
 
 
 class ConvertedNetwork(Network):
@@ -130,7 +148,8 @@ class ConvertedNetwork(Network):
             self.metadata = from_json({name: json.loads(about[name]) for name in known}, saved_as)
             shapes = {tensor.any_name: tensor.partial_shape for tensor in self._model.inputs}
             self.channels, self.takes_hint = shapes["sar"][3].get_length(), "hint" in shapes
-            self.patch, self.normalizes_each = int(about["patch"]), json.loads(about["normalizes_each"])
+            self.patch, self.multiple = int(about["patch"]), int(about["multiple"])
+            self.normalizes_each = json.loads(about["normalizes_each"])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:  # OpenVINO's own, or other values than ours
             raise ModelError(
                 f"{file}: not a model for OpenVINO that this version has exported; make it again: sar-keras export "
@@ -145,3 +164,6 @@ class ConvertedNetwork(Network):
 
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
         return self._run(sar, hint)
+
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Compiled:
+        return self._run.normalized_as(sar, hint)

@@ -36,21 +36,41 @@ class ChannelGroupNormalization(keras.layers.GroupNormalization):
     """
 
     def call(self, inputs):
+        return _scaled(inputs, *self.scale_of(inputs))
+
+    def scale_of(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Factor and addend of each channel, (N, channels), float32."""
         images = tf.cast(inputs, tf.float32)
         own = tf.reduce_mean(images, [1, 2], keepdims=True)
         variance = tf.reduce_mean(tf.math.squared_difference(images, own), [1, 2])
         mean = self._of_groups(own[:, 0, 0])
         variance = self._of_groups(variance + (own[:, 0, 0] - mean) ** 2)
-        factor = self.gamma * tf.math.rsqrt(variance + self.epsilon)
-        addend = self.beta - mean * factor
-        factor, addend = (tf.cast(each, inputs.dtype)[:, None, None] for each in (factor, addend))
-        return inputs * factor + addend
+        factor = tf.cast(self.gamma, tf.float32) * tf.math.rsqrt(variance + self.epsilon)
+        return factor, tf.cast(self.beta, tf.float32) - mean * factor
 
     def _of_groups(self, values: tf.Tensor) -> tf.Tensor:
         """(N, channels) to the mean of each channel's group, of the same shape."""
         channels = int(values.shape[-1] or 0)
         means = tf.reduce_mean(tf.reshape(values, [-1, self.groups, channels // self.groups]), -1)
         return tf.repeat(means, channels // self.groups, -1)
+
+
+class ScaledChannels(keras.layers.Layer):
+    """Each channel times a factor, plus an addend: what a `ChannelGroupNormalization` does to images of one scene."""
+
+    def build(self, input_shape):
+        self.factor, self.addend = (
+            self.add_weight(shape=(1, input_shape[-1]), dtype="float32", name=name) for name in ("factor", "addend")
+        )
+
+    def call(self, inputs):
+        return _scaled(inputs, tf.convert_to_tensor(self.factor), tf.convert_to_tensor(self.addend))
+
+
+def _scaled(images: tf.Tensor, factor: tf.Tensor, addend: tf.Tensor) -> tf.Tensor:
+    with tf.name_scope("normalization"):  # by which `sar_keras.inference.openvino` finds both
+        factor, addend = (tf.cast(each, images.dtype)[:, None, None] for each in (factor, addend))
+    return images * factor + addend
 
 
 def _with_bias_and_activation(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:

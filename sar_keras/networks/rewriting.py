@@ -26,10 +26,12 @@ from sar_keras.networks.faster_layers import (
     MatrixConvolution,
     MatrixTransposedConvolution,
     ResizeConvolution,
+    ScaledChannels,
     SubPixelConvolution,
     sub_pixel_kernel,
     sub_pixel_kernel_of_transposed,
 )
+from sar_keras.networks.sizes import any_size
 
 
 def for_training(model: keras.Model) -> keras.Model:
@@ -104,6 +106,30 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
         if layer.name not in left_out:
             copy_of_it.set_weights(weights)
     return copied
+
+
+def normalized_as(model: keras.Model, inputs) -> keras.Model:
+    """A copy from `for_inference`, for images of any size, whose group normalisations do to all what they do to these.
+
+    The other layers are shared, not copied.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, ChannelGroupNormalization)]
+    network = any_size(keras.Model(model.input, [layer.input for layer in layers]))
+
+    @tf.function(autograph=False)
+    def scales_of(inputs):
+        seen = tf.nest.flatten(network(inputs, training=False))
+        return {layer.name: layer.scale_of(images) for layer, images in zip(layers, seen, strict=True)}
+
+    scales = scales_of(inputs)
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return ScaledChannels(name=layer.name, dtype=layer.dtype_policy) if layer.name in scales else layer
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    for name, scale in scales.items():
+        copied.get_layer(name).set_weights(scale)
+    return any_size(copied)
 
 
 def _is_usual_group_normalization(layer: keras.layers.Layer) -> bool:

@@ -9,6 +9,19 @@ def patch_size(model: keras.Model) -> int:
     return shapes_of_inputs(model)["sar"][1] or 256
 
 
+def multiple_of_sides(model: keras.Model) -> int:
+    """What the sides of an image must be multiples of: as often as a generator halves it, at most its patch.
+
+    What layers of others do to an image is not known: with such it is the patch.
+    """
+    patch = patch_size(model)
+    if not all(type(layer).__module__.startswith(("keras.src.layers", "sar_keras.")) for layer in model.layers):
+        return patch
+    shapes = [tensor.shape for layer in model.layers for tensor in tf.nest.flatten(layer.output)]
+    smallest = min(shape[1] or patch for shape in shapes if len(shape) == 4)
+    return patch // smallest if patch % smallest == 0 else patch
+
+
 def sar_channels(model: keras.Model) -> int:
     """The number of SAR bands that a generator takes."""
     return shapes_of_inputs(model)["sar"][-1]

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import NO_HINT, hint_of
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.locate import CONVERTED, model_name
+from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.network import CONFIDENCE_SAID, Network, expected_error_of, to_levels
 from sar_keras.io import rasters
 from sar_keras.io.bands import warn_if_bands_differ
@@ -32,6 +32,7 @@ from sar_keras.io.reflectance import tags_of
 from sar_keras.io.sar import guess_units, warn_if_units_differ
 from sar_keras.scenes.hints import SceneHint
 from sar_keras.scenes.inputs import adjoining, join_polarisations
+from sar_keras.scenes.statistics import sampled
 from sar_keras.scenes.tiles import colorize_tiles, tile_rows
 from sar_keras.scenes.unfinished import UNCERTAINTY_STEP, Unfinished
 
@@ -143,7 +144,6 @@ def colorize_scene(
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
         if confidence:
             log(f"{source.name}: expected error: {CONFIDENCE_SAID}")
-        _warn_of_window_statistics(network)
         warn_if_units_differ(scene.units, scale, source.name)
         warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
@@ -152,8 +152,11 @@ def colorize_scene(
             progress(int(area.width * area.height))
             log(f"{destination}: is there already")
         else:
-            rows = tile_rows(area, tile, overlap, patch)
-            levels = levels_of(network, confidence)
+            rows = tile_rows(area, tile, overlap, patch, network.multiple)
+            run = network
+            if network.normalizes_each and len(rows) * len(rows[0]) > 1:
+                run = network.normalized_as(*sampled(scene, scene_hint, area, patch))
+            levels = levels_of(run, network.metadata, confidence)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
                 colorize_tiles(levels, scene, area, rows, overlap, batch, partial, progress, detail, scene_hint)
@@ -304,12 +307,14 @@ def _provenance(
     return {**tags, "SAR_KERAS_KEY": key}, key
 
 
-def levels_of(network: Network, confidence: bool) -> Callable[..., np.ndarray]:
+def levels_of(
+    network: Callable[..., np.ndarray], metadata: ModelMetadata, confidence: bool
+) -> Callable[..., np.ndarray]:
     """SAR and hint, as `network` takes them, to colours, with `confidence` also uncertainty, as the outputs hold them.
 
     (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
     """
-    expected_error = expected_error_of(network.metadata) if confidence else None
+    expected_error = expected_error_of(metadata) if confidence else None
 
     def run(sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
         optical = network(sar, hint)
@@ -319,15 +324,6 @@ def levels_of(network: Network, confidence: bool) -> Callable[..., np.ndarray]:
         return np.concatenate([to_levels(optical), uncertainty], -1)
 
     return run
-
-
-def _warn_of_window_statistics(network: Network) -> None:
-    if network.normalizes_each:
-        warnings.warn(
-            "the model normalises each window by itself (instance or group normalisation): neighbouring windows "
-            f"may differ in brightness; larger ones ({parameter('tile')}) differ less",
-            stacklevel=3,
-        )
 
 
 def _write_preview(path: Path, scene: rasters.SarScene, area: Window, outputs: dict[str, Path]) -> None:

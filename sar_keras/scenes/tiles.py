@@ -28,27 +28,26 @@ class Tile:
     height: int
 
 
-def tile_positions(length: int, tile: int, overlap: int, patch: int) -> list[tuple[int, int]]:
-    """(first pixel, size) of the windows along one side of a scene.
+def tile_positions(length: int, tile: int, overlap: int, patch: int, multiple: int) -> list[tuple[int, int]]:
+    """(first pixel, size) of the windows along one side of a scene, all of one size, because an engine prepares for it.
 
-    They begin and end half an overlap outside, where the scene is mirrored, to keep the frame that padded convolutions
-    draw out of the picture. The last is only as large as it must be. What fits into one patch is one, without a margin,
-    as in training.
+    They begin and end half an overlap outside, or more, where the scene is mirrored, to keep the frame that padded
+    convolutions draw out of the picture. They are as few as windows of `tile` pixels would be, and as small as so many
+    may be: multiples of `multiple`. What fits into one patch is one, without a margin, as in training.
     """
     if length <= patch:
         return [(0, patch)]
-    margin, start, positions = overlap // 2, -(overlap // 2), []
-    while not positions or sum(positions[-1]) < length + margin:
-        size = min(tile, -(-(length + margin - start) // patch) * patch)
-        positions.append((start, size))
-        start += tile - overlap
-    return positions
+    margin = overlap // 2
+    needed = length + 2 * margin
+    count = 1 + max(0, -(-(needed - tile) // (tile - overlap)))
+    size = max(-(-(needed + (count - 1) * overlap) // count), patch, 2 * overlap)
+    size = -(-size // multiple) * multiple
+    return [(-margin + n * (size - overlap), size) for n in range(count)]
 
 
-def tile_rows(area: Window, tile: int, overlap: int, patch: int) -> list[list[Tile]]:
-    """The windows of an area, of at most `tile` pixels a side, each a multiple of `patch`; they share `overlap`."""
-    columns = tile_positions(int(area.width), tile, overlap, patch)
-    rows = tile_positions(int(area.height), tile, overlap, patch)
+def tile_rows(area: Window, tile: int, overlap: int, patch: int, multiple: int) -> list[list[Tile]]:
+    """The windows of an area, of at most `tile` pixels a side, all of one shape, that share `overlap`."""
+    columns, rows = (tile_positions(int(side), tile, overlap, patch, multiple) for side in (area.width, area.height))
     return [[Tile(column, row, width, height) for column, width in columns] for row, height in rows]
 
 
@@ -167,10 +166,10 @@ def colorize_tiles(
     if partial.rows:
         top = rows[partial.rows][0].row if partial.rows < len(rows) else int(area.height)
         progress(top * int(area.width))
-    groups = [group for row in rows[partial.rows :] for group in _groups(row, batch)]
+    groups = [row[n : n + batch] for row in rows[partial.rows :] for n in range(0, len(row), batch)]
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        computed = map(compute, _ahead(reader, read, groups))
-        for pixels in _ahead(writer, write, computed):
+        computed = map(compute, ahead(reader, read, groups))
+        for pixels in ahead(writer, write, computed):
             progress(pixels)
 
 
@@ -179,18 +178,7 @@ def _stacked(images: list[np.ndarray]) -> np.ndarray:
     return images[0][None] if len(images) == 1 else np.stack(images)
 
 
-def _groups(row: list[Tile], size: int) -> list[list[Tile]]:
-    """Neighbours of the same shape, at most `size` together: the network takes them at once."""
-    groups: list[list[Tile]] = []
-    for tile in row:
-        if groups and len(groups[-1]) < size and groups[-1][0].width == tile.width:
-            groups[-1].append(tile)
-        else:
-            groups.append([tile])
-    return groups
-
-
-def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 2) -> Iterator:
+def ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 2) -> Iterator:
     """`map` in a thread that is at most `depth` items ahead of whoever takes the results."""
     pending: deque = deque()
     for item in items:

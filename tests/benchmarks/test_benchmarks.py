@@ -65,8 +65,12 @@ def test_robustness(run, tiny_run, evaluation):
 
 
 @pytest.mark.slow
-def test_confidence(run, tiny_run):
-    printed = run("confidence", tiny_run, "--steps", 1, "--ensemble", f"{tiny_run},{tiny_run}")
+def test_confidence(run, tiny_run, tmp_path):
+    others = tmp_path / tiny_run.name
+    others.mkdir()
+    for name in "ab":
+        (others / name).symlink_to(tiny_run)
+    printed = run("confidence", tiny_run, "--steps", 1, "--ensembles", tmp_path)
     assert f"{tiny_run}: 2 test images" in printed
     head, *estimates = markdown_rows(printed)
     assert head[1:] == ["pixels of an image", "all pixels", "patches", "AUSE", "estimate / error"]

@@ -27,7 +27,15 @@ NOT_RUN = yaml.safe_load(Path(__file__).with_name("not_run.yaml").read_text())
 # What a fence may hold: sh and python are run, the others are shown. "{...}" is one of Sphinx's.
 LANGUAGES = {"sh", "python", "text", "yaml", "diff", "console"}
 # Options that stand in the text and are of other programs.
-OF_OTHERS = {"--enable_batching", "--batching_parameters_file", "--ensemble", "--runs", "--only", "--help", "--version"}
+OF_OTHERS = {
+    "--enable_batching",
+    "--batching_parameters_file",
+    "--ensembles",
+    "--runs",
+    "--only",
+    "--help",
+    "--version",
+}
 # What looks like a key and is a method.
 OF_PYTHON = {"model.predict", "model.reshape"}
 

@@ -90,7 +90,6 @@ def test_images_without_tensorflow(tmp_path, save_png, random):
 
 
 @pytest.mark.filterwarnings("ignore:.* holds db values, the model was trained on uint8")
-@pytest.mark.filterwarnings("ignore:the model normalises each window by itself")
 def test_a_scene_without_tensorflow(tmp_path, random):
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5000000)}
     decibel = random.normal(-12, 4, (1, 400, 500)).astype("float32")
@@ -122,13 +121,29 @@ def test_a_scene_without_tensorflow(tmp_path, random):
     [
         (["fit", "quick"], "pydantic"),
         (["evaluate", "demo", "--data", "."], "tensorflow"),
-        (["data", "scan", "."], "pydantic"),
+        (["data", "scan", ".", "--set", "data.layout=folders"], "pydantic"),
     ],
 )
 def test_what_is_missing_is_one_line(arguments, packages):
     result = elsewhere(*arguments)
     assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
     assert f"{packages} is not installed" in result.stderr and "pip install" in result.stderr
+
+
+def test_data_is_looked_at_with_little_installed(tmp_path, save_png, random):
+    for name in ("s1/1_p1", "s1/1_p2", "s1/2_p3", "s1/2_p4"):
+        save_png(tmp_path / f"in/{name}.png", random.integers(0, 256, (64, 64), np.uint8))
+        save_png(tmp_path / f"in/{name.replace('s1', 's2')}.png", random.integers(0, 256, (64, 64, 3), np.uint8))
+    folder, split = tmp_path / "in", tmp_path / "split.csv"
+    folders = ["--sar", folder / "s1", "--optical", folder / "s2"]
+    said = ""
+    for arguments in (["scan", *folders], ["check", *folders], ["split", *folders, "-o", split, "--by", "random"]):
+        result = elsewhere("data", *arguments)
+        succeeded(result)
+        said += result.stdout
+    assert "4 pairs, " in said and "shifts are not searched for: pip install" in said and "4 pairs: nothing" in said
+    with split.open() as file:
+        assert len(file.readlines()) == 5
 
 
 def test_a_model_that_was_never_converted_says_what_to_do(tmp_path, save_png, image):

@@ -18,7 +18,7 @@ from sar_keras.networks.faster_layers import (
 )
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.resnet import ResNetGenerator
-from sar_keras.networks.rewriting import for_inference, for_training, image_by_image
+from sar_keras.networks.rewriting import for_inference, for_training, normalized_as, image_by_image
 from sar_keras.networks.sizes import any_size
 from sar_keras.networks.unet import UNetGenerator
 from sar_keras.networks.vgg16 import VGG16Features
@@ -153,6 +153,19 @@ def test_group_normalisation_of_channels(groups, random):
     expected = stock(images)
     assert np.std(expected) > 0.5
     np.testing.assert_allclose(fast(images), expected, atol=2e-3)
+
+
+def test_group_normalisation_as_of_other_images(random):
+    inputs = keras.Input((16, 16, 4))
+    model = keras.Model(inputs, keras.layers.GroupNormalization(2, epsilon=1e-5, name="norm")(inputs))
+    gamma, beta = np.linspace(0.5, 1.5, 4), np.arange(4) / 4
+    model.get_layer("norm").set_weights([gamma, beta])
+    of, others = random.normal(3, 2, (1, 16, 16, 4)).astype("float32"), random.normal(0, 1, (3, 16, 16, 4))
+    mean, deviation = (
+        np.repeat([statistic(of[..., first : first + 2]) for first in (0, 2)], 2) for statistic in (np.mean, np.std)
+    )
+    found = normalized_as(for_inference(model), of)(others.astype("float32"))
+    np.testing.assert_allclose(found, (others - mean) / deviation * gamma + beta, atol=1e-4)
 
 
 def test_what_is_enlarged_last_stays_so(random):

@@ -318,12 +318,6 @@ def test_a_source_of_a_vrt_is_not_replaced(model, tmp_path):
         scenes.colorize_scene(model, tmp_path / "a.vrt", source)
 
 
-def test_normalisation_by_window_is_warned_of(tmp_path):
-    generator = sar_keras.UNetGenerator((64, 64, 1), filters=2, normalization="instance")
-    with pytest.warns(UserWarning, match="normalises each window"):
-        scenes.colorize_scene(generator, write_scene(tmp_path / "a.tif", speckle((64, 64))), tmp_path / "c.tif")
-
-
 @pytest.mark.slow
 def test_scenes_map_over_a_dask_cluster(model_file, model, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")

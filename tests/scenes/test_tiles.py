@@ -19,7 +19,7 @@ from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.networks.sizes import any_size
 from sar_keras.scenes import colorize as scenes
 
-PATCH = 64
+PATCH, MULTIPLE = 64, 8  # of the tiny model, which halves an image three times
 
 # Scenes in other units than the tiny model's 8 bits warn, as they should; the test of that warning asks for it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*the model was trained on:UserWarning")
@@ -42,12 +42,14 @@ def whole_array(network, unit, tile, overlap):
     ramp = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / max(overlap, 1)) ** 2
     spans = []
     for size, margin in zip((height, width), margins, strict=True):
-        starts = [0]
-        while starts[-1] + tile < size + 2 * margin:
-            starts.append(starts[-1] + tile - overlap)
-        ends = [start + tile for start in starts[:-1]]
-        ends.append(starts[-1] + -(-(size + 2 * margin - starts[-1]) // PATCH) * PATCH)
-        spans.append(list(zip(starts, ends, strict=True)))
+        # As few windows as of `tile`, each as small as so many may be.
+        needed = size + 2 * margin
+        counts = {side: 1 for side in range(MULTIPLE, tile + 1, MULTIPLE) if side >= max(PATCH, 2 * overlap)}
+        for side in counts:
+            while side + (counts[side] - 1) * (side - overlap) < needed:
+                counts[side] += 1
+        side = min(side for side in counts if counts[side] == counts[tile])
+        spans.append([(n * (side - overlap), n * (side - overlap) + side) for n in range(counts[side])])
 
     def weight(span, all_spans):
         values = np.ones(span[1] - span[0])
