@@ -18,7 +18,7 @@ from sar_keras.networks.faster_layers import (
 )
 from sar_keras.networks.patchgan import PatchDiscriminator
 from sar_keras.networks.resnet import ResNetGenerator
-from sar_keras.networks.rewriting import for_inference, for_training, normalized_as, image_by_image
+from sar_keras.networks.rewriting import for_inference, for_training, image_by_image, normalized_as
 from sar_keras.networks.sizes import any_size
 from sar_keras.networks.unet import UNetGenerator
 from sar_keras.networks.vgg16 import VGG16Features
