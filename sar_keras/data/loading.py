@@ -19,7 +19,7 @@ from sar_keras.data.reading import PairReader
 from sar_keras.data.scaling import to_unit
 from sar_keras.data.windows import MOST_MISSING
 from sar_keras.errors import ConfigError, DataError
-from sar_keras.io.images import FAST_PNG
+from sar_keras.io.images import FAST_PNG, is_grey
 from sar_keras.io.nodata import blank_zero_areas, is_measured
 from sar_keras.io.sar import Scale, fit_scale, guess_units
 
@@ -206,6 +206,10 @@ def load_images(
     samples = samples or ([first] if first else [])
     sar_samples, optical_samples = zip(*samples, strict=True)
     sar_units, optical_values = guess_units(_pool(sar_samples)), _pool(optical_samples)
+    if all(is_grey(image) for image in optical_samples):
+        warnings.warn(
+            "the optical images are grey: are they SAR images, and the SAR images optical ones?", stacklevel=2
+        )
     if sar_units == "db":
         for image in [*sar_samples, *(memory[0][: len(kept)] if memory else [])]:
             blank_zero_areas(image)

@@ -13,7 +13,7 @@ from sar_keras.inference.engines import network_of
 from sar_keras.inference.hints import hint_of, image_hint
 from sar_keras.inference.network import Network, to_levels
 from sar_keras.io.bands import Choice, warn_if_bands_differ
-from sar_keras.io.images import image_array, read_sar
+from sar_keras.io.images import image_array, read_bands, read_image, read_sar, warn_if_coloured
 from sar_keras.io.sar import check_units, guess_units, warn_if_units_differ
 
 if TYPE_CHECKING:
@@ -82,12 +82,16 @@ def colorize(
         choices: list[Choice] = []
         values = read_sar(files, channels, trained_on=metadata.sar_bands, note=choices.append)
         warn_if_bands_differ(choices[0].names, metadata.sar_bands, name)
+        if channels == len(files) == 1 and len(read_bands(files[0]).numbers) > 1:
+            warn_if_coloured(read_image(files[0], lambda there: there.numbers), name)
     else:
         values = image_array(image) if isinstance(image, Image.Image) else np.asarray(image)
         shape = values.shape
         values = values[..., None] if values.ndim == 2 else values
         if values.ndim != 3 or values.shape[-1] < channels or values.size == 0:
             raise DataError(f"{name} has the shape {shape}; the model takes (height, width, {channels})")
+        if channels == 1:
+            warn_if_coloured(values, name)
         values = values[..., :channels]
     scale, told = metadata.sar_scale, units
     units = guess_units(values, scale) if units == "auto" else units

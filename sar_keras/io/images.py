@@ -39,6 +39,9 @@ _PILLOWS = ("PNG", "JPEG", "BMP", "WEBP")
 # Bit depth and colour type, https://www.w3.org/TR/png/#11IHDR, of PNGs of 8 bits, grey and RGB.
 _PLAIN = (b"\x08\x00", b"\x08\x02")
 
+# By how much the bands of a grey image that is stored as a JPEG may differ, on average, of 255.
+_GREY = 8
+
 MAX_PIXELS = "SAR_KERAS_MAX_PIXELS"  # the environment variable that raises, or lowers, `max_pixels`
 
 
@@ -317,6 +320,15 @@ def read_optical(
 def is_grey(image: np.ndarray) -> bool:
     """Whether all bands of an image (H, W, bands) are equal, and not one value everywhere, as those of a SAR image."""
     return bool((image == image[..., :1]).all() and image.min() < image.max())
+
+
+def warn_if_coloured(image: np.ndarray, name: str) -> None:
+    """Warn where what is taken for a SAR image, uint8 (H, W, bands), is none by its red, green and blue."""
+    if image.dtype == np.uint8 and image.shape[-1] >= 3 and np.ptp(image[..., :3], axis=-1).mean() > _GREY:
+        warnings.warn(
+            f"{name}: red, green and blue differ, as those of an optical image do; its first band is taken for SAR",
+            stacklevel=3,
+        )
 
 
 def write_image(path: str | os.PathLike, rgb: np.ndarray) -> None:

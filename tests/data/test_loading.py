@@ -277,3 +277,11 @@ def test_without_sysconf_as_on_windows_images_are_kept_and_read(hundred, monkeyp
     ):
         np.testing.assert_array_equal(sar, other_sar)
         np.testing.assert_array_equal(optical, other_optical)
+
+
+def test_swapped_folders_are_noticed(save_png, tmp_path, random):
+    sar = save_png(tmp_path / "sar.png", random.integers(1, 256, (64, 64), np.uint8))
+    optical = save_png(tmp_path / "optical.png", random.integers(1, 256, (64, 64, 3), np.uint8))
+    load_images([Pair(sar, optical)], size=64)
+    with pytest.warns(UserWarning, match="the optical images are grey"):
+        load_images([Pair(optical, sar)], size=64)

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -114,3 +116,18 @@ def test_demo_colorizes_right_after_installing(command, random, save_png, tmp_pa
     model = sar_keras.load_model("demo")
     about = metadata_of(model)
     assert DEMO.stat().st_size < 10e6 and about.sar_scale == Scale() and about.expected_error
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_an_optical_image_is_told_from_sar(model, tmp_path, suffix, random):
+    grey = np.repeat(random.integers(0, 256, (64, 64, 1), np.uint8), 3, -1)
+    coloured = np.clip(grey.astype(int) + np.array([0, 20, 40]), 0, 255).astype(np.uint8)
+    for name, image in (("grey", grey), ("coloured", coloured)):
+        Image.fromarray(image).save(tmp_path / f"{name}.{suffix}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*as those of an optical")
+        sar_keras.colorize(model, tmp_path / f"grey.{suffix}")
+        sar_keras.colorize(model, grey)
+    for given in (tmp_path / f"coloured.{suffix}", coloured):
+        with pytest.warns(UserWarning, match="as those of an optical image do"):
+            sar_keras.colorize(model, given)

@@ -89,3 +89,14 @@ def test_names_of_gdal_s_are_scenes(command, model, model_file, tmp_path, monkey
 def test_an_address_without_a_server_is_one_line(command, model_file, tmp_path):
     code, _, err = command("colorize", model_file, "http://127.0.0.1:9/a.tif?sig=secret", "-o", tmp_path / "c.tif")
     assert code == 2 and "GDAL cannot open it" in one_line(err) and names(tmp_path) == []
+
+
+def test_an_optical_scene_is_told_from_sar(model, tmp_path, random):
+    image = random.integers(1, 256, (64, 64, 3), np.uint8)
+    for name, bands in (("grey", image[..., [0, 0, 0]]), ("coloured", image)):
+        path = write_scene(tmp_path / f"{name}.tif", np.moveaxis(bands, -1, 0), photometric="RGB")
+        if name == "coloured":
+            with pytest.warns(UserWarning, match="coloured.tif: .*as those of an optical image do"):
+                sar_keras.colorize_scene(model, path, tmp_path / "out.tif")
+        else:
+            sar_keras.colorize_scene(model, path, tmp_path / "out.tif")
