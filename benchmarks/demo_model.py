@@ -12,6 +12,7 @@ of its decibels, polarisation, or without speckle, where it has few patches. All
 """
 
 import csv
+import dataclasses
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
@@ -138,11 +139,15 @@ def pack(output: Path, picture: Path | None) -> None:
     from sar_keras.inference.converted import convert_for_openvino
     from sar_keras.inference.engines import DEMO_CONVERTED
     from sar_keras.inference.locate import DEMO
+    from sar_keras.inference.metadata import attach, metadata_of
     from sar_keras.inference.model_file import save_demo
 
     settings = load_config("guided").model
+    generator = sar_keras.load_model(run_of(output, None))
+    # Many of the patches were decibels, stretched to 8 bits.
+    attach(generator, dataclasses.replace(metadata_of(generator), sar_units=("db",)))
     save_demo(
-        sar_keras.load_model(run_of(output, None)),
+        generator,
         filters=settings.filters,
         normalization=settings.normalization,
         dropout=settings.dropout,

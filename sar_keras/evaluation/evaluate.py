@@ -110,7 +110,7 @@ def evaluate(
     images = _load(chosen, generator, config)
     for line in images.reader.said if data else []:
         print(line, file=sys.stderr)
-    warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
+    warn_if_units_differ(images.sar_units, images.sar_scale, "the data", metadata.sar_units)
     warn_if_bands_differ(images.sar_bands, metadata.sar_bands, "the data")
     if metadata.mean_colour is not None:
         mean_colour = np.array(metadata.mean_colour, "float32")

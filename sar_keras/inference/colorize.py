@@ -95,7 +95,7 @@ def colorize(
         values = values[..., :channels]
     scale, told = metadata.sar_scale, units
     units = guess_units(values, scale) if units == "auto" else units
-    warn_if_units_differ(units, scale, name)
+    warn_if_units_differ(units, scale, name, metadata.sar_units)
     missing = ~np.isfinite(values)
     if missing.all():
         raise DataError(f"{name} holds no data: no value is a number")

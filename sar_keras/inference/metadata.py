@@ -23,6 +23,7 @@ class ModelMetadata:
         optical_scale: The same of the optical images that it was trained on, or None where that is not known.
         expected_error: How far its colours may be off, or None where that is not known.
         mean_colour: Mean colour (3,), in [-1, 1], of the optical images that it was trained on, or None.
+        sar_units: Further units that its SAR images were in, stretched to those of `sar_scale`.
         sar_bands: What the bands of its SAR images are called, in their order, such as ("VV", "VH"); empty where that
             is not known.
         reflectance: The reflectances that 0 and 255 of its colours stand for, or None where that is not known, see
@@ -35,6 +36,7 @@ class ModelMetadata:
     optical_scale: Scale | None = None
     expected_error: ExpectedError | None = None
     mean_colour: tuple[float, ...] | None = None
+    sar_units: tuple[str, ...] = ()
     sar_bands: tuple[str, ...] = ()
     reflectance: Stretch | None = None
     parent: str | None = None
@@ -59,6 +61,7 @@ def to_json(metadata: ModelMetadata) -> dict:
         "optical_scale": metadata.optical_scale and vars(metadata.optical_scale),
         "expected_error": metadata.expected_error and dataclasses.asdict(metadata.expected_error),
         "mean_colour": metadata.mean_colour,
+        "sar_units": metadata.sar_units,
         "sar_bands": metadata.sar_bands,
         "reflectance": metadata.reflectance,
         "parent": metadata.parent,
@@ -89,6 +92,7 @@ def from_json(tree: dict[str, Any], path: Path | None) -> ModelMetadata:
         optical_scale and Scale(**optical_scale),
         expected_error and ExpectedError.from_json(expected_error),
         mean_colour,
+        tuple(map(str, tree.get("sar_units", ()))),
         tuple(map(str, tree.get("sar_bands", ()))),
         reflectance,
         parent and str(parent),

@@ -6,6 +6,7 @@ How a model's training data was scaled is a `Scale`; it is saved inside the mode
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -121,9 +122,13 @@ def guess_units(values: np.ndarray, scale: Scale | None = None) -> str:
     return "uint8" if highest <= 255 else "amplitude"
 
 
-def warn_if_units_differ(units: str, scale: Scale, name: str) -> None:
-    """Warn where `values` in `units` go to a model trained in other units: its colours are then less sure."""
-    expected = ("db", "linear", "unit") if scale.units == "db" else (scale.units, "unit")
+def warn_if_units_differ(units: str, scale: Scale, name: str, also: Sequence[str] = ()) -> None:
+    """Warn where values in `units` go to a model trained in other units: its colours are then less sure.
+
+    `also` are further units that it was trained on.
+    """
+    expected = {scale.units, "unit", *also}
+    expected |= {"linear"} if "db" in expected else set()
     if units not in expected:
         warnings.warn(
             f"{name} holds {units} values, the model was trained on {scale.units}: stretched; colours may be off",

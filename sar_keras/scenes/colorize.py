@@ -144,7 +144,7 @@ def colorize_scene(
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
         if confidence:
             log(f"{source.name}: expected error: {CONFIDENCE_SAID}")
-        warn_if_units_differ(scene.units, scale, source.name)
+        warn_if_units_differ(scene.units, scale, source.name, network.metadata.sar_units)
         warn_if_bands_differ(scene.names, trained_on, source.name)
         log(scene.decision)
         partial = Unfinished(destination, outputs, key)

@@ -154,7 +154,7 @@ def _fit(
     images, indices = _load(config, run, resume, strategy, about.sar_bands)
     if parent:
         images = images.with_scales(about.sar_scale, about.optical_scale)
-        warn_if_units_differ(images.sar_units, images.sar_scale, "the data")
+        warn_if_units_differ(images.sar_units, images.sar_scale, "the data", about.sar_units)
         warn_if_bands_differ(images.sar_bands, about.sar_bands, "the data")
     steps = train.steps_per_epoch or math.ceil(len(indices["train"]) / train.batch_size)
     with strategy.scope():

@@ -89,7 +89,6 @@ def test_images_without_tensorflow(tmp_path, save_png, random):
         assert np.abs(read_optical(tmp_path / f"out/{name}.png") - wanted).max() <= 1 and wanted.std() > 1
 
 
-@pytest.mark.filterwarnings("ignore:.* holds db values, the model was trained on uint8")
 def test_a_scene_without_tensorflow(tmp_path, random):
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5000000)}
     decibel = random.normal(-12, 4, (1, 400, 500)).astype("float32")
