@@ -198,7 +198,7 @@ def main(runs: tuple[Path, ...], steps: int, ensembles: Path | None) -> None:
     found: dict[str, list] = {}
     print(circumstances("tensorflow"), "\n")
     for run in runs:
-        others = sorted((ensembles / run.name).iterdir()) if ensembles else []
+        others = sorted(path.parent for path in (ensembles / run.name).glob("*/generator.keras")) if ensembles else []
         error, estimates = estimates_of(run, steps, others)
         print(f"{run}: {len(error)} test images, mean absolute error {error.mean():.4f}")
         for name, estimate in estimates.items():

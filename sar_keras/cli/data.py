@@ -132,6 +132,7 @@ def check(**source) -> None:
 @click.option("--html", type=PATH, metavar="FILE", help="Also write a page, with pictures and the split of `fit`.")
 def scan(html: Path | None, **source) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
+    config = _configuration(**source) if html else None  # at once, because it needs more packages
     *_, found = _find(**source)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
@@ -151,11 +152,11 @@ def scan(html: Path | None, **source) -> None:
         click.echo(f"images of another date, for guided models: {of_date}")
     for path in found.unpaired:
         click.echo(f"no partner: {path}")
-    if html:
+    if html and config:
         from sar_keras.reports.scan import write_scan_page
         from sar_keras.terminal import progress_bar
 
-        write_scan_page(html, _configuration(**source), found, progress_bar("drawing", "pair"))
+        write_scan_page(html, config, found, progress_bar("drawing", "pair"))
 
 
 @data.command()

@@ -123,7 +123,7 @@ def fit(
     metavar="LO HI",
     help="Values that become -1 and 1, of linear power in decibel [as in training].",
 )
-@_scene_option("--tile", type=int, metavar="N", help="Side of the windows in pixels [1024].")
+@_scene_option("--tile", type=int, metavar="N", help="Largest side of the windows in pixels [1024].")
 @_scene_option("--overlap", type=int, metavar="N", help="Pixels that neighbouring windows share [128].")
 @_scene_option("--batch", type=int, metavar="N", help="Windows at a time [1].")
 @_scene_option("--confidence", is_flag=True, help="Also write OUTPUT_confidence.tif.")

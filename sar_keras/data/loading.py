@@ -5,9 +5,8 @@ import dataclasses
 import os
 import warnings
 import weakref
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import rasterio
@@ -19,6 +18,7 @@ from sar_keras.data.reading import PairReader
 from sar_keras.data.scaling import to_unit
 from sar_keras.data.windows import MOST_MISSING
 from sar_keras.errors import ConfigError, DataError
+from sar_keras.io.ahead import ahead
 from sar_keras.io.images import FAST_PNG, is_grey
 from sar_keras.io.nodata import blank_zero_areas, is_measured
 from sar_keras.io.sar import Scale, fit_scale, guess_units
@@ -172,7 +172,7 @@ def load_images(
     # Everything is read once, also where it is not kept: a broken file should stop the run now, not at night.
     with (
         ThreadPoolExecutor() as pool,
-        contextlib.closing(_in_turn(pool, try_to_read, pairs)) as results,
+        contextlib.closing(ahead(pool, try_to_read, pairs, _AHEAD)) as results,
     ):
         for pair, images in zip(pairs, progress(results), strict=True):
             if not isinstance(images, DataError):
@@ -230,24 +230,6 @@ def load_images(
 def _fit_reflectance(values: np.ndarray) -> Scale:
     measured = values[values != 0]
     return fit_scale(measured if measured.size else values, "reflectance")
-
-
-def _in_turn(pool: ThreadPoolExecutor, read: Callable[[Pair], _Read], pairs: list[Pair]) -> Generator[_Read]:
-    """Read pairs ahead of who takes the results, in their order; `pool.map` would read all of them.
-
-    Closing it cancels what is not read yet.
-    """
-    waiting: deque[Future[_Read]] = deque()
-    try:
-        for pair in pairs:
-            waiting.append(pool.submit(read, pair))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _type_error(pair: Pair, images: Sequence[np.ndarray], first: Sequence[np.ndarray]) -> DataError | None:

@@ -25,6 +25,7 @@ from sar_keras.hint_planes import has_data
 from sar_keras.inference.detail import add_detail, fine_structure
 from sar_keras.inference.metadata import metadata_of
 from sar_keras.inference.model_file import load_model
+from sar_keras.io.ahead import ahead
 from sar_keras.io.bands import warn_if_bands_differ
 from sar_keras.io.files import local_path
 from sar_keras.io.sar import warn_if_units_differ
@@ -35,7 +36,6 @@ from sar_keras.networks.vgg16 import VGG16Features
 from sar_keras.reports.card import NAME, Trained, write_card
 from sar_keras.reports.figures import TITLES, error_holds, intervals, keep
 from sar_keras.reports.pages import write_evaluation_page
-from sar_keras.scenes.tiles import ahead
 from sar_keras.terminal import doing, progress_bar
 from sar_keras.training.history import read_history
 from sar_keras.training.machines import resolve_precision
@@ -348,7 +348,10 @@ def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.nda
         if protocol == "paper":
             return metrics.paper(truth, candidate)
         return metrics.standard(truth, candidate) | {
-            "vgg_distance": metrics.feature_distance(true_features, features(candidate * 2 - 1)),
+            # Also where both are of one colour, whose features are those of one image.
+            "vgg_distance": np.broadcast_to(
+                metrics.feature_distance(true_features, features(candidate * 2 - 1)), len(truth)
+            ),
             "sar_ratio": metrics.sar_ratio(truth, candidate, sar),
         }
 

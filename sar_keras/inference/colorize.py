@@ -82,7 +82,7 @@ def colorize(
         choices: list[Choice] = []
         values = read_sar(files, channels, trained_on=metadata.sar_bands, note=choices.append)
         warn_if_bands_differ(choices[0].names, metadata.sar_bands, name)
-        if channels == len(files) == 1 and len(read_bands(files[0]).numbers) > 1:
+        if channels == len(files) == 1 and not any(choices[0].names) and len(read_bands(files[0]).numbers) > 1:
             warn_if_coloured(read_image(files[0], lambda there: there.numbers), name)
     else:
         values = image_array(image) if isinstance(image, Image.Image) else np.asarray(image)
@@ -119,6 +119,6 @@ def _colours(network: Network, sar: np.ndarray, hint: np.ndarray | None) -> np.n
 
 def _mirrored(image: np.ndarray, multiple: int) -> np.ndarray:
     beyond = [-size % multiple for size in image.shape[:2]]
-    if not any(beyond):  # which `np.pad` takes a twentieth of a small network's time to find
+    if not any(beyond):  # `np.pad` would take a twentieth of a small network's time for nothing
         return image
     return np.pad(image, [(0, beyond[0]), (0, beyond[1]), (0, 0)], "reflect")

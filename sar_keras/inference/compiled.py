@@ -1,5 +1,7 @@
 """Keras models as functions of arrays, in a precision and on an engine, kept for the next call."""
 
+import copy
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -15,7 +17,7 @@ from sar_keras.inference.network import Network
 from sar_keras.inference.openvino import Compiled
 from sar_keras.io.files import sha256_of_arrays
 from sar_keras.networks.guided import inputs_of
-from sar_keras.networks.rewriting import for_inference, normalized_as
+from sar_keras.networks.rewriting import for_inference, with_given_scales
 from sar_keras.networks.sizes import (
     any_size,
     multiple_of_sides,
@@ -28,8 +30,8 @@ from sar_keras.networks.sizes import (
 # Values of each weight that tell whether it has changed.
 _SAMPLE = 256
 
-# Model to what is kept for it: a function that samples its weights, and what a function was asked for with to what its
-# weights were and the function that was made of them.
+# Model to what is kept for it: a function that samples its weights, and what was made of it, how, to what its weights
+# were and what it is.
 _kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -55,32 +57,64 @@ class KerasNetwork(Network):
         self.channels, self.takes_hint = sar_channels(model), takes_hint(model)
         self.patch, self.multiple = patch_size(model), multiple_of_sides(model)
         self.normalizes_each = normalizes_each(model)
+        self._run: Callable[..., np.ndarray] | None = None  # in place of the model's own, see `normalized_as`
 
     def weights_hash(self) -> str:
         return sha256_of_arrays(self._model.get_weights())
 
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
+        if self._run:
+            return self._run(sar, hint)
         exact = exact and (self.engine, self.precision) == ("tensorflow", "float32")
-        return _function(self._model, self.engine, self.precision, exact)(sar, hint)
+        return _kept_for(self._model, _function, self.engine, self.precision, exact, follows=exact)(sar, hint)
 
-    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Callable[..., np.ndarray]:
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Network:
+        network = copy.copy(self)
+        network.normalizes_each = False
         if self.engine == "openvino":
-            return Compiled(converted(self._model), self.precision).normalized_as(sar, hint)
-        images = inputs_of(self._model, sar, hint)
-        return _on_tensorflow(normalized_as(for_inference(self._model, self.precision), images))
+            compiled = _kept_for(self._model, _function, self.engine, self.precision, False)
+            network._run = compiled.normalized_as(sar, hint)
+        else:
+            normalizing = _kept_for(self._model, _Normalizing, self.precision)
+            network._run = normalizing.as_of(inputs_of(self._model, sar, hint))
+        return network
+
+
+class _Normalizing:
+    """A model on TensorFlow whose normalisation is told; both are traced once, whatever the scenes."""
+
+    def __init__(self, model: keras.Model, precision: str):
+        self._scales_of, self._network = with_given_scales(for_inference(model, precision))
+        self._run = _on_tensorflow(self._network)
+        self._one_at_a_time = threading.Lock()
+
+    def as_of(self, inputs) -> Callable[..., np.ndarray]:
+        scales = {name: [each.numpy() for each in scale] for name, scale in self._scales_of(inputs).items()}
+
+        def run(sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
+            with self._one_at_a_time:
+                for name, scale in scales.items():
+                    self._network.get_layer(name).set_weights(scale)
+                return self._run(sar, hint)
+
+        return run
+
+
+def _kept_for(model: keras.Model, make: Callable, *options, follows: bool = False):
+    """`make(model, *options)`, made anew where the model's weights have changed, unless it `follows` them by itself."""
+    weights = b"" if follows else _sample(model)
+    kept, key = _kept.setdefault(model, {}), (make, *options)
+    before, made = kept.get(key, (None, None))
+    if made is None or before != weights:
+        made = make(model, *options)
+        kept[key] = weights, made
+    return made
 
 
 def _function(model: keras.Model, engine: str, precision: str, exact: bool) -> Callable[..., np.ndarray]:
-    weights = b"" if exact else _sample(model)
-    functions = _kept.setdefault(model, {})
-    before, function = functions.get((engine, precision, exact), (None, None))
-    if function is None or before != weights:
-        if engine == "openvino":
-            function = Compiled(converted(model), precision)
-        else:
-            function = _on_tensorflow(any_size(model if exact else for_inference(model, precision)))
-        functions[engine, precision, exact] = weights, function
-    return function
+    if engine == "openvino":
+        return Compiled(converted(model), precision)
+    return _on_tensorflow(any_size(model if exact else for_inference(model, precision)))
 
 
 def _on_tensorflow(network: keras.Model) -> Callable[..., np.ndarray]:

@@ -1,7 +1,5 @@
 """A generator that is ready to run, whichever engine computes: arrays in, arrays out. Loads no TensorFlow."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from sar_keras.errors import ModelError
@@ -53,8 +51,8 @@ class Network:
         """The colours; with `exact`, on TensorFlow in float32, those of `model.predict` to the bit, which is slower."""
         raise NotImplementedError
 
-    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Callable[..., np.ndarray]:
-        """As `__call__`, for a network that `normalizes_each`: but all images are normalised as these are.
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> "Network":
+        """Of a network that `normalizes_each` one that does not: it normalises all images as these are.
 
         Args:
             sar: One image, or several joined to one, (1, H, W, channels).

@@ -3,6 +3,7 @@
 It is the extra `openvino`. Loads no TensorFlow.
 """
 
+import copy
 import importlib.util
 import json
 import math
@@ -88,16 +89,16 @@ class Compiled:
     def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> "Compiled":
         """See `Network.normalized_as`: what each normalisation makes of these images becomes a constant."""
         asked, fixed = self._model.clone(), self._model.clone()
-        scales, fixed_scales = (
-            [each.output(0) for each in model.get_ordered_ops() if _SCALE.search(each.get_friendly_name())]
+        scales, to_fix = (
+            {name: each.output(0) for each in model.get_ops() if _SCALE.search(name := each.get_friendly_name())}
             for model in (asked, fixed)
         )
-        asked.add_outputs(scales)
+        asked.add_outputs([*scales.values()])
         request = self._compile(asked, *sar.shape[1:3])
         self._infer(request, sar[0], None if hint is None else hint[0])
-        for n, scale in enumerate(fixed_scales, 1):
+        for n, name in enumerate(scales, 1):
             values = runtime().opset13.constant(request.get_output_tensor(n).data)
-            scale.replace(values.output(0))
+            to_fix[name].replace(values.output(0))
         return Compiled(fixed, self._precision)
 
     def _request(self, height: int, width: int) -> "openvino.InferRequest":
@@ -165,5 +166,7 @@ class ConvertedNetwork(Network):
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
         return self._run(sar, hint)
 
-    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Compiled:
-        return self._run.normalized_as(sar, hint)
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Network:
+        network = copy.copy(self)
+        network._run, network.normalizes_each = self._run.normalized_as(sar, hint), False
+        return network

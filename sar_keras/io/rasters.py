@@ -102,7 +102,7 @@ class SarScene:
         choice = choose_sar(self.input.name, there, channels, wanted, trained_on, parameter("band"))
         self.bands, self.names = list(choice.numbers), choice.names
         self._guessed = ["band"] if band is None and len(there.numbers) > 1 else []
-        if band is None and channels == 1 and ColorInterp.red in self.source.colorinterp:
+        if band is None and channels == 1 and ColorInterp.red in self.source.colorinterp and not any(self.names):
             middle = Window((self.width - _SAMPLE) // 2, (self.height - _SAMPLE) // 2, _SAMPLE, _SAMPLE)
             inside = middle.intersection(Window(0, 0, self.width, self.height))
             images.warn_if_coloured(np.moveaxis(self.source.read(window=inside), 0, -1), self.input.name)

@@ -45,8 +45,11 @@ class ChannelGroupNormalization(keras.layers.GroupNormalization):
         variance = tf.reduce_mean(tf.math.squared_difference(images, own), [1, 2])
         mean = self._of_groups(own[:, 0, 0])
         variance = self._of_groups(variance + (own[:, 0, 0] - mean) ** 2)
-        factor = tf.cast(self.gamma, tf.float32) * tf.math.rsqrt(variance + self.epsilon)
-        return factor, tf.cast(self.beta, tf.float32) - mean * factor
+        factor = tf.math.rsqrt(variance + self.epsilon)
+        if self.scale:
+            factor *= tf.cast(self.gamma, tf.float32)
+        addend = -mean * factor
+        return factor, addend + tf.cast(self.beta, tf.float32) if self.center else addend
 
     def _of_groups(self, values: tf.Tensor) -> tf.Tensor:
         """(N, channels) to the mean of each channel's group, of the same shape."""

@@ -31,7 +31,7 @@ from sar_keras.networks.faster_layers import (
     sub_pixel_kernel,
     sub_pixel_kernel_of_transposed,
 )
-from sar_keras.networks.sizes import any_size
+from sar_keras.networks.sizes import any_size, is_group_normalization
 
 
 def for_training(model: keras.Model) -> keras.Model:
@@ -90,7 +90,7 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
             return SubPixelConvolution(
                 layer.filters, config["use_bias"], layer.activation, name=layer.name, dtype=config["dtype"]
             )
-        if _is_usual_group_normalization(layer):
+        if is_group_normalization(layer):
             return ChannelGroupNormalization.from_config(config)
         return type(layer).from_config(config)
 
@@ -108,33 +108,26 @@ def for_inference(model: keras.Model, policy: str = "float32", without_transpose
     return copied
 
 
-def normalized_as(model: keras.Model, inputs) -> keras.Model:
-    """A copy from `for_inference`, for images of any size, whose group normalisations do to all what they do to these.
+def with_given_scales(model: keras.Model) -> tuple[Callable[..., dict[str, tuple]], keras.Model]:
+    """A copy from `for_inference` in two parts, both for images of any size.
 
-    The other layers are shared, not copied.
+    Returns:
+        A function of a model's inputs to what each group normalisation makes of them, by name: factor and addend of
+        each channel. And the network, whose other layers are shared with the copy, where `ScaledChannels` of the same
+        names stand for the normalisations.
     """
     layers = [layer for layer in model.layers if isinstance(layer, ChannelGroupNormalization)]
-    network = any_size(keras.Model(model.input, [layer.input for layer in layers]))
+    seen_by = any_size(keras.Model(model.input, [layer.input for layer in layers]))
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, reduce_retracing=True)
     def scales_of(inputs):
-        seen = tf.nest.flatten(network(inputs, training=False))
+        seen = tf.nest.flatten(seen_by(inputs, training=False))
         return {layer.name: layer.scale_of(images) for layer, images in zip(layers, seen, strict=True)}
 
-    scales = scales_of(inputs)
-
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return ScaledChannels(name=layer.name, dtype=layer.dtype_policy) if layer.name in scales else layer
+        return ScaledChannels(name=layer.name, dtype=layer.dtype_policy) if layer in layers else layer
 
-    copied = keras.models.clone_model(model, clone_function=copy)
-    for name, scale in scales.items():
-        copied.get_layer(name).set_weights(scale)
-    return any_size(copied)
-
-
-def _is_usual_group_normalization(layer: keras.layers.Layer) -> bool:
-    is_one = type(layer) is keras.layers.GroupNormalization and layer.scale and layer.center
-    return bool(is_one and layer.axis == -1 and len(tf.nest.flatten(layer.output)[0].shape) == 4)
+    return scales_of, any_size(keras.models.clone_model(model, clone_function=copy))
 
 
 def image_by_image(distance: Callable) -> Callable:

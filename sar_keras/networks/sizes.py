@@ -12,14 +12,16 @@ def patch_size(model: keras.Model) -> int:
 def multiple_of_sides(model: keras.Model) -> int:
     """What the sides of an image must be multiples of: as often as a generator halves it, at most its patch.
 
-    What layers of others do to an image is not known: with such it is the patch.
+    What layers of others do to an image is not known, nor what they do to one of any size: then it is the patch.
     """
     patch = patch_size(model)
-    if not all(type(layer).__module__.startswith(("keras.src.layers", "sar_keras.")) for layer in model.layers):
-        return patch
+    known = all(type(layer).__module__.startswith(("keras.src.layers", "sar_keras.")) for layer in model.layers)
     shapes = [tensor.shape for layer in model.layers for tensor in tf.nest.flatten(layer.output)]
-    smallest = min(shape[1] or patch for shape in shapes if len(shape) == 4)
-    return patch // smallest if patch % smallest == 0 else patch
+    sides = [shape[1] for shape in shapes if len(shape) == 4]
+    if not known or None in sides or patch % min(sides):
+        return patch
+    # A guided one also compares areas of 32 pixels, see `sar_keras.networks.guided.ColoursFromHint`.
+    return max(patch // min(sides), 32 if takes_hint(model) else 1)
 
 
 def sar_channels(model: keras.Model) -> int:
@@ -56,4 +58,10 @@ def any_size(model: keras.Model) -> keras.Model:
 
 def normalizes_each(model: keras.Model) -> bool:
     """Whether a generator normalises each image by itself (instance or group normalisation)."""
-    return any(isinstance(layer, keras.layers.GroupNormalization) for layer in model.layers)
+    return any(is_group_normalization(layer) for layer in model.layers)
+
+
+def is_group_normalization(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is a group normalisation of images over their last axis; instance normalisation is one."""
+    is_one = type(layer) is keras.layers.GroupNormalization and layer.axis == -1
+    return bool(is_one and len(tf.nest.flatten(layer.output)[0].shape) == 4)

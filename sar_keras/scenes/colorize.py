@@ -1,6 +1,7 @@
 """Whole scenes of any size to georeferenced colours. Loads TensorFlow only where the engine is."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -16,10 +17,9 @@ import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.detail import check_detail
 from sar_keras.inference.engines import network_of
-from sar_keras.inference.hints import NO_HINT, hint_of
+from sar_keras.inference.hints import HINTS, NO_HINT, hint_of
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.locate import CONVERTED, model_name
-from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.network import CONFIDENCE_SAID, Network, expected_error_of, to_levels
 from sar_keras.io import rasters
 from sar_keras.io.bands import warn_if_bands_differ
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 # Measured with trained models: at an overlap of 64 the tone still steps visibly between windows where the network is in
 # doubt; at 128 it does not, and the windows cost a third more than the scene's own pixels.
 TILE, OVERLAP = 1024, 128
+# Changes where a newer version of this package colours otherwise, so that none goes on from what an older one began.
+_FORM = 2
 _THUMBNAIL = 1024  # pixels of a preview's longer side
 
 
@@ -87,8 +89,8 @@ def colorize_scene(
             None: those that the model was trained on, else VV before VH, HH and HV, else the first.
         units: "auto", or one of `sar_keras.io.sar.UNITS`.
         limits: The values that become -1 and 1, in `units` (in decibel for "linear"). None: as the model was trained.
-        tile: Side of the windows that go through the network, in pixels; a multiple of the model's patch. None: 1024
-            or the nearest below.
+        tile: Largest side of the windows that go through the network, in pixels; a multiple of the model's patch. None:
+            1024 or the nearest below.
         overlap: Pixels that neighbouring windows share, at most half the tile; they are blended by a raised cosine.
             None: 128, where the tile allows it.
         batch: Windows a call of the network.
@@ -138,7 +140,7 @@ def colorize_scene(
             [*scene.files, *scene_hint.files], [*outputs.values(), *([Path(preview)] if preview else [])]
         )
         area = _area(scene, window)
-        options = [tile, overlap, network.precision, network.engine, confidence, *area.flatten()]
+        options = [_FORM, tile, overlap, network.precision, network.engine, confidence, *area.flatten()]
         tags, key = _provenance(network, scene, scene_hint, options, detail)
         if network.takes_hint:
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
@@ -153,10 +155,9 @@ def colorize_scene(
             log(f"{destination}: is there already")
         else:
             rows = tile_rows(area, tile, overlap, patch, network.multiple)
-            run = network
-            if network.normalizes_each and len(rows) * len(rows[0]) > 1:
-                run = network.normalized_as(*sampled(scene, scene_hint, area, patch))
-            levels = levels_of(run, network.metadata, confidence)
+            if network.normalizes_each and max(scene.width, scene.height) > patch:
+                network = _normalized(network, [(scene, scene_hint)])
+            levels = levels_of(network, confidence)
             with rasterio.Env(GDAL_CACHEMAX=scene.cache_for(tile)), partial.kept(resume):
                 partial.open(scene, area, tags, resume, log)
                 colorize_tiles(levels, scene, area, rows, overlap, batch, partial, progress, detail, scene_hint)
@@ -178,7 +179,7 @@ def colorize_scenes(
 ) -> list[Path]:
     """Colorize scenes, each (source, destination), one after the other; options as in `colorize_scene`.
 
-    Tiles of one product are scaled alike, so that no seam shows.
+    Tiles of one product are scaled and normalised alike, so that no seam shows.
 
     Raises:
         SomeFailed: some of several scenes could not be colorized; the others are written.
@@ -186,24 +187,58 @@ def colorize_scenes(
     """
     if options.get("preview") and len(jobs) > 1:
         raise OutputError(f"{parameter('preview')} shows one scene, here are {len(jobs)}; leave it out")
-    shared = _shared_ranges(network, [scene for scene, _ in jobs], options, log)
+    scenes = [scene for scene, _ in jobs]
+    groups = adjoining(scenes) if len(scenes) > 1 else []
+    shared = _shared_ranges(network, groups, options, log)
+    together = {tile: tuple(tiles) for tiles in groups for tile in tiles} if network.normalizes_each else {}
+
+    @functools.lru_cache(1)  # tiles of a product stand one after the other
+    def normalized(tiles: tuple[Input, ...]) -> Network:
+        return _normalized_together(network, tiles, options, shared)
 
     def work(scene: Input, destination: Path) -> None:
-        colorize_scene(network, scene, destination, log=log, **options | shared.get(scene, {}))
+        model = normalized(together[scene]) if scene in together else network
+        colorize_scene(model, scene, destination, log=log, **options | shared.get(scene, {}))
 
     return do_all(jobs, work, "scenes")
 
 
+def _normalized(network: Network, parts: list[tuple[rasters.SarScene, SceneHint]]) -> Network:
+    """The network with the normalisation of these scenes and their hints."""
+    patches = sampled(parts, network.patch)
+    return network.normalized_as(*patches) if patches else network
+
+
+def _normalized_together(network: Network, tiles: Sequence[Input], options: dict, shared: dict[Input, dict]) -> Network:
+    """The network with the normalisation of all tiles of a product, so that no seam shows between them."""
+    hint = hint_of(network, *(options.get(name) for name in HINTS))
+    scale, trained_on = network.metadata.sar_scale, network.metadata.sar_bands
+    with contextlib.ExitStack() as opened:
+        parts = []
+        for tile in tiles:
+            told = options | shared.get(tile, {})
+            # Those that cannot be read fail in their turn, and those that the hint does not overlap.
+            with contextlib.suppress(SarKerasError, OSError):
+                scene = opened.enter_context(
+                    rasters.SarScene(
+                        tile, network.channels, scale, trained_on, told.get("band"), told.get("units", "auto"),
+                        told.get("limits"),
+                    )
+                )  # fmt: skip
+                parts.append((scene, opened.enter_context(SceneHint(network, hint, scene))))
+        return _normalized(network, parts) if parts else network
+
+
 def _shared_ranges(
-    network: Network, scenes: list[Input], options: dict, log: Callable[[str], object]
+    network: Network, groups: list[list[Input]], options: dict, log: Callable[[str], object]
 ) -> dict[Input, dict]:
-    """The units and the limits of those scenes that are tiles of one product, from samples of all its tiles."""
+    """The units and the limits of scenes that are tiles of one product, from samples of all its tiles."""
     metadata, shared = network.metadata, {}
     scale, trained_on = metadata.sar_scale, metadata.sar_bands
-    if len(scenes) == 1 or options.get("limits"):
+    if options.get("limits"):
         return shared
     band, units = options.get("band"), options.get("units", "auto")
-    for tiles in adjoining(scenes):
+    for tiles in groups:
         samples = []
         for tile in tiles:
             # Those that cannot be read fail in their turn.
@@ -307,14 +342,12 @@ def _provenance(
     return {**tags, "SAR_KERAS_KEY": key}, key
 
 
-def levels_of(
-    network: Callable[..., np.ndarray], metadata: ModelMetadata, confidence: bool
-) -> Callable[..., np.ndarray]:
+def levels_of(network: Network, confidence: bool) -> Callable[..., np.ndarray]:
     """SAR and hint, as `network` takes them, to colours, with `confidence` also uncertainty, as the outputs hold them.
 
     (N, H, W, 3 or 4), grey levels of 0..255 that are not rounded yet, float32.
     """
-    expected_error = expected_error_of(metadata) if confidence else None
+    expected_error = expected_error_of(network.metadata) if confidence else None
 
     def run(sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
         optical = network(sar, hint)

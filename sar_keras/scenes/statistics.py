@@ -1,41 +1,68 @@
 """Parts of a scene that stand for all of it, for networks that normalise each image by its own statistics."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from rasterio.windows import Window
 
 from sar_keras.io.rasters import SarScene
 from sar_keras.scenes.hints import SceneHint
 
-_ACROSS = 4  # patches a side of what is put together
-_LOOKED_AT = 8  # places a side of the scene where patches are looked for
+# Patches a side of what is put together: as many as 1024 pixels hold, within these.
+_FEWEST, _MOST, _PIXELS = 2, 8, 1024
+# Places a side that are looked at, first in a whole scene; where too few have data, more around those that have some.
+_PLACES = (8, 32, 16)
+# The share of the most data that a patch has, which others must have to be taken.
+_ALIKE = 0.9
 
 
-def sampled(
-    scene: SarScene, hints: SceneHint, area: Window, patch: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Patches from all over an area, put together: SAR (1, 4 patch, 4 patch, channels) and its hint, or None.
+def sampled(parts: Sequence[tuple[SarScene, SceneHint]], patch: int) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Patches from all over one or several scenes, put together.
 
-    Patches with the most data are taken; of a small area some more than once.
+    Args:
+        parts: The scenes, and their hints.
+        patch: The side of a patch.
+
+    Returns:
+        SAR (1, n patch, n patch, channels), n from 2 to 8, and its hint, or None where there is none. Of small scenes
+        some patches are there more than once. None where no data was found.
     """
-    starts = [
-        np.unique(np.linspace(0, max(side - patch, 0), _LOOKED_AT).astype(int)) for side in (area.height, area.width)
-    ]
-    places = np.stack(np.meshgrid(*starts), -1).reshape(-1, 2)
-    found = []
-    for row, column in np.random.default_rng(seed).permutation(places):
-        where = int(area.col_off + column), int(area.row_off + row), patch, patch
-        sar, valid = scene.read(*where)
-        found.append((valid.mean(), where, sar))
-        if sum(share == 1 for share, *_ in found) == _ACROSS**2:
+    across = min(max(_PIXELS // patch, _FEWEST), _MOST)
+    looked_at = [(*each, n) for n, (scene, _) in enumerate(parts) for each in _look(scene, patch, across**2)]
+    most = max(share for share, _, _ in looked_at)
+    found = [(where, n) for share, where, n in looked_at if share >= _ALIKE * most > 0]
+    if not found:
+        return None
+    order = np.random.default_rng(0).permutation(len(found))
+    chosen = [found[order[n % len(found)]] for n in range(across**2)]
+    sar = _put_together([parts[n][0].read(*where)[0] for where, n in chosen], across)
+    hints = [parts[n][1].read(*where) for where, n in chosen]
+    return sar, None if hints[0] is None else _put_together([hint for hint in hints if hint is not None], across)
+
+
+def _look(scene: SarScene, patch: int, wanted: int) -> list[tuple[float, tuple[int, int, int, int]]]:
+    """Patches of a scene, as (column, row, width, height), and the share of their pixels that has data.
+
+    Of a scene smaller than a patch it is the patch that is mirrored.
+    """
+    top, left, bottom, right = 0, 0, scene.height, scene.width
+    looked_at: list[tuple[float, tuple[int, int, int, int]]] = []
+    for count in _PLACES:
+        rows, columns = (
+            np.unique(np.linspace(first, max(last - patch, first), count).astype(int)).tolist()
+            for first, last in ((top, bottom), (left, right))
+        )
+        places = [(column, row, patch, patch) for row in rows for column in columns]
+        looked_at = [(float(scene.read(*where)[1].mean()), where) for where in places]
+        if sum(share >= _ALIKE for share, _ in looked_at) >= wanted:
             break
-    found = sorted(found, key=lambda each: -each[0])[: _ACROSS**2]
-    taken = [found[n % len(found)] for n in range(_ACROSS**2)]
-    sar = _put_together([sar for _, _, sar in taken])
-    if hints.read(*taken[0][1]) is None:
-        return sar, None
-    return sar, _put_together([hints.read(*where) for _, where, _ in taken])
+        seen = np.array([where[:2] for share, where in looked_at if share])
+        if seen.size:  # what has data reaches no further than the next places
+            step = [int(np.diff(starts).max(initial=0)) for starts in (columns, rows)]
+            left, top = np.maximum(seen.min(0) - step, 0).tolist()
+            right, bottom = np.minimum(seen.max(0) + patch + step, [scene.width, scene.height]).tolist()
+    return looked_at
 
 
-def _put_together(patches: list[np.ndarray]) -> np.ndarray:
-    rows = [np.concatenate(patches[n : n + _ACROSS], 1) for n in range(0, len(patches), _ACROSS)]
+def _put_together(patches: list[np.ndarray], across: int) -> np.ndarray:
+    rows = [np.concatenate(patches[n : n + across], 1) for n in range(0, len(patches), across)]
     return np.concatenate(rows, 0)[None]

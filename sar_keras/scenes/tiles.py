@@ -5,14 +5,14 @@ another thread blends and writes the last ones.
 """
 
 import dataclasses
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from rasterio.windows import Window
 
 from sar_keras.inference.detail import REACH, add_detail, fine_structure
+from sar_keras.io.ahead import ahead
 from sar_keras.io.rasters import SarScene
 from sar_keras.scenes.hints import SceneHint
 from sar_keras.scenes.unfinished import Unfinished
@@ -176,14 +176,3 @@ def colorize_tiles(
 def _stacked(images: list[np.ndarray]) -> np.ndarray:
     """Images as one array, without a copy of a single one."""
     return images[0][None] if len(images) == 1 else np.stack(images)
-
-
-def ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, depth: int = 2) -> Iterator:
-    """`map` in a thread that is at most `depth` items ahead of whoever takes the results."""
-    pending: deque = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > depth:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import rasterio
 from helpers import read_scene, speckle, write_scene
 
 import sar_keras
@@ -30,6 +31,12 @@ def scene():
     return image, valid
 
 
+def colours_of(network, image):
+    """Those of an image (H, W) of 8 bits that is normalised by itself."""
+    answer = any_size(network)((image / 127.5 - 1).astype("float32")[None, ..., None])
+    return (np.asarray(answer)[0] + 1) * 127.5
+
+
 @pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
 def test_all_windows_are_normalised_as_the_scene_is(engine, normalising, scene, tmp_path):
     if engine == "openvino":
@@ -42,16 +49,41 @@ def test_all_windows_are_normalised_as_the_scene_is(engine, normalising, scene, 
         for tile in (64, 160)
     )
     assert np.abs(small.astype(int) - large)[valid].max() <= 1
-    network = any_size(normalising)
-
-    def colours(part):
-        answer = network((part / 127.5 - 1).astype("float32")[None, ..., None])
-        return (np.asarray(answer)[0] + 1) * 127.5
-
-    whole = colours(image[:, 100:])  # by the statistics of all that has data, nearly
-    apart = np.concatenate([colours(image[:, 100:200]), colours(image[:, 200:])], 1)
+    whole = colours_of(normalising, image[:, 100:])  # by the statistics of all that has data, nearly
+    apart = np.concatenate([colours_of(normalising, image[:, side]) for side in (slice(100, 200), slice(200, 400))], 1)
     away = [np.abs(other - small[:, 100:]).mean() for other in (whole, apart)]
     assert away[0] < 3 and away[1] > 4 * away[0]
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (977, 1391), (1500, 700)])
+def test_what_has_data_tells_the_statistics(normalising, tmp_path, row, column):
+    """Of which there is little, and nowhere else."""
+    image = np.zeros((2000, 2400), np.uint8)
+    image[row : row + 90, column : column + 110] = np.maximum(speckle((90, 110)), 1)
+    valid = image > 0
+    source = write_scene(tmp_path / "a.tif", image, mask=valid)
+    found, _ = read_scene(sar_keras.colorize_scene(normalising, source, tmp_path / "c.tif", tile=512))
+    whole = colours_of(normalising, image[row : row + 90, column : column + 110])
+    assert np.abs(found[valid].reshape(whole.shape) - whole).mean() < 4 and whole.std() > 10
+
+
+def test_tiles_of_a_product_are_normalised_alike(command, normalising, scene, tmp_path):
+    image, _ = scene
+    sar_keras.save_model(normalising, tmp_path / "model.keras", sar_keras.ModelMetadata())
+    for n, name in enumerate("ab"):
+        place = {"transform": rasterio.Affine(10, 0, 500_000 + 2000 * n, 0, -10, 5_400_000)}
+        tile = image[:, 200 * n : 200 * n + 200]
+        write_scene(tmp_path / f"in/S1_20200101_vv_{name}.tif", tile, **place)
+    options = ["--tile", "64", "--overlap", "16", "--range", "0", "255", "--units", "uint8"]
+    command("colorize", tmp_path / "model.keras", tmp_path / "in", "-o", tmp_path / "out", *options)
+    together = [read_scene(tmp_path / f"out/S1_20200101_vv_{name}.tif")[0] for name in "ab"]
+    source = write_scene(tmp_path / "whole.tif", image)
+    whole, _ = read_scene(
+        sar_keras.colorize_scene(normalising, source, tmp_path / "c.tif", tile=64, overlap=16, limits=(0, 255))
+    )
+    alone = [colours_of(normalising, image[:, side]) for side in (slice(0, 200), slice(200, 400))]
+    away = [np.abs(np.concatenate(tiles, 1) - whole.astype(int)).mean() for tiles in (together, alone)]
+    assert away[0] < 6 and away[1] > 4 * away[0]
 
 
 def test_a_scene_of_one_window_is_normalised_by_itself(normalising, tmp_path):
