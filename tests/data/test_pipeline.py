@@ -10,6 +10,8 @@ from sar_keras.data.loading import load_images
 from sar_keras.data.pairs import Pair, find_pairs
 from sar_keras.data.pipeline import evaluation_dataset, files_of_step, training_dataset, validation_dataset
 
+pytestmark = pytest.mark.filterwarnings("ignore:the optical images are grey")
+
 AUGMENTED, AS_THEY_ARE = plain_data(augment=True), plain_data()
 
 

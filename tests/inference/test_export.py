@@ -49,6 +49,7 @@ def test_bands_and_scales_are_beside_the_graph(tmp_path):
     assert json.loads(said["sar_scale"]) == {"units": "db", "low": -22.0, "high": -1.5}
 
 
+@pytest.mark.filterwarnings("ignore:.*as those of an optical image do")
 def test_colorize_png_takes_any_size_and_agrees_with_colorize(model, exported, random, save_png, tmp_path):
     run = tf.saved_model.load(str(exported)).signatures["colorize_png"]
     images = [
