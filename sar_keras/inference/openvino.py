@@ -4,12 +4,13 @@ It is the extra `openvino`. Loads no TensorFlow.
 """
 
 import copy
+import functools
 import importlib.util
 import json
-import math
 import re
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,57 +71,73 @@ class Compiled:
     """
 
     def __init__(self, model: "openvino.Model", precision: str):
-        self._model, self._precision = model, precision
+        self._models = {"own": model}
+        self._count = len(model.inputs)
         names = {"float32": "f32", "bfloat16": "bf16"}
         self._hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": names[precision]}
         # A request has one output, into which the next call writes.
         self._one_at_a_time = threading.Lock()
-        self._requests: dict[tuple, openvino.InferRequest] = {}
+        self._requests: dict[tuple[str, int, int], openvino.InferRequest] = {}
 
     def __call__(self, sar: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
+        return self._run("own", (), sar, hint)
+
+    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> Callable[..., np.ndarray]:
+        """The function of `Network.normalized_as`."""
+        if "asked" not in self._models:
+            self._models |= _asked_and_given(self._models["own"])
+        with self._one_at_a_time:
+            request = self._request("asked", *sar.shape[1:3])
+            self._infer(request, (), sar[0], None if hint is None else hint[0])
+            scales = [tensor.data.copy() for tensor in request.output_tensors[1:]]
+        return functools.partial(self._run, "given", scales)
+
+    def _run(self, kind: str, scales: Sequence[np.ndarray], sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
         optical = np.empty((*sar.shape[:3], 3), "float32")
         with self._one_at_a_time:
-            request = self._request(*sar.shape[1:3])
+            request = self._request(kind, *sar.shape[1:3])
             for n in range(len(sar)):  # one after the other is as fast, and needs no shape of its own
-                self._infer(request, sar[n], None if hint is None else hint[n])
+                self._infer(request, scales, sar[n], None if hint is None else hint[n])
                 optical[n] = request.get_output_tensor(0).data[0]
         return optical
 
-    def normalized_as(self, sar: np.ndarray, hint: np.ndarray | None = None) -> "Compiled":
-        """See `Network.normalized_as`: what each normalisation makes of these images becomes a constant."""
-        asked, fixed = self._model.clone(), self._model.clone()
-        scales, to_fix = (
-            {name: each.output(0) for each in model.get_ops() if _SCALE.search(name := each.get_friendly_name())}
-            for model in (asked, fixed)
-        )
-        asked.add_outputs([*scales.values()])
-        request = self._compile(asked, *sar.shape[1:3])
-        self._infer(request, sar[0], None if hint is None else hint[0])
-        for n, name in enumerate(scales, 1):
-            values = runtime().opset13.constant(request.get_output_tensor(n).data)
-            to_fix[name].replace(values.output(0))
-        return Compiled(fixed, self._precision)
-
-    def _request(self, height: int, width: int) -> "openvino.InferRequest":
+    def _request(self, kind: str, height: int, width: int) -> "openvino.InferRequest":
         """For images of this shape; those that were asked for the longest ago make room for a new one."""
-        shape = height, width
-        request = self._requests.pop(shape, None)
-        while request is None and self._requests and sum(map(math.prod, [shape, *self._requests])) > _PIXELS:
+        key = kind, height, width
+        request = self._requests.pop(key, None)
+        while request is None and self._requests and sum(h * w for _, h, w in [key, *self._requests]) > _PIXELS:
             del self._requests[next(iter(self._requests))]
-        self._requests[shape] = request = request or self._compile(self._model, height, width)
+        self._requests[key] = request = request or self._compile(kind, height, width)
         return request
 
-    def _compile(self, model: "openvino.Model", height: int, width: int) -> "openvino.InferRequest":
-        fixed = model.clone()
-        channels = [tensor.partial_shape[3].get_length() for tensor in model.inputs]
+    def _compile(self, kind: str, height: int, width: int) -> "openvino.InferRequest":
+        fixed = self._models[kind].clone()
+        channels = [tensor.partial_shape[3].get_length() for tensor in fixed.inputs[: self._count]]
         fixed.reshape({n: (1, height, width, count) for n, count in enumerate(channels)})
         return runtime().Core().compile_model(fixed, "CPU", self._hints).create_infer_request()
 
-    @staticmethod
-    def _infer(request: "openvino.InferRequest", sar: np.ndarray, hint: np.ndarray | None) -> None:
-        for given, tensor in zip((sar, hint), request.input_tensors, strict=False):
-            tensor.data[0] = 0 if given is None else given
+    def _infer(self, request, scales: Sequence[np.ndarray], sar: np.ndarray, hint: np.ndarray | None) -> None:
+        images, others = request.input_tensors[: self._count], request.input_tensors[self._count :]
+        for tensor, image in zip(images, (sar, hint), strict=False):
+            tensor.data[0] = 0 if image is None else image
+        for tensor, scale in zip(others, scales, strict=True):
+            tensor.data[:] = scale
         request.infer()
+
+
+def _asked_and_given(model: "openvino.Model") -> dict[str, "openvino.Model"]:
+    """A model that also gives what each normalisation multiplies with and adds, and one that takes these as inputs."""
+    asked, given = model.clone(), model.clone()
+    there = {name: each for each in asked.get_ops() if _SCALE.search(name := each.get_friendly_name())}
+    asked.add_outputs([each.output(0) for each in there.values()])
+    operations = {each.get_friendly_name(): each for each in given.get_ops()}
+    for name in there:
+        scale = operations[name].output(0)
+        told = runtime().opset13.parameter([1, 1, 1, scale.partial_shape[3].get_length()], np.float32)
+        scale.replace(told.output(0))
+        given.add_parameters([told])
+    given.validate_nodes_and_infer_types()
+    return {"asked": asked, "given": given}
 
 
 class ConvertedNetwork(Network):
