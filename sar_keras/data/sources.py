@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sar_keras.data import synthetic
 from sar_keras.data.pairs import Found, Pair, find_pairs
@@ -25,7 +25,7 @@ class Source:
     sar: Path | None = None
     optical: Path | None = None
     layout: str = "auto"
-    sar_side: str | None = None
+    sar_side: Literal["left", "right"] | None = None
     image_size: int = 256
     sar_bands: Sequence[int | str] | None = None
     optical_bands: Sequence[int | str] | None = None

@@ -112,8 +112,8 @@ def colorize(
 def _colours(network: Network, sar: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
     """RGB, uint8 (H, W, 3), of SAR and hint (H, W, c), mirrored at the right and lower border to what fits."""
     height, width = sar.shape[:2]
-    given = [None if each is None else _mirrored(each, network.patch)[None] for each in (sar, hint)]
-    optical = network(*given, exact=True)[0, :height, :width]
+    hint = None if hint is None else _mirrored(hint, network.patch)[None]
+    optical = network(_mirrored(sar, network.patch)[None], hint, exact=True)[0, :height, :width]
     return np.rint(to_levels(optical)).astype(np.uint8)
 
 

@@ -1,6 +1,7 @@
 """A U-Net with a second input, the hint, see `sar_keras.hint_planes`."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sar_keras.hint_planes import KINDS, RGB, hint_channels, kinds_of
@@ -10,7 +11,9 @@ from sar_keras.networks.unet import unet
 _COARSE = 32  # pixels a side
 
 
-def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None) -> tf.Tensor | dict[str, tf.Tensor]:
+def inputs_of(
+    model: keras.Model, sar: tf.Tensor | np.ndarray, hint: tf.Tensor | np.ndarray | None = None
+) -> tf.Tensor | dict[str, tf.Tensor]:
     """What a model, guided or not, is called with, or its `predict`.
 
     Args:
@@ -18,9 +21,9 @@ def inputs_of(model: keras.Model, sar: tf.Tensor, hint: tf.Tensor | None = None)
         sar: SAR images (N, H, W, channels), float32 in [-1, 1].
         hint: From `compose_hint`, (N, H, W, hint_channels). None: no hint.
     """
-    if not takes_hint(model):
-        return sar
     images = tf.convert_to_tensor(sar)
+    if not takes_hint(model):
+        return images
     if hint is None:
         hint = tf.concat([tf.zeros_like(images[..., :1])] * hint_channels(sar_channels(model)), -1)
     return {"sar": images, "hint": tf.convert_to_tensor(hint, tf.float32)}
