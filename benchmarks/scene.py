@@ -5,7 +5,7 @@
 The network is the paper's U-Net (54.4 million weights, transposed convolutions) with random weights, or that of RUN,
 on each engine; the form for OpenVINO is made before anything is timed.
 The scene is 3072 x 5120 pixels of 8 bits, drawn at random unless SCENE.tif is given; so are those of --sizes. Each case
-runs in a process of its own, after one window of each shape as a warm-up; times of scenes below 16 MPix are the median
+runs in a process of its own, after one window as a warm-up; times of scenes below 16 MPix are the median
 of three. The alternative holds everything in memory: the whole scene, a loop over the same windows one after the other,
 sums of colours and weights in numpy, and a GeoTIFF written at once.
 
@@ -116,9 +116,13 @@ def measure(case: str, model: str, scene: Path, precision: str, tile: int, overl
         destination = Path(folder) / "colour.tif"
         with rasterio.open(scene) as file:
             height, width = file.shape
-        positions = [tile_positions(size, tile, overlap, network.patch) for size in (height, width)]
-        # The first window of each shape is slower: oneDNN prepares for it.
-        network_seconds(network, [sorted(set(spans[-2:])) for spans in positions])
+        options = tile, overlap, network.patch, network.multiple
+        positions = [tile_positions(size, *options) for size in (height, width)]
+        alone = network
+        if network.normalizes_each:  # as in a scene
+            alone = network.normalized_as(np.zeros((1, network.patch, network.patch, network.channels), "float32"))
+        # The first window is slower: oneDNN prepares for its shape.
+        network_seconds(alone, [spans[:1] for spans in positions])
         totals, networks = [], []
         for _ in range(3 if height * width < 4096**2 else 1):
             started = time.perf_counter()
@@ -127,7 +131,7 @@ def measure(case: str, model: str, scene: Path, precision: str, tile: int, overl
             else:
                 sar_keras.colorize_scene(network, scene, destination, tile=tile, overlap=overlap)
             totals.append(time.perf_counter() - started)
-            networks.append(network_seconds(network, positions))
+            networks.append(network_seconds(alone, positions))
         highest, copy = peak(), 0.0
         if case != "in memory":
             started = time.perf_counter()

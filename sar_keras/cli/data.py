@@ -81,6 +81,8 @@ def _find(
 
     if not (folder or sar or optical):
         raise DataError("give DIR, or --sar DIR and --optical DIR")
+    if folder and (sar or optical):
+        raise DataError("give DIR, or --sar DIR and --optical DIR, not both")
     if size % 32:
         raise DataError(f"--size {size}: must be a multiple of 32")
     source, channels = Source(folder, sar, optical, image_size=size, allow_outside=allow_outside), 1

@@ -75,6 +75,8 @@ def fit(
         if not (run / "config.yaml").is_file():
             raise OutputError(f"{run}: holds no run to resume")
     settings = load_run(run) if resume and run and config is None else load_config(config or "quick")
+    if data and (sar or optical):
+        raise DataError("give --data DIR, or --sar DIR and --optical DIR, not both")
     if data or sar or optical:
         layout = [] if settings.data.layout != "synthetic" else ["data.layout=auto", "data.limit=null"]
         folders = {"root": data and str(data.absolute()), "sar": sar and str(sar), "optical": optical and str(optical)}

@@ -58,6 +58,7 @@ class _Seen:
     findings: list[Finding]
     images: dict[str, tuple] = dataclasses.field(default_factory=dict)  # path to (digest, dtype), blank ones apart
     match: np.ndarray | None = None
+    is_grey: bool = False  # the optical image
 
 
 def check(
@@ -89,6 +90,10 @@ def check(
             findings += result.findings
             seen.append(result)
     findings += _duplicates_and_types(seen) + _shifted_scenes(found.pairs, seen)
+    if seen and all(one.is_grey for one in seen):
+        findings.append(
+            Finding("no colours", "the optical images are grey: are they SAR images, and the SAR images optical?")
+        )
     return findings
 
 
@@ -107,7 +112,7 @@ def _look(pair: Pair, reader: PairReader, search: bool) -> _Seen:
         sar, optical = reader.read(pair)
     except (DataError, PermissionError) as error:
         return _Seen([Finding("broken", str(error))])
-    seen = _Seen(_look_beside(pair, reader, sar.shape[:2]))
+    seen = _Seen(_look_beside(pair, reader, sar.shape[:2]), is_grey=is_grey(optical))
     halves = {"left": (" (left half)", " (right half)"), "right": (" (right half)", " (left half)"), None: ("", "")}
     names = (f"{path}{half}" for path, half in zip((pair.sar, pair.optical), halves[pair.sar_side], strict=True))
     for path, image in zip(names, (sar, optical), strict=True):
@@ -195,8 +200,9 @@ def _duplicates_and_types(seen: list[_Seen]) -> list[Finding]:
             first[side].setdefault(digest, path)
             usual = types[side].most_common(1)[0][0]
             if dtype != usual:
-                findings.append(Finding("other type", f"{path}: {dtype}, most are {usual}"))
-    return findings
+                file = path.partition(" at column ")[0]  # once for all windows of a scene
+                findings.append(Finding("other type", f"{file}: {dtype}, most are {usual}"))
+    return [*dict.fromkeys(findings)]
 
 
 def _shifted_scenes(pairs: list[Pair], seen: list[_Seen]) -> list[Finding]:

@@ -1,6 +1,7 @@
 """Keras models as functions of arrays, in a precision and on an engine, kept for the next call."""
 
 import copy
+import functools
 import threading
 import weakref
 from collections.abc import Callable
@@ -55,9 +56,18 @@ class KerasNetwork(Network):
         self.name = model.name if path is None else "demo" if path == DEMO else str(path)
         self.metadata, self.engine, self.precision, self.said = metadata_of(model), engine, precision, said or engine
         self.channels, self.takes_hint = sar_channels(model), takes_hint(model)
-        self.patch, self.multiple = patch_size(model), multiple_of_sides(model)
-        self.normalizes_each = normalizes_each(model)
+        self.patch = patch_size(model)
         self._run: Callable[..., np.ndarray] | None = None  # in place of the model's own, see `normalized_as`
+
+    # Scenes ask for these, which take a small network's own time to find.
+
+    @functools.cached_property
+    def multiple(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] - never written
+        return multiple_of_sides(self._model)
+
+    @functools.cached_property
+    def normalizes_each(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return normalizes_each(self._model)
 
     def weights_hash(self) -> str:
         return sha256_of_arrays(self._model.get_weights())

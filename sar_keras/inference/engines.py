@@ -48,10 +48,10 @@ def network_of(
         ModelError: a path without a model, or one that OpenVINO cannot take, where it must.
         ConfigError: neither engine is installed.
     """
-    check_engine(engine, precision)
     if isinstance(model, Network):
         return model
     if not isinstance(model, str | os.PathLike):
+        check_engine(engine, precision)
         from sar_keras.inference.compiled import KerasNetwork
 
         return KerasNetwork(model, "tensorflow" if engine == "auto" else engine, precision)
@@ -61,6 +61,7 @@ def network_of(
 
 @functools.lru_cache(maxsize=2)  # the page compares two
 def _network_of(file: Path, changed: int, engine: str, precision: str) -> Network:
+    check_engine(engine, precision)  # which looks for packages: not at each call
     if file.name == CONVERTED and engine == "tensorflow":
         raise ModelError(f"{file}: is a model for OpenVINO, not for TensorFlow; give the run that it was made of")
     why = ""

@@ -27,6 +27,7 @@ class Network:
         patch: The side of the images that it was made for; 256 for one that takes any size.
         multiple: What sides must be multiples of.
         normalizes_each: Whether each image is normalised by itself, so that neighbouring windows may differ.
+        normalized_by: The hash of the images by which all are normalised, see `normalized_as`, or "".
         engine: "tensorflow" or "openvino".
         precision: "float32" or "bfloat16".
         said: For people: the engine, and why it is that one.
@@ -39,6 +40,7 @@ class Network:
     patch: int
     multiple: int
     normalizes_each: bool
+    normalized_by: str = ""
     engine: str
     precision: str
     said: str

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 CACHE = 32 * 2**20
 _LARGEST_CACHE = 512 * 2**20
 _SAMPLES, _SAMPLE = 16, 64
+# Shares of the values that are zero, or beyond the range, above which something is wrong.
+_FRAME, _CLIPPED = 0.25, 0.9
 _SAMPLED = 2**16  # values that are kept of them
 
 
@@ -131,7 +134,9 @@ class SarScene:
         self._zero_is_nodata = units in UNITS_WITHOUT_ZERO
         low, high = (float(limit) for limit in limits or scale.limits(units, values))
         self.limits = low, high
-        self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
+        unit = scale.to_unit(values, units, self.limits)
+        self._neutral = float(np.median(unit))
+        self._warn_of_values(values, unit)
         bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}"
         if any(self.names):
             bands += f" ({', '.join(name or '?' for name in self.names)})"
@@ -140,6 +145,24 @@ class SarScene:
             f"{self.input.name}: {bands}, {self._meaning(kinds)} ({', '.join(kinds)}, {values.min():.4g} to "
             f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1{overruled}"
         )
+
+    def _warn_of_values(self, values: np.ndarray, unit: np.ndarray) -> None:
+        """Warn where a sample looks like a frame without data, or like other units than those that were told."""
+        zeros = float((values == 0).mean())
+        if self.units == "uint8" and zeros > _FRAME and not self._has_mask:
+            warnings.warn(
+                f"{self.input.name}: {zeros:.0%} of the values are 0 and count as dark ground; if they are no data, "
+                f"say so: rio edit-info --nodata 0 {self.input.name}",
+                stacklevel=4,
+            )
+        beyond = float((np.abs(unit) == 1).mean())
+        if self.told[1] != "auto" and beyond > _CLIPPED:
+            low, high = self.limits
+            warnings.warn(
+                f"{self.input.name}: {beyond:.0%} of the values lie beyond {low:g}..{high:g}; are they {self.units} "
+                f"({parameter('units')}, {parameter('limits')})?",
+                stacklevel=4,
+            )
 
     def _meaning(self, kinds: set[str]) -> str:
         """The units in words. Sentinel-1's GRD products are digital numbers of 16 bits, placed by control points."""

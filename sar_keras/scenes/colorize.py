@@ -23,7 +23,7 @@ from sar_keras.inference.locate import CONVERTED, model_name
 from sar_keras.inference.network import CONFIDENCE_SAID, Network, expected_error_of, to_levels
 from sar_keras.io import rasters
 from sar_keras.io.bands import warn_if_bands_differ
-from sar_keras.io.files import local_path, path_or_name, sha256
+from sar_keras.io.files import local_path, path_or_name, sha256, sha256_of_arrays
 from sar_keras.io.images import captioned, to_uint8, write_image
 from sar_keras.io.inputs import Input
 from sar_keras.io.opening import open_raster
@@ -141,6 +141,7 @@ def colorize_scene(
         )
         area = _area(scene, window)
         options = [_FORM, tile, overlap, network.precision, network.engine, confidence, *area.flatten()]
+        options.append(network.normalized_by)
         tags, key = _provenance(network, scene, scene_hint, options, detail)
         if network.takes_hint:
             log(f"{source.name}: hint: {scene_hint.said if hint else NO_HINT}")
@@ -206,7 +207,11 @@ def colorize_scenes(
 def _normalized(network: Network, parts: list[tuple[rasters.SarScene, SceneHint]]) -> Network:
     """The network with the normalisation of these scenes and their hints."""
     patches = sampled(parts, network.patch)
-    return network.normalized_as(*patches) if patches else network
+    if not patches:
+        return network
+    normalized = network.normalized_as(*patches)
+    normalized.normalized_by = sha256_of_arrays(images for images in patches if images is not None)
+    return normalized
 
 
 def _normalized_together(network: Network, tiles: Sequence[Input], options: dict, shared: dict[Input, dict]) -> Network:
@@ -254,7 +259,7 @@ def _shared_ranges(
             shared |= {tile: {"units": told, "limits": (low, high)} for tile in tiles}
             log(
                 f"{len(tiles)} adjoining tiles, {tiles[0].name} to {tiles[-1].name}, share one range: {low:.4g}.."
-                f"{high:.4g} ({parameter('limits')} tells another)"
+                f"{high:.4g} ({parameter('limits')} tells another); {parameter('mosaic')} leaves no seam at all"
             )
     return shared
 

@@ -17,6 +17,8 @@ from sar_keras.io.rasters import SarScene
 from sar_keras.scenes.hints import SceneHint
 from sar_keras.scenes.unfinished import Unfinished
 
+_GRID = 64  # pixels; the windows of an area begin at the grid's lines, less half an overlap
+
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
@@ -46,8 +48,16 @@ def tile_positions(length: int, tile: int, overlap: int, patch: int, multiple: i
 
 
 def tile_rows(area: Window, tile: int, overlap: int, patch: int, multiple: int) -> list[list[Tile]]:
-    """The windows of an area, of at most `tile` pixels a side, all of one shape, that share `overlap`."""
-    columns, rows = (tile_positions(int(side), tile, overlap, patch, multiple) for side in (area.width, area.height))
+    """The windows of an area, of at most `tile` pixels a side, all of one shape, that share `overlap`.
+
+    They lie on a grid of the scene's, because a network that halves images answers a little otherwise beside it.
+    """
+    spans = []
+    for first, side in ((area.col_off, area.width), (area.row_off, area.height)):
+        before = int(first) % _GRID
+        positions = tile_positions(before + int(side), tile, overlap, patch, multiple)
+        spans.append([(start - before, size) for start, size in positions])
+    columns, rows = spans
     return [[Tile(column, row, width, height) for column, width in columns] for row, height in rows]
 
 

@@ -69,7 +69,10 @@ class Unfinished:
                 self.rows, self.seen, self.below = int(journal["rows"]), bool(journal["seen"]), journal["below"]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return False
-        return all(path.is_file() for path in self.files.values())
+        there = all(path.is_file() for path in self.files.values())
+        if there:
+            log(f"{self.outputs['colours']}: goes on after {self.rows} rows of windows")
+        return there
 
     def write(self, column: int, row: int, values: np.ndarray, valid: np.ndarray) -> None:
         """Write finished grey levels of 0..255, (h, w, 3 or 4): colours, and uncertainty as a fourth band."""

@@ -90,6 +90,7 @@ def terminal(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_nothing_of_tensorflow(terminal, model_file, pairs_folder, tmp_path):
     image = next(pairs_folder.rglob("s1/*.png"))
     coloured = terminal("colorize", model_file, image, "-o", "colour.png", "--engine", "tensorflow")

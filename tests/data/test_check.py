@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+import rasterio
 from helpers import write_scenes, write_tiff
 from PIL import Image
 from scipy.ndimage import shift as shifted
@@ -43,6 +44,27 @@ def test_everything_that_is_wrong_is_found(command, pairs_folder, tmp_path):
     assert f"{pairs[6].sar}: uint16" in found["other type"][0]
     code, out, _ = command("data", "check", root)
     assert code == 1 and "23 pairs: " in out and "1 duplicate" in out
+
+
+def test_swapped_folders_are_found_once(command, save_png, tmp_path, random):
+    for n in range(3):
+        save_png(tmp_path / f"radar/{n}.png", random.integers(1, 256, (64, 64), np.uint8))
+        save_png(tmp_path / f"colours/{n}.png", random.integers(1, 256, (64, 64, 3), np.uint8))
+    folders = [tmp_path / "radar", tmp_path / "colours"]
+    for (sar, optical), expected in ((folders, (0, 0)), (folders[::-1], (1, 1))):
+        code, out, _ = command("data", "check", "--sar", sar, "--optical", optical)
+        assert (code, out.count("no colours: the optical images are grey")) == expected
+
+
+def test_another_type_is_told_once_for_all_windows_of_a_scene(tmp_path):
+    for n in range(3):
+        write_scenes(tmp_path, f"area{n}", 192, 128, 500_000 + 5000 * n)
+    with rasterio.open(tmp_path / "area1_S1_VH.tif") as file:
+        values, profile = file.read().astype("float32"), file.profile | {"dtype": "float32"}
+    with rasterio.open(tmp_path / "area1_S1_VH.tif", "w", **profile) as file:
+        file.write(values)
+    found = [finding.text for finding in check(find_pairs(tmp_path, size=64)) if finding.kind == "other type"]
+    assert len(found) == 1 and "area1_S1_VH.tif: float32" in found[0]
 
 
 def test_values_that_are_no_numbers_are_found(tmp_path, random):

@@ -390,6 +390,7 @@ def test_two_folders_keep_their_split_and_refuse_what_is_no_pair(command, tmp_pa
         (["--sar", "x", "--optical", "x"], "give two folders"),
         (["--sar", "x", "--optical", "w"], "w: no such folder (--optical)"),
         ([], "give DIR, or --sar DIR and --optical DIR"),
+        (["DIR", "--sar", "DIR", "--optical", "DIR"], "give DIR, or --sar DIR and --optical DIR, not both"),
     ):
         options = [option if option.startswith("--") else tmp_path / option for option in options]
         code, _, err = command("data", "check", *options)

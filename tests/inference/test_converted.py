@@ -74,6 +74,7 @@ def run_elsewhere(model, folder, random, sizes=((2, 64, 64), (1, 72, 104))):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_colours_are_those_of_predict_and_scales_are_in_the_file(model_file, tmp_path, random):
     model = attach(sar_keras.load_model(model_file), METADATA)
     said = run_elsewhere(model, tmp_path, random)

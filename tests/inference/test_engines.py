@@ -89,6 +89,7 @@ def test_images_without_tensorflow(tmp_path, save_png, random):
         assert np.abs(read_optical(tmp_path / f"out/{name}.png") - wanted).max() <= 1 and wanted.std() > 1
 
 
+@pytest.mark.slow
 def test_a_scene_without_tensorflow(tmp_path, random):
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5000000)}
     decibel = random.normal(-12, 4, (1, 400, 500)).astype("float32")
@@ -145,6 +146,7 @@ def test_data_is_looked_at_with_little_installed(tmp_path, save_png, random):
         assert len(file.readlines()) == 5
 
 
+@pytest.mark.slow
 def test_a_model_that_was_never_converted_says_what_to_do(tmp_path, save_png, image):
     model, file = save(tmp_path / "model.keras", 0), save_png(tmp_path / "image.png", image)
     result = elsewhere("colorize", model, file, "-o", tmp_path / "colour.png")
@@ -155,6 +157,7 @@ def test_a_model_that_was_never_converted_says_what_to_do(tmp_path, save_png, im
     assert np.abs(read_optical(tmp_path / "colour.png") - wanted).max() <= 1 and wanted.std() > 10
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_on_never_meets_its_old_form(tmp_path, image, cache, monkeypatch):
     monkeypatch.setattr(engines, "_KEPT", 2)
     model, seen = tmp_path / "model.keras", []
@@ -235,6 +238,7 @@ def test_the_engine_that_is_chosen(tmp_path, monkeypatch, image):
         network_of(model)
 
 
+@pytest.mark.slow
 def test_a_model_that_openvino_cannot_take(tmp_path, image, save_png):
     sar = keras.Input((SIDE, SIDE, 1))
     model = keras.Model(sar, keras.layers.Conv2D(3, 3, padding="same", activation="tanh")(bessel()()(sar)))

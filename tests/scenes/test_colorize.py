@@ -92,6 +92,7 @@ def test_ways_to_say_nodata_agree(model, tmp_path):
         ("int16", lambda grey: grey * 10 - 2400, 0.01),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*of the values are 0")
 def test_areas_of_zeros_are_no_data_but_single_ones_and_grey_levels_are(model, tmp_path, kind, stored, scale):
     grey = np.maximum(speckle((200, 200)), 1).astype(int)
     values = stored(grey).astype(kind)
@@ -170,6 +171,7 @@ RADAR = {"crs": "EPSG:4326", "gcps": POINTS, "transform": None}
         ("uint8", RADAR, 1, "auto", False),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*of the values lie beyond")
 def test_raw_numbers_of_a_grd_product_are_called_so(model, tmp_path, kind, place, scale, units, raw):
     source = write_scene(
         tmp_path / "a.tif", (speckle((64, 64)) * (1 if kind == "uint8" else 20.0)).astype(kind), **place
@@ -241,6 +243,7 @@ def test_a_model_that_was_trained_on_gives_its_new_colours(tmp_path):
     assert (after.astype(int) - before).min() > 10
 
 
+@pytest.mark.filterwarnings("ignore:.*of the values are 0")
 def test_preview_shows_sar_beside_colours(model, tmp_path):
     image = np.zeros((600, 2048), np.uint8)
     image[:, 1024:] = 255

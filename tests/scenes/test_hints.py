@@ -56,6 +56,7 @@ def colours(path):
         return file.read().astype(int)
 
 
+@pytest.mark.slow
 def test_a_basemap_of_the_scene_s_grid_comes_out_where_it_lies(scene, copying_file, tmp_path):
     there = smooth_colours(HEIGHT, WIDTH)
     basemap = write(tmp_path / "basemap.tif", there)

@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,17 @@ def test_an_optical_scene_is_told_from_sar(model, tmp_path, random):
                 sar_keras.colorize_scene(model, path, tmp_path / "out.tif")
         else:
             sar_keras.colorize_scene(model, path, tmp_path / "out.tif")
+
+
+def test_a_frame_of_zeros_and_units_that_cannot_be_are_warned_of(model, tmp_path):
+    image = np.maximum(speckle((100, 120)), 1)
+    framed = np.pad(image, 40)
+    for nodata, told in ((None, True), (0, False)):
+        path = write_scene(tmp_path / f"{nodata}.tif", framed, nodata)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            sar_keras.colorize_scene(model, path, tmp_path / "out.tif")
+        assert any("of the values are 0 and count as dark ground" in str(each.message) for each in said) == told
+    path = write_scene(tmp_path / "plain.tif", image)
+    with pytest.warns(UserWarning, match=r"plain.tif: 9\d% of the values lie beyond -25..0; are they linear|100% of"):
+        sar_keras.colorize_scene(model, path, tmp_path / "out.tif", units="linear")

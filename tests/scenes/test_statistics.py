@@ -67,6 +67,7 @@ def test_what_has_data_tells_the_statistics(normalising, tmp_path, row, column):
     assert np.abs(found[valid].reshape(whole.shape) - whole).mean() < 4 and whole.std() > 10
 
 
+@pytest.mark.slow
 def test_tiles_of_a_product_are_normalised_alike(command, normalising, scene, tmp_path):
     image, _ = scene
     sar_keras.save_model(normalising, tmp_path / "model.keras", sar_keras.ModelMetadata())
@@ -77,6 +78,11 @@ def test_tiles_of_a_product_are_normalised_alike(command, normalising, scene, tm
     options = ["--tile", "64", "--overlap", "16", "--range", "0", "255", "--units", "uint8"]
     command("colorize", tmp_path / "model.keras", tmp_path / "in", "-o", tmp_path / "out", *options)
     together = [read_scene(tmp_path / f"out/S1_20200101_vv_{name}.tif")[0] for name in "ab"]
+    name = "S1_20200101_vv_a.tif"
+    command("colorize", tmp_path / "model.keras", tmp_path / "in" / name, "-o", tmp_path / "later" / name, *options)
+    command("colorize", tmp_path / "model.keras", tmp_path / "in", "-o", tmp_path / "later", *options, "--resume")
+    for n, name in enumerate("ab"):  # one that was alone at first is made anew
+        np.testing.assert_array_equal(read_scene(tmp_path / f"later/S1_20200101_vv_{name}.tif")[0], together[n])
     source = write_scene(tmp_path / "whole.tif", image)
     whole, _ = read_scene(
         sar_keras.colorize_scene(normalising, source, tmp_path / "c.tif", tile=64, overlap=16, limits=(0, 255))

@@ -193,7 +193,7 @@ def test_a_window_lies_where_it_was_cut_out(model, tmp_path):
                 assert [(point.row, point.col) for point in part.gcps[0]] == [(p.row - 48, p.col - 48) for p in points]
         # The windows are the same but for those at the border of the part.
         whole, part = (read_scene(tmp_path / f"{name}.tif")[0].astype(int) for name in ("all", "part"))
-        assert np.abs(whole[48:138, 48:168] - part)[16:32, 16:80].max() <= 1
+        assert np.abs(whole[48:138, 48:168] - part)[:72, :96].max() <= 1
     with pytest.raises(DataError, match=r"^window 72 20 200 110: not inside"):
         scenes.colorize_scene(model, source, tmp_path / "x.tif", window=(72, 20, 200, 110))
 

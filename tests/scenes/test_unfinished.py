@@ -14,6 +14,7 @@ from sar_keras.scenes import colorize as scenes
 PATCH = 64
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_looks_finished_and_resume_goes_on(model_file, tmp_path):
     source = write_scene(tmp_path / "a.tif", speckle((600, 300)))
     options = dict(tile=PATCH, overlap=16, confidence=True)
