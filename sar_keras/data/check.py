@@ -58,7 +58,7 @@ class _Seen:
     findings: list[Finding]
     images: dict[str, tuple] = dataclasses.field(default_factory=dict)  # path to (digest, dtype), blank ones apart
     match: np.ndarray | None = None
-    is_grey: bool = False  # the optical image
+    is_grey: bool | None = None  # the optical image; None where it is blank or cannot be read
 
 
 def check(
@@ -90,7 +90,8 @@ def check(
             findings += result.findings
             seen.append(result)
     findings += _duplicates_and_types(seen) + _shifted_scenes(found.pairs, seen)
-    if seen and all(one.is_grey for one in seen):
+    grey = [one.is_grey for one in seen if one.is_grey is not None]
+    if grey and all(grey):
         findings.append(
             Finding("no colours", "the optical images are grey: are they SAR images, and the SAR images optical?")
         )
@@ -112,7 +113,9 @@ def _look(pair: Pair, reader: PairReader, search: bool) -> _Seen:
         sar, optical = reader.read(pair)
     except (DataError, PermissionError) as error:
         return _Seen([Finding("broken", str(error))])
-    seen = _Seen(_look_beside(pair, reader, sar.shape[:2]), is_grey=is_grey(optical))
+    seen = _Seen(_look_beside(pair, reader, sar.shape[:2]))
+    if optical.min() < optical.max():
+        seen.is_grey = is_grey(optical)
     halves = {"left": (" (left half)", " (right half)"), "right": (" (right half)", " (left half)"), None: ("", "")}
     names = (f"{path}{half}" for path, half in zip((pair.sar, pair.optical), halves[pair.sar_side], strict=True))
     for path, image in zip(names, (sar, optical), strict=True):

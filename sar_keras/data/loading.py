@@ -206,7 +206,8 @@ def load_images(
     samples = samples or ([first] if first else [])
     sar_samples, optical_samples = zip(*samples, strict=True)
     sar_units, optical_values = guess_units(_pool(sar_samples)), _pool(optical_samples)
-    if all(is_grey(image) for image in optical_samples):
+    shown = [image for image in optical_samples if image.min() < image.max()]
+    if shown and all(map(is_grey, shown)):
         warnings.warn(
             "the optical images are grey: are they SAR images, and the SAR images optical ones?", stacklevel=2
         )

@@ -36,7 +36,7 @@ def export_saved_model(model: keras.Model, folder: str | Path, version: int | No
 
     - `serving_default`: `sar` float32 (N, H, W, channels) in [-1, 1], of a guided model also `hint`, see
       `sar_keras.compose_hint`, to `optical` float32 (N, H, W, 3) in [-1, 1]; height and width are whatever the network
-      allows, always multiples of 256;
+      allows; multiples of 256 always fit;
     - `colorize_png`: `image_bytes`, a batch of PNG or JPEG files of any size, 8 or 16 bits, to `png_bytes`, RGB PNG
       files of the same sizes. Decoding and scaling happen in the graph, of at most `images.max_pixels` as it is now;
     - of a guided model `colorize_png_with_reference` and `colorize_png_with_basemap`, which take `hint_bytes` beside

@@ -326,7 +326,8 @@ def warn_if_coloured(image: np.ndarray, name: str) -> None:
     """Warn where what is taken for a SAR image, uint8 (H, W, bands), is none by its red, green and blue."""
     if image.dtype == np.uint8 and image.shape[-1] >= 3 and np.ptp(image[..., :3], axis=-1).mean() > _GREY:
         warnings.warn(
-            f"{name}: red, green and blue differ, as those of an optical image do; one of them is taken for SAR",
+            f"{name}: red, green and blue differ, as those of an optical image do; one of them is taken for SAR; give "
+            "the SAR image",
             stacklevel=3,
         )
 

@@ -3,8 +3,7 @@
 import contextlib
 import dataclasses
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,9 +133,8 @@ class SarScene:
         self._zero_is_nodata = units in UNITS_WITHOUT_ZERO
         low, high = (float(limit) for limit in limits or scale.limits(units, values))
         self.limits = low, high
-        unit = scale.to_unit(values, units, self.limits)
-        self._neutral = float(np.median(unit))
-        self._warn_of_values(values, unit)
+        self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
+        self.doubts = [*self._doubts(values)]
         bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}"
         if any(self.names):
             bands += f" ({', '.join(name or '?' for name in self.names)})"
@@ -146,22 +144,22 @@ class SarScene:
             f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1{overruled}"
         )
 
-    def _warn_of_values(self, values: np.ndarray, unit: np.ndarray) -> None:
-        """Warn where a sample looks like a frame without data, or like other units than those that were told."""
+    def _doubts(self, values: np.ndarray) -> Iterator[str]:
+        """Lines for people where a sample looks like a frame without data, or like other units than these."""
         zeros = float((values == 0).mean())
         if self.units == "uint8" and zeros > _FRAME and not self._has_mask:
-            warnings.warn(
+            yield (
                 f"{self.input.name}: {zeros:.0%} of the values are 0 and count as dark ground; if they are no data, "
-                f"say so: rio edit-info --nodata 0 {self.input.name}",
-                stacklevel=4,
+                "give the file a nodata value of 0"
             )
-        beyond = float((np.abs(unit) == 1).mean())
-        if self.told[1] != "auto" and beyond > _CLIPPED:
-            low, high = self.limits
-            warnings.warn(
-                f"{self.input.name}: {beyond:.0%} of the values lie beyond {low:g}..{high:g}; are they {self.units} "
-                f"({parameter('units')}, {parameter('limits')})?",
-                stacklevel=4,
+        low, high = self.limits
+        # Three times as wide, the range itself is the middle third.
+        wide = self._scale.to_unit(values, self.units, (2 * low - high, 2 * high - low))
+        beyond = float((np.abs(wide) > 0.334).mean())
+        if beyond > _CLIPPED:
+            yield (
+                f"{self.input.name}: {beyond:.0%} of the values lie beyond {low:g}..{high:g}; look at "
+                f"{parameter('units')} and {parameter('limits')}"
             )
 
     def _meaning(self, kinds: set[str]) -> str:

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,6 +150,8 @@ def colorize_scene(
             log(f"{source.name}: expected error: {CONFIDENCE_SAID}")
         warn_if_units_differ(scene.units, scale, source.name, network.metadata.sar_units)
         warn_if_bands_differ(scene.names, trained_on, source.name)
+        for doubt in scene.doubts:
+            warnings.warn(doubt, stacklevel=2)
         log(scene.decision)
         partial = Unfinished(destination, outputs, key)
         if resume and partial.is_finished():
@@ -180,7 +183,7 @@ def colorize_scenes(
 ) -> list[Path]:
     """Colorize scenes, each (source, destination), one after the other; options as in `colorize_scene`.
 
-    Tiles of one product are scaled and normalised alike, so that no seam shows.
+    Tiles of one product are scaled and normalised alike, so that brightness does not jump between them.
 
     Raises:
         SomeFailed: some of several scenes could not be colorized; the others are written.
@@ -189,11 +192,12 @@ def colorize_scenes(
     if options.get("preview") and len(jobs) > 1:
         raise OutputError(f"{parameter('preview')} shows one scene, here are {len(jobs)}; leave it out")
     scenes = [scene for scene, _ in jobs]
-    groups = adjoining(scenes) if len(scenes) > 1 else []
+    is_shared = network.normalizes_each or not options.get("limits")
+    groups = adjoining(scenes) if is_shared and len(scenes) > 1 else []
     shared = _shared_ranges(network, groups, options, log)
     together = {tile: tuple(tiles) for tiles in groups for tile in tiles} if network.normalizes_each else {}
 
-    @functools.lru_cache(1)  # tiles of a product stand one after the other
+    @functools.cache
     def normalized(tiles: tuple[Input, ...]) -> Network:
         return _normalized_together(network, tiles, options, shared)
 
@@ -215,7 +219,7 @@ def _normalized(network: Network, parts: list[tuple[rasters.SarScene, SceneHint]
 
 
 def _normalized_together(network: Network, tiles: Sequence[Input], options: dict, shared: dict[Input, dict]) -> Network:
-    """The network with the normalisation of all tiles of a product, so that no seam shows between them."""
+    """The network with the normalisation of all tiles of a product, so that brightness does not jump between them."""
     hint = hint_of(network, *(options.get(name) for name in HINTS))
     scale, trained_on = network.metadata.sar_scale, network.metadata.sar_bands
     with contextlib.ExitStack() as opened:

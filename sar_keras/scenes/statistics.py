@@ -1,9 +1,12 @@
 """Parts of a scene that stand for all of it, for networks that normalise each image by its own statistics."""
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from sar_keras.data.pairs import evenly
+from sar_keras.errors import SarKerasError
 from sar_keras.io.rasters import SarScene
 from sar_keras.scenes.hints import SceneHint
 
@@ -27,9 +30,14 @@ def sampled(parts: Sequence[tuple[SarScene, SceneHint]], patch: int) -> tuple[np
         some patches are there more than once. None where no data was found.
     """
     across = min(max(_PIXELS // patch, _FEWEST), _MOST)
-    looked_at = [(*each, n) for n, (scene, _) in enumerate(parts) for each in _look(scene, patch, across**2)]
-    most = max(share for share, _, _ in looked_at)
-    found = [(where, n) for share, where, n in looked_at if share >= _ALIKE * most > 0]
+    looked_at = []
+    for n, (scene, _) in enumerate(parts):
+        with contextlib.suppress(SarKerasError, OSError):  # what cannot be read fails in its turn
+            looked_at += [(*each, n) for each in _look(scene, patch, across**2)]
+    most = max((share for share, _, _ in looked_at), default=0)
+    good = [(where, n) for share, where, n in looked_at if share >= _ALIKE * most > 0]
+    # Of a scene with little data many places are looked at, which shall not outweigh the others.
+    found = [each for n in range(len(parts)) for each in evenly([one for one in good if one[1] == n], _PLACES[0] ** 2)]
     if not found:
         return None
     order = np.random.default_rng(0).permutation(len(found))

@@ -17,7 +17,7 @@ from sar_keras.io.rasters import SarScene
 from sar_keras.scenes.hints import SceneHint
 from sar_keras.scenes.unfinished import Unfinished
 
-_GRID = 64  # pixels; the windows of an area begin at the grid's lines, less half an overlap
+_GRID = 64  # pixels; the windows of an area begin at a multiple of it, of the scene's, less half an overlap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,7 @@ def colorize_tiles(
 
     if partial.rows:
         top = rows[partial.rows][0].row if partial.rows < len(rows) else int(area.height)
-        progress(top * int(area.width))
+        progress(max(top, 0) * int(area.width))
     groups = [row[n : n + batch] for row in rows[partial.rows :] for n in range(0, len(row), batch)]
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         computed = map(compute, ahead(reader, read, groups))
