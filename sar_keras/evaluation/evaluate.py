@@ -157,7 +157,8 @@ def evaluate(
     with ThreadPoolExecutor(1 if scorers else 2) as pool:
         looked = list(progress(ahead(pool, look, batches)))
     scores = {name: [figures[name] for figures, _, _ in looked] for name in ("model", "mean_colour", "copy_sar")}
-    detailed = {detail: [of_detail[detail] for _, of_detail, _ in looked] for detail in _DETAILS}
+    details = _DETAILS if protocol == "standard" else ()
+    detailed = {detail: [of_detail[detail] for _, of_detail, _ in looked] for detail in details}
     errors = [error for _, _, errors in looked for error in errors]
 
     per_image = {name: _join(batches) for name, batches in scores.items()}
