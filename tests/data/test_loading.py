@@ -94,6 +94,7 @@ def test_what_of_a_patch_is_no_data_is_dark_and_does_not_stretch_the_scale(tmp_p
     ("side", "way"),
     [("sar", "nan"), ("sar", "sentinel"), ("optical", "nan"), ("optical", "sentinel"), ("optical", "zeros of 16 bits")],
 )
+@pytest.mark.filterwarnings("ignore:the optical images are grey")
 @pytest.mark.parametrize(("columns", "kept"), [(0, True), (6, True), (7, False), (64, False)])
 def test_a_patch_that_lacks_more_than_a_tenth_is_left_out(tmp_path, save_png, way, side, columns, kept):
     value, kind = {"nan": (np.nan, "float32"), "sentinel": (-9999, "float32"), "zeros of 16 bits": (0, "uint16")}[way]
