@@ -46,23 +46,6 @@ def data() -> None:
     """Look at training data, or make some."""
 
 
-def _configuration(
-    folder: Path | None,
-    sar: Path | None,
-    optical: Path | None,
-    size: int,
-    allow_outside: bool,
-    overrides: tuple[str, ...],
-):
-    """The configuration of what was asked for."""
-    from sar_keras.config import load_config
-
-    folders = {"data.root": folder, "data.sar": sar, "data.optical": optical}
-    changes = [f"{key}={json.dumps(str(path), ensure_ascii=False)}" for key, path in folders.items() if path]
-    changes += [f"data.image_size={size}", f"data.allow_outside={json.dumps(allow_outside)}"]
-    return load_config("default", [*changes, *overrides])
-
-
 def _find(
     folder: Path | None,
     sar: Path | None,
@@ -71,10 +54,12 @@ def _find(
     allow_outside: bool,
     overrides: tuple[str, ...],
     must_exist: bool = True,
+    configured: bool = False,
 ):
-    """Where pairs are, the SAR bands of a model, and the pairs that are found, see `sar_keras.data.pairs.Found`.
+    """Where pairs are, the configuration or None, and the pairs that are found, see `sar_keras.data.pairs.Found`.
 
-    Prints what was guessed. Only changes of keys need the configuration, with pydantic and PyYAML.
+    Prints what was guessed. The configuration, which takes pydantic and PyYAML, is there for changes of keys, and where
+    it is asked for.
     """
     from sar_keras.data.sources import Source, find_source
     from sar_keras.terminal import progress_bar
@@ -85,14 +70,19 @@ def _find(
         raise DataError("give DIR, or --sar DIR and --optical DIR, not both")
     if size % 32:
         raise DataError(f"--size {size}: must be a multiple of 32")
-    source, channels = Source(folder, sar, optical, image_size=size, allow_outside=allow_outside), 1
-    if overrides:
-        config = _configuration(folder, sar, optical, size, allow_outside, overrides)
-        source, channels = config.data, config.model.channels
+    source, config = Source(folder, sar, optical, image_size=size, allow_outside=allow_outside), None
+    if overrides or configured:
+        from sar_keras.config import load_config
+
+        folders = {"data.root": folder, "data.sar": sar, "data.optical": optical}
+        changes = [f"{key}={json.dumps(str(path), ensure_ascii=False)}" for key, path in folders.items() if path]
+        changes += [f"data.image_size={size}", f"data.allow_outside={json.dumps(allow_outside)}"]
+        config = load_config("default", [*changes, *overrides])
+        source = config.data
     found = find_source(source, Path(), progress_bar("looking at", "scene"), must_exist)
     for line in found.said:
         click.echo(line)
-    return source, channels, found
+    return source, config, found
 
 
 @data.command()
@@ -112,7 +102,8 @@ def check(**source) -> None:
     def progress(pairs, total):
         return progress_bar("checking", "pair", total)(pairs)
 
-    data, channels, found = _find(**source, must_exist=False)
+    data, config, found = _find(**source, must_exist=False)
+    channels = config.model.channels if config else 1
     if not data.sar_bands:
         channels = max(channels, *(len(pair.sar_files) for pair in found.pairs))
     if not FINDS_SHIFTS:
@@ -134,8 +125,7 @@ def check(**source) -> None:
 @click.option("--html", type=PATH, metavar="FILE", help="Also write a page, with pictures and the split of `fit`.")
 def scan(html: Path | None, **source) -> None:
     """Count the pairs in DIR by terrain, season and scene, and list images without a partner."""
-    config = _configuration(**source) if html else None  # at once, because it needs more packages
-    *_, found = _find(**source)
+    _, config, found = _find(**source, configured=html is not None)
     rows = Counter((pair.terrain or "-", pair.season or "-", pair.scene or "-") for pair in found.pairs)
     width = max(10, *(len(terrain) for terrain, _, _ in rows))
     scene_width = max(12, *(len(scene) for _, _, scene in rows))

@@ -157,8 +157,6 @@ def evaluate(
     with ThreadPoolExecutor(1 if scorers else 2) as pool:
         looked = list(progress(ahead(pool, look, batches)))
     scores = {name: [figures[name] for figures, _, _ in looked] for name in ("model", "mean_colour", "copy_sar")}
-    details = _DETAILS if protocol == "standard" else ()
-    detailed = {detail: [of_detail[detail] for _, of_detail, _ in looked] for detail in details}
     errors = [error for _, _, errors in looked for error in errors]
 
     per_image = {name: _join(batches) for name, batches in scores.items()}
@@ -175,7 +173,7 @@ def evaluate(
         "metrics": model_scores,
         "baselines": {name: intervals(per_image[name]) for name in ("mean_colour", "copy_sar")},
         **_groups(chosen, per_image["model"]),
-        "detail": _detail(model_scores, detailed) if protocol == "standard" else None,
+        "detail": _detail(model_scores, [of_detail for _, of_detail, _ in looked]) if protocol == "standard" else None,
         "confidence": _confidence(errors) if expected_error else None,
         "hints": _hints(generator, images, training, config)
         if protocol == "standard" and takes_hint(generator)
@@ -359,8 +357,8 @@ def _scorer(truth, sar, protocol: str, features) -> Callable[[tf.Tensor | np.nda
     return score
 
 
-def _detail(model_scores: dict, detailed: dict[float, list[dict[str, np.ndarray]]]) -> dict:
-    report = {f"{detail:g}": intervals(_join(batches)) for detail, batches in detailed.items()}
+def _detail(model_scores: dict, batches: list[dict[float, dict[str, np.ndarray]]]) -> dict:
+    report = {f"{detail:g}": intervals(_join([batch[detail] for batch in batches])) for detail in _DETAILS}
     return {"0": {name: model_scores[name] for name in _OF_DETAIL}} | report
 
 

@@ -134,7 +134,6 @@ class SarScene:
         low, high = (float(limit) for limit in limits or scale.limits(units, values))
         self.limits = low, high
         self._neutral = float(np.median(scale.to_unit(values, units, self.limits)))
-        self.doubts = [*self._doubts(values)]
         bands = f"band{'s' * (len(self.bands) > 1)} {', '.join(map(str, self.bands))}"
         if any(self.names):
             bands += f" ({', '.join(name or '?' for name in self.names)})"
@@ -144,9 +143,9 @@ class SarScene:
             f"{values.max():.4g}); {low:.4g}..{high:.4g}{' dB' * (units in ('db', 'linear'))} to -1..1{overruled}"
         )
 
-    def _doubts(self, values: np.ndarray) -> Iterator[str]:
+    def doubts(self) -> Iterator[str]:
         """Lines for people where a sample looks like a frame without data, or like other units than these."""
-        zeros = float((values == 0).mean())
+        zeros = float((self.samples == 0).mean())
         if self.units == "uint8" and zeros > _FRAME and not self._has_mask:
             yield (
                 f"{self.input.name}: {zeros:.0%} of the values are 0 and count as dark ground; if they are no data, "
@@ -154,7 +153,7 @@ class SarScene:
             )
         low, high = self.limits
         # Three times as wide, the range itself is the middle third.
-        wide = self._scale.to_unit(values, self.units, (2 * low - high, 2 * high - low))
+        wide = self._scale.to_unit(self.samples, self.units, (2 * low - high, 2 * high - low))
         beyond = float((np.abs(wide) > 0.334).mean())
         if beyond > _CLIPPED:
             yield (

@@ -150,7 +150,7 @@ def colorize_scene(
             log(f"{source.name}: expected error: {CONFIDENCE_SAID}")
         warn_if_units_differ(scene.units, scale, source.name, network.metadata.sar_units)
         warn_if_bands_differ(scene.names, trained_on, source.name)
-        for doubt in scene.doubts:
+        for doubt in scene.doubts():
             warnings.warn(doubt, stacklevel=2)
         log(scene.decision)
         partial = Unfinished(destination, outputs, key)
@@ -221,40 +221,34 @@ def _normalized(network: Network, parts: list[tuple[rasters.SarScene, SceneHint]
 def _normalized_together(network: Network, tiles: Sequence[Input], options: dict, shared: dict[Input, dict]) -> Network:
     """The network with the normalisation of all tiles of a product, so that brightness does not jump between them."""
     hint = hint_of(network, *(options.get(name) for name in HINTS))
-    scale, trained_on = network.metadata.sar_scale, network.metadata.sar_bands
     with contextlib.ExitStack() as opened:
         parts = []
         for tile in tiles:
-            told = options | shared.get(tile, {})
             # Those that cannot be read fail in their turn, and those that the hint does not overlap.
             with contextlib.suppress(SarKerasError, OSError):
-                scene = opened.enter_context(
-                    rasters.SarScene(
-                        tile, network.channels, scale, trained_on, told.get("band"), told.get("units", "auto"),
-                        told.get("limits"),
-                    )
-                )  # fmt: skip
+                scene = opened.enter_context(_opened(network, tile, options | shared.get(tile, {})))
                 parts.append((scene, opened.enter_context(SceneHint(network, hint, scene))))
         return _normalized(network, parts) if parts else network
+
+
+def _opened(network: Network, tile: Input, options: dict) -> rasters.SarScene:
+    scale, trained_on = network.metadata.sar_scale, network.metadata.sar_bands
+    band, units, limits = options.get("band"), options.get("units", "auto"), options.get("limits")
+    return rasters.SarScene(tile, network.channels, scale, trained_on, band, units, limits)
 
 
 def _shared_ranges(
     network: Network, groups: list[list[Input]], options: dict, log: Callable[[str], object]
 ) -> dict[Input, dict]:
     """The units and the limits of scenes that are tiles of one product, from samples of all its tiles."""
-    metadata, shared = network.metadata, {}
-    scale, trained_on = metadata.sar_scale, metadata.sar_bands
+    scale, units, shared = network.metadata.sar_scale, options.get("units", "auto"), {}
     if options.get("limits"):
         return shared
-    band, units = options.get("band"), options.get("units", "auto")
     for tiles in groups:
         samples = []
         for tile in tiles:
             # Those that cannot be read fail in their turn.
-            with (
-                contextlib.suppress(SarKerasError, OSError),
-                rasters.SarScene(tile, network.channels, scale, trained_on, band, units) as scene,
-            ):
+            with contextlib.suppress(SarKerasError, OSError), _opened(network, tile, options) as scene:
                 samples.append(scene.samples)
         if samples and not {"db", "linear"} <= {guess_units(values, scale) for values in samples}:
             values = np.concatenate(samples)
