@@ -8,6 +8,10 @@ import time
 import urllib.parse
 from pathlib import Path
 
+import rasterio
+
+from sar_keras.io.virtual import stack
+
 PAGE = 3  # items of an answer, however many are asked for
 CORE = "https://api.stacspec.org/v1.0.0/core"
 SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
@@ -20,7 +24,7 @@ class StacServer(http.server.ThreadingHTTPServer):
 
     Attributes:
         faults: The end of a path to what is wrong with it: "404", "403", "no range", "truncated", "busy" (429 the first
-            two times; also of "/search"), "slow", "waits" (until `waiting` is set).
+            two times; also of "/search"), "slow", "vrt" (it names a file of the client), "waits" (until `waiting` is set).
         links: The first part of a path to another folder that it leads to.
         asked: The paths of all requests but those of the API.
         unsigned: Those of them that came without credentials.
@@ -179,6 +183,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(0.05)
         data, code, headers = file.read_bytes(), 200, {}
+        if fault == "vrt":
+            with rasterio.open(file) as raster:
+                data = stack("", [raster], [""]).encode()
         part = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if fault != "no range":
             headers["Accept-Ranges"] = "bytes"

@@ -61,7 +61,11 @@ def open_asset(item: Item, *names: str) -> rasterio.DatasetReader:
     """
     address = signed(item.asset(*names))
     with reading(item, names[0]):
-        return inputs.single(address).open()
+        source = inputs.single(address).open()
+        if source.driver == "VRT":
+            source.close()
+            raise DataError("is a VRT, which may name files of this computer")
+        return source
 
 
 @contextlib.contextmanager

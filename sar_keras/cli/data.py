@@ -178,6 +178,7 @@ def split(output: Path, by: str, ratios: tuple[float, float, float], seed: int, 
 
     `sar-keras fit --set data.split=FILE.csv` uses the result.
     """
+    from sar_keras.data.pairs import SPLITS
     from sar_keras.data.sources import folder_of_source
     from sar_keras.data.splits import split_pairs, write_split
 
@@ -189,8 +190,12 @@ def split(output: Path, by: str, ratios: tuple[float, float, float], seed: int, 
     pairs = split_pairs(found.pairs, by, ratios, seed)
     folder = folder_of_source(data, Path())
     write_split(pairs, output, folder.parent if folder.is_file() else folder)
-    shares = Counter(pair.split for pair in pairs)
-    click.echo(f"{output}: " + ", ".join(f"{shares[name]} {name}" for name in ("train", "validation", "test")))
+    click.echo(f"{output}:")
+    for name in SPLITS:
+        chosen = [pair for pair in pairs if pair.split == name]
+        scenes = len({pair.place for pair in chosen if pair.scene is not None})
+        of = f"{scenes or 'no known'} {'scene' if scenes == 1 else 'scenes'}"
+        click.echo(f"  {name:10}  {len(chosen):6} pairs, {len(chosen) / len(pairs):4.0%}, of {of}")
     if any(pair.window for pair in pairs):
         click.echo(
             f"{len(found.pairs) - len(pairs)} of {len(found.pairs)} windows lie between the splits and are left out"

@@ -154,6 +154,7 @@ def test_places_of_other_directions_warn(fetch):
         ("403", "S2_0606_B03", "S2_0606: its GREEN: access is refused: a signature that has expired"),
         ("no range", "S1A_0605_vh", "S1A_0605: its VH: its server cannot give parts of files"),
         ("truncated", "S2_0606_B03", "S2_0606: its GREEN: cannot be read to its end, cut off or broken"),
+        ("vrt", "S2_0606_B03", "S2_0606: its GREEN: cannot be read: is a VRT, which may name files of this computer"),
     ],
 )
 def test_what_a_server_fails_to_give_is_one_line_and_the_rest_goes_on(fetch, tmp_path, catalog, fault, file, said):

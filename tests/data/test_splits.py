@@ -264,6 +264,11 @@ def test_audit_command_on_windows(command, tmp_path):
     write_scenes(tmp_path, "area", 448, 448)
     code, out, _ = command("data", "split", tmp_path, "--size", "64", "-o", tmp_path / "split.csv")
     assert code == 0 and "windows lie between the splits" in out
+    split = read_split(tmp_path / "split.csv")
+    for line, name in zip(out.splitlines()[1:4], ("train", "validation", "test"), strict=True):
+        count = sum(pair.split == name for pair in split)
+        assert line.split()[:4] == [name, str(count), "pairs,", f"{count / len(split):.0%},"]
+        assert line.endswith("of 1 scene")
     code, out, _ = command("data", "audit", tmp_path / "split.csv")
     assert code == 0 and "no leak; windows of one scene lie a gap apart" in out
     with pytest.warns(UserWarning, match="random split"):
