@@ -7,6 +7,9 @@ Each terrain has a table and trees of its own. Figures are means over images, an
 of each split in brackets. "changed" and "unchanged" are PSNR over all pixels where the ground has, and has not,
 changed. The last table has differences of PSNR between two rows, of each split with its 95 % bootstrap interval over
 images. The picture shows some patches of the first comparison, coloured with each hint.
+
+The table of known ground says what an image of another date can tell at best: trees that are fitted to one half of the
+tiles of the largest place of a split, and scored on the other half, and the other way round.
 """
 
 from pathlib import Path
@@ -52,6 +55,8 @@ def main(comparisons: tuple[Path, ...], split: str, seed: int, picture: Path | N
         print("\n".join(table([found[terrain] for found in of_splits])))
     print("\n### Differences in PSNR (dB)\n")
     print("\n".join(differences(of_splits, terrains)))
+    print("\n### Known ground, PSNR (dB)\n")
+    print("\n".join(known_ground(comparisons, split, seed)))
 
 
 def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
@@ -89,6 +94,41 @@ def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
             rows[name] = {"model": hinted.score(answer, images, references, scored), "alone": None}
         found[terrain] = rows
     return found
+
+
+def known_ground(comparisons: tuple[Path, ...], split: str, seed: int) -> list[str]:
+    """The table of trees fitted to the very place that they colour, as Markdown."""
+    from collections import Counter
+
+    import sar_keras
+    from sar_keras.data.references import load_references
+    from sar_keras.evaluation import hinted
+    from sar_keras.evaluation.baselines import fit_trees
+
+    lines = ["| place | truth | tiles | trees: SAR | trees: SAR, both images of the other date |", "|---" * 5 + "|"]
+    for comparison in comparisons:
+        guided = sar_keras.load_model(comparison / "guided")
+        images = images_of(comparison / "guided", guided, split)
+        references = load_references(images)
+        place = Counter(pair.place for pair in images.pairs).most_common(1)[0][0]
+        for terrain in dict.fromkeys(pair.terrain for pair in images.pairs):
+            of_place = [n for n, pair in enumerate(images.pairs) if (pair.place, pair.terrain) == (place, terrain)]
+            there = [n for n in of_place if n in references.optical]
+            halves = there[: len(there) // 2], there[len(there) // 2 :]
+            if not all(halves):
+                continue
+            found = []
+            for learnt, scored in (halves, halves[::-1]):
+                trees = fit_trees(images, learnt, seed)
+                of_dates = hinted.fit_trees_to_dates(images, references, learnt, seed)
+                sides = (
+                    hinted.score(trees.predict, images, references, scored),
+                    hinted.score_trees(of_dates, images, references, scored),
+                )
+                found.append([side["psnr"] for side in sides])
+            cells = [f"{np.concatenate(side).mean():.2f}" for side in zip(*found, strict=True)]
+            lines.append(f"| {place[1]} | {terrain or 'all'} | {len(there)} | {' | '.join(cells)} |")
+    return lines
 
 
 def draw(comparison: Path, split: str, path: Path) -> None:

@@ -24,7 +24,8 @@ class StacServer(http.server.ThreadingHTTPServer):
 
     Attributes:
         faults: The end of a path to what is wrong with it: "404", "403", "no range", "truncated", "busy" (429 the first
-            two times; also of "/search"), "slow", "vrt" (it names a file of the client), "waits" (until `waiting` is set).
+            two times; also of "/search"), "slow", "vrt" (it names a file of this machine), "waits" (until `waiting`
+            is set).
         links: The first part of a path to another folder that it leads to.
         asked: The paths of all requests but those of the API.
         unsigned: Those of them that came without credentials.

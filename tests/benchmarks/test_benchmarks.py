@@ -206,32 +206,37 @@ def test_scene(run, tmp_path, tiny_run):
 def test_guided(run, tmp_path, random, save_png):
     columns = ["sar", "optical", "reference", "reference_sar", "changed"]
     rows = [",".join([*columns, "scene", "terrain", "split"])]
-    for index in range(8):
+    for index in range(10):
         names = [f"{column}/{index}.png" for column in columns]
         for name in names:
             bands = (3,) if name.startswith(("optical", "reference/")) else ()
             top = 2 if name.startswith("changed") else 256
             save_png(tmp_path / "data" / name, random.integers(0, top, (32, 32, *bands), np.uint8))
         split = "test" if index >= 6 else "validation" if index == 4 else "train"
-        rows.append(",".join([*names, f"place{index}", ("before", "after")[index % 2], split]))
+        if index in (6, 8):  # one place, whose other date tells everything
+            names[2] = names[1]
+        place = index if index < 6 else 6 + index % 2
+        rows.append(",".join([*names, f"place{place}", ("before", "after")[index % 2], split]))
     (tmp_path / "data" / "pairs.csv").write_text("\n".join(rows))
     small = ["data.image_size=32", "model.filters=2", "train.batch_size=2", "train.steps_per_epoch=1"]
     comparison = tmp_path / "comparison"
     sar_keras.benchmark(comparison, ("guided", "default"), tmp_path / "data", steps=1, overrides=small)
     printed = run("guided", comparison, "--picture", tmp_path / "hints.png")
-    assert Image.open(tmp_path / "hints.png").size == (8 * 128, 16 + 2 * 128)
+    assert Image.open(tmp_path / "hints.png").size == (8 * 128, 16 + 4 * 128)
     report = sar_keras.evaluate(comparison / "guided")
     tables = {
         title: markdown_rows(text) for title, _, text in (part.partition("\n") for part in printed.split("\n### "))
     }
     before, after = ({row[0]: row for row in tables[terrain][1:]} for terrain in ("before", "after"))
-    # Each terrain has one test image, so that the mean of the tables is what `evaluate` gives of both.
+    # Each terrain has as many test images, so that the mean of the tables is what `evaluate` gives of both.
     for title, key in (("no hint", "none"), ("image of another date", "other_date")):
         both = np.mean([float(rows[title][1]) for rows in (before, after)])
         assert both == pytest.approx(report["hints"][key]["model"]["psnr"], abs=0.011)
     assert {"trees: SAR", "default", "*copied*"} <= before.keys()
     (difference,) = (row for row in tables["Differences in PSNR (dB)"] if row[:3] == ["no hint", "default", "after"])
     assert float(difference[3]) == pytest.approx(float(after["no hint"][1]) - float(after["default"][1]), abs=0.02)
+    _, (*known, sar, other_date) = tables["Known ground, PSNR (dB)"]
+    assert known == ["place6", "before", "2"] and float(other_date) > float(sar) + 10
 
 
 @pytest.mark.slow
