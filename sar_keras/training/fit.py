@@ -181,6 +181,7 @@ def _fit(
         metadata=ModelMetadata(
             images.sar_scale,
             images.optical_scale,
+            sar_units=tuple(sorted({*about.sar_units, images.sar_units} - {images.sar_scale.units})) if parent else (),
             sar_bands=images.sar_bands,
             reflectance=common_stretch(pair.optical for pair in images.pairs if pair.window),
             parent=_name(parent) if parent else None,

@@ -1,5 +1,6 @@
 """Runs that begin with another model's weights, stop early, or have callbacks of the user's."""
 
+import dataclasses
 import os
 
 import keras
@@ -9,6 +10,7 @@ import yaml
 from helpers import one_line, read_rows, tiny, tiny_settings
 
 import sar_keras
+from sar_keras.inference.model_file import save_model
 
 UNTOUCHED = [
     "train.epochs=1",
@@ -20,25 +22,34 @@ UNTOUCHED = [
 
 
 @pytest.fixture(scope="module")
-def child(tiny_run, tmp_path_factory):
-    """A run that begins with `tiny_run` and does not learn."""
-    config = tiny("quick", *UNTOUCHED, f"train.init={os.path.relpath(tiny_run)}")
+def parent_file(tiny_run, tmp_path_factory):
+    """The model of `tiny_run`, as if it had seen decibels too."""
+    model, path = sar_keras.load_model(tiny_run), tmp_path_factory.mktemp("parent") / "parent.keras"
+    save_model(model, path, dataclasses.replace(sar_keras.metadata_of(model), sar_units=("db",)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def child(parent_file, tmp_path_factory):
+    """A run that begins with `parent_file` and does not learn."""
+    config = tiny("quick", *UNTOUCHED, f"train.init={os.path.relpath(parent_file)}")
     return sar_keras.fit(config, tmp_path_factory.mktemp("child") / "run")
 
 
-def test_a_run_begins_with_the_weights_and_scales_of_its_parent(child, tiny_run):
-    parent, model = sar_keras.load_model(tiny_run), sar_keras.load_model(child)
+def test_a_run_begins_with_the_weights_scales_and_units_of_its_parent(child, parent_file):
+    parent, model = sar_keras.load_model(parent_file), sar_keras.load_model(child)
     for trained, before in zip(model.trainable_weights, parent.trainable_weights, strict=True):
         np.testing.assert_array_equal(trained, before)
     about = sar_keras.metadata_of(model)
     assert about.sar_scale == sar_keras.metadata_of(parent).sar_scale
-    assert about.parent.startswith(f"{tiny_run.name}, SHA-256 ")
+    assert about.sar_units == ("db",)
+    assert about.parent.startswith("parent, SHA-256 ")
     assert about.expected_error and about.expected_error != sar_keras.metadata_of(parent).expected_error
-    assert yaml.safe_load((child / "config.yaml").read_text())["train"]["init"] == str(tiny_run)
+    assert yaml.safe_load((child / "config.yaml").read_text())["train"]["init"] == str(parent_file)
 
 
 @pytest.mark.slow
-def test_a_run_with_a_parent_goes_on_without_it(child, tiny_run, tmp_path):
+def test_a_run_with_a_parent_goes_on_without_it(child):
     config = sar_keras.load_config(child / "config.yaml", ["train.epochs=2"])
     before = sar_keras.metadata_of(sar_keras.load_model(child)).parent
     sar_keras.fit(config, child, resume=True)
