@@ -15,7 +15,7 @@ from sar_keras.hint_planes import compose_hint, has_data, hint_channels
 # Pixels a side of the coarse images.
 _COARSEST, _FINEST = 4, 64
 # How often what is given as another date shows another place.
-_WRONG = 0.3
+_WRONG = 0.1
 
 
 class OtherDate(NamedTuple):
