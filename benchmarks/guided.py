@@ -3,15 +3,19 @@
     python benchmarks/guided.py COMPARISON [COMPARISON ...] [--on test] [--picture hints.jpg]
 
 Each COMPARISON is what `sar-keras benchmark --presets guided,default -o COMPARISON` has left, of a split of its own.
-Each terrain has a table and trees of its own. Figures are means over images, and of these over the splits, with those
-of each split in brackets. "changed" and "unchanged" are PSNR over all pixels where the ground has, and has not,
-changed. The last table has differences of PSNR between two rows, of each split with its 95 % bootstrap interval over
-images. The picture shows some patches of the first comparison, coloured with each hint.
+Each terrain has a table of its own. Networks, trees and the linear fit learn from all terrains together, and are not
+told which one a pair is of; in the rows "told the terrain" they learn from that terrain alone. Figures are means over
+images, and of these over the splits, with those of each split in brackets. "changed" and "unchanged" are PSNR over
+all pixels where the ground has, and has not, changed. The last table has differences of PSNR between two rows, of
+each split with its 95 % bootstrap interval over images. The picture shows some patches of the first comparison,
+coloured with each hint.
 
 The table of known ground says what an image of another date can tell at best: trees that are fitted to one half of the
 tiles of the largest place of a split, and scored on the other half, and the other way round.
 """
 
+import dataclasses
+import functools
 from pathlib import Path
 
 import click
@@ -28,13 +32,18 @@ DIFFERENCES = (
     (("other_date", "model"), ("none", "model")),
     (("other_date", "model"), ("other_date_without_sar", "model")),
     (("other_date", "model"), ("trees_other_date", "model")),
+    (("other_date", "model"), ("trees_other_date_told", "model")),
     (("other_date", "model"), ("other_date_fitted", "alone")),
+    (("other_date", "model"), ("fitted_told", "model")),
     (("elsewhere", "model"), ("none", "model")),
 )
 OTHERS = {
     "default": "default",
     "trees": "trees: SAR",
     "trees_other_date": "trees: SAR, both images of the other date",
+    "trees_told": "trees told the terrain: SAR",
+    "trees_other_date_told": "trees told the terrain: SAR, both images of the other date",
+    "fitted_told": "a linear fit told the terrain",
     "other_date_without_sar": "image of another date, without its SAR image",
 }
 
@@ -61,8 +70,6 @@ def main(comparisons: tuple[Path, ...], split: str, seed: int, picture: Path | N
 
 def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
     """Terrain to row to side to figures, each (n,), or (n, 2) of pixels that have changed or not."""
-    import dataclasses
-
     import sar_keras
     from sar_keras.data import pipeline
     from sar_keras.data.references import load_references
@@ -72,28 +79,43 @@ def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
     guided, default = (sar_keras.load_model(comparison / name) for name in ("guided", "default"))
     images = images_of(comparison / "guided", guided, "train", split)
     references, found = load_references(images), {}
+    train = [n for n, pair in enumerate(images.pairs) if pair.split == "train"]
+    fit, everywhere = hinted.fit_dates(images, references, train), fit_trees(images, train, seed)
+    of_dates_everywhere = hinted.fit_trees_to_dates(images, references, train, seed)
     for terrain in dict.fromkeys(pair.terrain for pair in images.pairs):
-        of = {
-            name: [n for n, pair in enumerate(images.pairs) if (pair.split, pair.terrain) == (name, terrain)]
-            for name in ("train", split)
-        }
-        scored = of[split]
-        if not scored or not of["train"]:
+        scored, own = (
+            [n for n, pair in enumerate(images.pairs) if (pair.split, pair.terrain) == (name, terrain)]
+            for name in (split, "train")
+        )
+        if not scored or not own:
             continue
         colours = pipeline.colours_of_places(images, scored)
-        fit = hinted.fit_dates(images, references, of["train"])
         rows = hinted.score_hints(guided, images, references, colours, fit, indices=scored)
+        score = functools.partial(hinted.score, images=images, references=references, indices=scored)
+        others = {
+            "trees": score(everywhere.predict),
+            "trees_told": score(fit_trees(images, own, seed).predict),
+            "default": score(lambda sar: default(sar, training=False)),
+        }
         if references.optical:
             without = dataclasses.replace(references, sar={})
             alone = hinted.score_hints(guided, images, without, colours, indices=scored)
-            rows["other_date_without_sar"] = {"model": alone["other_date"]["model"], "alone": None}
-            trees = hinted.fit_trees_to_dates(images, references, of["train"], seed)
-            rows["trees_other_date"] = {"model": hinted.score_trees(trees, images, references, scored), "alone": None}
-        trees = fit_trees(images, of["train"], seed)
-        for name, answer in (("trees", trees.predict), ("default", lambda sar: default(sar, training=False))):
-            rows[name] = {"model": hinted.score(answer, images, references, scored), "alone": None}
-        found[terrain] = rows
+            others["other_date_without_sar"] = alone["other_date"]["model"]
+            told = hinted.fit_trees_to_dates(images, references, own, seed)
+            for name, trees in (("trees_other_date", of_dates_everywhere), ("trees_other_date_told", told)):
+                others[name] = hinted.score_trees(trees, images, references, scored)
+            others["fitted_told"] = score_fit(hinted.fit_dates(images, references, own), images, references, scored)
+        found[terrain] = rows | {name: {"model": others[name], "alone": None} for name in OTHERS if name in others}
     return found
+
+
+def score_fit(fit: np.ndarray, images, references, indices: list[int]) -> dict[str, np.ndarray]:
+    """As `score_hints` gives a side, of a linear fit of the colours of another date."""
+    from sar_keras.evaluation import hinted
+
+    dated = [n for n in indices if n in references.optical]
+    of_dates = (hinted.date_of(images, references, n)[0] for n in dated)
+    return hinted.score(lambda sar: hinted.fitted(fit, next(of_dates)), images, references, dated)
 
 
 def known_ground(comparisons: tuple[Path, ...], split: str, seed: int) -> list[str]:
