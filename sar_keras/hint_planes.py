@@ -63,10 +63,12 @@ def compose_hint(
         channels: SAR bands of the model.
 
     Raises:
-        ValueError: another kind.
+        ValueError: another kind, or levels in place of [-1, 1].
     """
     if kind not in KINDS:
         raise ValueError(f"kind: must be one of {', '.join(KINDS)}, got {kind!r}")
+    if np.issubdtype(getattr(rgb.dtype, "as_numpy_dtype", rgb.dtype), np.integer):
+        raise ValueError(f"rgb: is {rgb.dtype}; it must be in [-1, 1], which levels are after / 127.5 - 1")
     library = library_of(rgb)
     rgb = library.cast(rgb, "float32")
     one = library.ones_like(rgb[..., :1])  # pyright: ignore[reportArgumentType] - TensorFlow's stub knows no "..."

@@ -64,7 +64,7 @@ def open_asset(item: Item, *names: str) -> rasterio.DatasetReader:
         source = inputs.single(address).open()
         if source.driver == "VRT":
             source.close()
-            raise DataError("is a VRT, which may name files of this computer")
+            raise DataError("is a VRT, which may name files of this computer; download what it names")
         return source
 
 

@@ -78,6 +78,11 @@ class Pair:
         """What must not stand in two splits: season and scene, whatever the terrain."""
         return self.season, self.scene
 
+    @property
+    def ground(self) -> tuple:
+        """The same for pairs that are known to show one place; without a scene a pair is a place of its own."""
+        return self.place if self.scene else (self.sar, self.window)
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -147,6 +152,10 @@ def _find_below(listing: Listing, layout: str, size: int, sar_side: Side | None)
     for found, are_scenes in _readings(listing, layout, size, sar_side):
         if found.pairs:
             pairs = [dataclasses.replace(pair, **beside.take(pair.sar)) for pair in found.pairs]
+            if not any(pair.reference for pair in pairs):
+                lone = next((pair for pair in pairs if pair.reference_sar or pair.changed), None)
+                if lone:
+                    raise DataError(f"{lone.reference_sar or lone.changed}: needs a reference; add a folder of them")
             unpaired, said = found.unpaired + beside.left(), listing.said + found.said
             return dataclasses.replace(found, pairs=pairs, unpaired=unpaired, said=said), are_scenes
         unpaired = unpaired or found.unpaired

@@ -194,9 +194,7 @@ def colours_of_places(images: Images, indices: list[int]) -> np.ndarray:
     of_place: dict = defaultdict(list)
     for index, (_, optical) in zip(indices, evaluation_dataset(images, indices, 1), strict=True):
         pair = images.pairs[index]
-        of_place[(pair.place, pair.terrain) if pair.scene else index].append(
-            (index, tf.reduce_mean(optical, [0, 1, 2]).numpy())
-        )
+        of_place[pair.ground, pair.terrain].append((index, tf.reduce_mean(optical, [0, 1, 2]).numpy()))
     colours = np.zeros((len(images.pairs), 3), "float32")
     for members in of_place.values():
         colours[[index for index, _ in members]] = np.mean([colour for _, colour in members], axis=0)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from sar_keras.config import DataConfig, load_run
 from sar_keras.data import loading, pipeline
-from sar_keras.data.pairs import SPLITS, Pair, find_pairs
+from sar_keras.data.pairs import SPLITS, Pair, evenly, find_pairs
 from sar_keras.data.reading import PairReader
 from sar_keras.data.references import load_references
 from sar_keras.data.sources import pairs_of_run
@@ -45,6 +45,7 @@ BATCH = 4
 _FEW = 10  # images below which nothing is said of the expected error
 # How much of the SAR image's fine structure is tried in the lightness, beside none, and what is told of it.
 _DETAILS = (0.25, 0.5)
+_FITTED = 500  # pairs, of which the linear fit of another date is made
 _OF_DETAIL = {"psnr": metrics.psnr, "gradient_similarity": metrics.gradient_similarity}
 
 
@@ -273,8 +274,10 @@ def _hints(generator: keras.Model, images: loading.Images, training: list[Pair],
     """The scores under each kind of hint; the linear fit of another date is that of the training pairs."""
     fit, named = None, [pair for pair in training if pair.reference]
     if named:
-        to_fit = _load(named, generator, config)
-        fit = hinted.fit_dates(to_fit, load_references(to_fit), list(range(len(named))))
+        named = evenly(named, _FITTED)
+        with doing("fitting colours of another date"):
+            to_fit = _load(named, generator, config)
+            fit = hinted.fit_dates(to_fit, load_references(to_fit), list(range(len(named))))
     colours = pipeline.colours_of_places(images, list(range(len(images.pairs))))
     progress = progress_bar("under hints", "image", len(images.pairs))
     return hinted.summary(hinted.score_hints(generator, images, load_references(images), colours, fit, progress))

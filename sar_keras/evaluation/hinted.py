@@ -175,9 +175,9 @@ def _changed(images: Images, references: References, index: int) -> np.ndarray |
 
 def _elsewhere(images: Images, index: int, indices: list[int]) -> int | None:
     """Of the pairs at `indices` the next after `index` that shows another place."""
-    at, place = indices.index(index), images.pairs[index].place
+    at, ground = indices.index(index), images.pairs[index].ground
     following = [*indices[at + 1 :], *indices[:at]]
-    return next((other for other in following if images.pairs[other].place != place), None)
+    return next((other for other in following if images.pairs[other].ground != ground), None)
 
 
 _ssim = tf.function(lambda truth, answers: tf.image.ssim(truth, answers, 1.0))
@@ -236,7 +236,8 @@ def table(report: dict[str, dict]) -> list[str]:
 def line(title: str, numbers: dict[str, float], report: dict[str, dict]) -> str:
     """A line of the table of `report`."""
     columns = _columns(report)
-    cells = "".join(f"{numbers[key]:11.4g}" if key in numbers else " " * 11 for key in columns)
+    formats = {"n": "11d"}
+    cells = "".join(f"{numbers[key]:{formats.get(key, '11.4g')}}" if key in numbers else " " * 11 for key in columns)
     return f"{title:56}{cells}"
 
 

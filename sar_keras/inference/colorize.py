@@ -10,7 +10,7 @@ from PIL import Image
 from sar_keras.errors import DataError
 from sar_keras.inference.detail import add_detail, check_detail, fine_structure
 from sar_keras.inference.engines import network_of
-from sar_keras.inference.hints import hint_of, image_hint
+from sar_keras.inference.hints import hint_of, image_hint, likeness_of_dates, name_of, warn_of_other_ground
 from sar_keras.inference.network import Network, to_levels
 from sar_keras.io.bands import Choice, warn_if_bands_differ
 from sar_keras.io.images import image_array, read_bands, read_image, read_sar, warn_if_coloured
@@ -101,8 +101,12 @@ def colorize(
         raise DataError(f"{name} holds no data: no value is a number")
     if missing.any():  # as in scenes
         values = np.where(missing, np.median(values[~missing]), values)
-    sar = scale.to_unit(values, units)
-    colours = _colours(network, sar, image_hint(network, hint, sar.shape[0], sar.shape[1], told))
+    limits = scale.limits(units, values)
+    sar = scale.to_unit(values, units, limits)
+    planes = image_hint(network, hint, sar.shape[0], sar.shape[1], told, {units: limits})
+    if hint is not None and hint.sar is not None and planes is not None:
+        warn_of_other_ground(likeness_of_dates(sar, planes), name_of(hint.sar))
+    colours = _colours(network, sar, planes)
     if detail:
         fine = fine_structure(sar, np.logical_not(missing.any(-1)))
         colours = np.rint(add_detail(colours.astype("float32"), detail * fine)).astype(np.uint8)

@@ -12,6 +12,7 @@ from sar_keras import compat
 from sar_keras.data import scaling
 from sar_keras.errors import OutputError, parameter
 from sar_keras.hint_planes import KINDS, compose_hint, has_data, hint_channels
+from sar_keras.inference.hints import LEAST_WEIGHT
 from sar_keras.inference.metadata import metadata_of, to_json
 from sar_keras.io.files import atomic, local_path
 from sar_keras.io.images import max_pixels
@@ -234,14 +235,25 @@ def _levels(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) -> tf.Tensor:
     """PNG or JPEG bytes of RGB to the planes of a hint, stretched to the size of the SAR image."""
-    rgb = tf.ensure_shape(_levels(encoded)[0][:, :, :3] / 257.0, (None, None, 3)) / 127.5 - 1.0
-    where = tf.image.resize(tf.cast(has_data(rgb), tf.uint8), size, "nearest")
-    return compose_hint(_stretched(rgb, size), kind, where, channels=channels)
+    levels = _levels(encoded)[0] / 257.0
+    bands = tf.shape(levels)[-1]  # grey, grey and alpha, RGB, or RGB and alpha
+    rgb = tf.cond(bands < 3, lambda: tf.repeat(levels[:, :, :1], 3, -1), lambda: levels[:, :, :3])
+    rgb = tf.ensure_shape(rgb, (None, None, 3)) / 127.5 - 1.0
+    alpha = tf.cond(bands % 2 == 0, lambda: levels[:, :, -1:], lambda: tf.ones_like(levels[:, :, :1]))
+    where = has_data(rgb) & (alpha > 0)
+    here = tf.image.resize(tf.cast(where, tf.uint8), size, "nearest")
+    return compose_hint(_stretched(rgb, where, size), kind, here, channels=channels)
 
 
-def _stretched(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _stretched(image: tf.Tensor, where: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """`sar_keras.inference.hints.stretched`."""
-    return tf.clip_by_value(tf.image.resize(image, size, "bicubic", antialias=True), -1.0, 1.0)
+
+    def resized(values: tf.Tensor) -> tf.Tensor:
+        return tf.image.resize(values, size, "bicubic", antialias=True)
+
+    total = tf.maximum(resized(tf.cast(where, tf.float32)), LEAST_WEIGHT)
+    total = tf.where(tf.reduce_all(where), tf.ones_like(total), total)
+    return tf.clip_by_value(resized(tf.where(where, image, 0.0)) / total, -1.0, 1.0)
 
 
 def _write_warm_up(folder: Path, name: str, arrays: dict[str, tuple]) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from sar_keras.errors import DataError, OutputError, SarKerasError, SomeFailed, parameter
 from sar_keras.inference.colorize import colorize
-from sar_keras.inference.hints import HINTS, NO_HINT, hint_of
+from sar_keras.inference.hints import HINTS, NO_HINT, files_of_hint, hint_of
 from sar_keras.inference.network import Network
 from sar_keras.io.bands import group_polarisations, without_polarisation
 from sar_keras.io.files import walk
@@ -37,9 +37,10 @@ def colorize_files(
     jobs = _outputs_for(inputs, output, network.channels)
     if hint and hint.kind != "palette" and len(jobs) > 1:
         raise DataError(f"{hint.said} shows the ground of one image, here are {len(jobs)}; colorize them one by one")
+    of_hint = files_of_hint(**{name: options[name] for name in HINTS if name in options})
     for files, destination in jobs:
         check_writable_suffix(destination)
-        if destination.resolve() in [path.resolve() for path in files]:
+        if destination.resolve() in [path.resolve() for path in (*files, *of_hint)]:
             raise OutputError(f"{destination}: would replace its own input; give another {parameter('output')}")
     if network.takes_hint and not hint:
         log(f"hint: {NO_HINT}")

@@ -152,6 +152,7 @@ def colorize_scene(
         warn_if_bands_differ(scene.names, trained_on, source.name)
         for doubt in scene.doubts():
             warnings.warn(doubt, stacklevel=2)
+        scene_hint.compare_dates(scene)
         log(scene.decision)
         partial = Unfinished(destination, outputs, key)
         if resume and partial.is_finished():

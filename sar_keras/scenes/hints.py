@@ -3,21 +3,34 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from sar_keras.errors import DataError
 from sar_keras.hint_planes import compose_hint, has_data
-from sar_keras.inference.hints import Hint, check_is_rgb, image_hint, to_unit, warn_of_grey
+from sar_keras.inference.hints import (
+    Hint,
+    check_is_rgb,
+    image_hint,
+    likeness_of_dates,
+    to_unit,
+    warn_of_grey,
+    warn_of_other_ground,
+)
 from sar_keras.inference.network import Network
 from sar_keras.io.bands import Bands, choose_optical
 from sar_keras.io.files import path_or_name
+from sar_keras.io.images import is_grey
 from sar_keras.io.inputs import single
 from sar_keras.io.opening import reading
 from sar_keras.io.rasters import SarScene
-from sar_keras.io.warped import covered, open_on_grid, read_mirrored
+from sar_keras.io.warped import covered, open_on_grid, read_mirrored, sampled
+
+_WINDOW = 256  # pixels a side, of what is looked at
 
 
 class SceneHint:
@@ -37,39 +50,43 @@ class SceneHint:
         self._opened = contextlib.ExitStack()
         self.files: list[Path] = []
         self.said = hint.said if hint else "none"
+        self._sar: SarScene | None = None
         # The same for all windows of a shape.
         self._everywhere = functools.lru_cache(2)(functools.partial(image_hint, network, hint))
         if hint is None or hint.kind == "palette":
             return
         with self._opened as opened:
-            self._image = opened.enter_context(self._open(hint.image, scene))
+            self._image = opened.enter_context(self._open(hint.image, scene, black_is_empty=True))
             share = covered(self._image)
             self.said += f", which covers {share:.0%} of the scene" if share < 0.995 else ""
             self._bands = list(choose_optical(hint.image, Bands.of(self._image), None).numbers)
-            if len(self._bands) == 1:
-                warn_of_grey(str(hint.image))
             for band in self._bands:
                 check_is_rgb(str(hint.image), self._image.dtypes[band - 1])
+            pixels = sampled(self._image, self._bands)
+            if pixels.size and is_grey(pixels):
+                warn_of_grey(str(hint.image))
             self._mask = None
             if hint.mask is not None:
                 self._mask = opened.enter_context(self._open(hint.mask, scene, is_mask=True))
-            self._sar = None
             if hint.sar is not None:
                 metadata = network.metadata
                 if not isinstance(hint.sar, str | os.PathLike):
                     raise DataError("the SAR image of another date of a scene is one file, with all its bands")
-                given = single(path_or_name(os.fspath(hint.sar)))
-                warped = dataclasses.replace(given, open=lambda: self._open(hint.sar, scene))
-                self._sar = SarScene(warped, network.channels, metadata.sar_scale, metadata.sar_bands, *scene.told)
+                given, sar = single(path_or_name(os.fspath(hint.sar))), self._open(hint.sar, scene)
+                warped = dataclasses.replace(given, open=lambda: sar)
+                band, *how = scene.told
+                band = band if len(Bands.of(sar).numbers) > network.channels else None  # else there is no choice
+                self._sar = SarScene(warped, network.channels, metadata.sar_scale, metadata.sar_bands, band, *how)
                 opened.enter_context(self._sar)
                 if self._sar.units == scene.units:  # one scale, so that the two dates can be compared
                     self._sar.limits = scene.limits
             self._opened = opened.pop_all()
 
-    def _open(self, path, scene: SarScene, is_mask: bool = False):
+    def _open(self, path, scene: SarScene, is_mask: bool = False, black_is_empty: bool = False):
         if not isinstance(path, str | os.PathLike):
             raise DataError("the hint of a scene is a file: give its path")
-        raster = open_on_grid(path_or_name(os.fspath(path)), scene.source, scene.input.name, is_mask)
+        name = path_or_name(os.fspath(path))
+        raster = open_on_grid(name, scene.source, scene.input.name, is_mask, black_is_empty)
         self.files.append(Path(path))
         return raster
 
@@ -78,6 +95,27 @@ class SceneHint:
 
     def __exit__(self, *_):
         self._opened.close()
+
+    def compare_dates(self, scene: SarScene) -> None:
+        """Warn where the SAR image of the other date has other units or, by 16 windows, seems to show other ground."""
+        if self._sar is None:
+            return
+        if self._sar.units != scene.units:
+            warnings.warn(
+                f"{self.hint.sar}: is read as {self._sar.units}, the scene as {scene.units}: each is scaled by itself, "
+                "so changes between the dates may not be seen",
+                stacklevel=3,
+            )
+        width, height = min(_WINDOW, scene.width), min(_WINDOW, scene.height)
+        columns, rows = (
+            np.unique(np.linspace(0, room, 4).astype(int)).tolist()
+            for room in (scene.width - width, scene.height - height)
+        )
+        found = []
+        for row, column in itertools.product(rows, columns):
+            sar, valid = scene.read(column, row, width, height)
+            found += likeness_of_dates(sar, self.read(column, row, width, height), valid)
+        warn_of_other_ground(found, str(self.hint.sar))
 
     def read(self, column: int, row: int, width: int, height: int) -> np.ndarray | None:
         """(height, width, hint_channels), of a window that may reach beyond the scene; None without a hint."""

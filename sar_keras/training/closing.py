@@ -81,7 +81,7 @@ def _batches(run: Run, indices: list[int]) -> tf.data.Dataset:
 
 
 def _batches_with_hints(run: Run, indices: list[int]) -> tf.data.Dataset:
-    """Batches in which hints are drawn as in training, of patches that are not changed otherwise."""
+    """Batches in which hints are drawn as in training, and colours change with them, see `draw_hint`."""
     train = run.config.train
     plain = {"augment": False, "speckle": False, "radiometric_jitter": 0.0, "to_mean_colour": 0.0}
     data = run.config.data.model_copy(update=plain)

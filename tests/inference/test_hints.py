@@ -207,3 +207,21 @@ def test_each_request_of_the_warm_up_is_answered(guided_file, tmp_path):
         assert served[request.model_spec.signature_name](**inputs)
         seen.add(request.model_spec.signature_name)
     assert seen == set(served) - {"__saved_model_init_op"}
+
+
+def ground(random, noise=40):
+    """Two SAR images of one ground, with noise of their own, uint8 (128, 128)."""
+    field = np.asarray(Image.fromarray(random.uniform(0, 255, (32, 32)).astype("uint8")).resize((128, 128)), float)
+    return [np.clip(field + random.normal(0, noise, field.shape), 0, 255).astype("uint8") for _ in range(2)]
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_reference_whose_sar_image_shows_other_ground_is_told(guided_file, random):
+    reference = random.integers(1, 256, (128, 128, 3), dtype="uint8")
+    (now, before), (elsewhere, _) = ground(random), ground(random)
+    sar_keras.colorize(guided_file, now, reference=reference, reference_sar=before)
+    with pytest.warns(UserWarning, match=r"an array: has nothing in common with the SAR image .*correlation -?0\.0"):
+        sar_keras.colorize(guided_file, now, reference=reference, reference_sar=elsewhere)
+    # Too small to tell.
+    small = {"reference": reference[:64, :64], "reference_sar": elsewhere[:64, :64]}
+    sar_keras.colorize(guided_file, now[:64, :64], **small)

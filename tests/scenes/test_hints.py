@@ -169,6 +169,20 @@ def test_the_sar_image_of_the_other_date_reaches_the_network(scene, tmp_path, ra
     assert np.abs(colours(window) - np.moveaxis(patch.astype(int), -1, 0)).max() <= 1
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_reference_whose_sar_image_shows_other_ground_is_told(copying_file, tmp_path, random):
+    grounds = random.normal(0, 1, (2, 1, 192, 192)).cumsum(-1).cumsum(-2)
+    grounds = 128 + 100 * grounds / np.abs(grounds).max((-1, -2), keepdims=True)
+    levels = [*(grounds + random.normal(0, 5, grounds.shape)), grounds[0]]
+    now, elsewhere, before = (
+        write(tmp_path / f"{n}.tif", np.clip(image, 1, 255).astype("uint8")) for n, image in enumerate(levels)
+    )
+    hint = {"reference": write(tmp_path / "rgb.tif", smooth_colours(192, 192))}
+    sar_keras.colorize_scene(copying_file, now, tmp_path / "a.tif", **hint, reference_sar=before)
+    with pytest.warns(UserWarning, match=r"1\.tif: has nothing in common with the SAR image"):
+        sar_keras.colorize_scene(copying_file, now, tmp_path / "b.tif", **hint, reference_sar=elsewhere)
+
+
 def test_both_dates_of_sar_are_scaled_alike(copying_file, tmp_path, random):
     """The same file as both, under options that say how it is read."""
     decibel = random.uniform(-20, -5, (2, HEIGHT, WIDTH)).astype("float32")
