@@ -64,8 +64,15 @@ def main(comparisons: tuple[Path, ...], split: str, seed: int, picture: Path | N
         print("\n".join(table([found[terrain] for found in of_splits])))
     print("\n### Differences in PSNR (dB)\n")
     print("\n".join(differences(of_splits, terrains)))
-    print("\n### Known ground, PSNR (dB)\n")
-    print("\n".join(known_ground(comparisons, split, seed)))
+    known = known_ground(comparisons, split, seed)
+    if known:
+        print("\n### Known ground, PSNR (dB)\n")
+        print(
+            "| place | truth | tiles | trees: SAR | trees: SAR, both images of the other date |",
+            "|---" * 5 + "|",
+            sep="\n",
+        )
+        print("\n".join(known))
 
 
 def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
@@ -97,7 +104,7 @@ def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:
             "trees_told": score(fit_trees(images, own, seed).predict),
             "default": score(lambda sar: default(sar, training=False)),
         }
-        if references.optical:
+        if all(any(n in references.optical for n in part) for part in (scored, own)):
             without = dataclasses.replace(references, sar={})
             alone = hinted.score_hints(guided, images, without, colours, indices=scored)
             others["other_date_without_sar"] = alone["other_date"]["model"]
@@ -119,7 +126,7 @@ def score_fit(fit: np.ndarray, images, references, indices: list[int]) -> dict[s
 
 
 def known_ground(comparisons: tuple[Path, ...], split: str, seed: int) -> list[str]:
-    """The table of trees fitted to the very place that they colour, as Markdown."""
+    """The rows of trees fitted to the very place that they colour, as Markdown."""
     from collections import Counter
 
     import sar_keras
@@ -127,14 +134,14 @@ def known_ground(comparisons: tuple[Path, ...], split: str, seed: int) -> list[s
     from sar_keras.evaluation import hinted
     from sar_keras.evaluation.baselines import fit_trees
 
-    lines = ["| place | truth | tiles | trees: SAR | trees: SAR, both images of the other date |", "|---" * 5 + "|"]
+    lines = []
     for comparison in comparisons:
         guided = sar_keras.load_model(comparison / "guided")
         images = images_of(comparison / "guided", guided, split)
         references = load_references(images)
-        place = Counter(pair.place for pair in images.pairs).most_common(1)[0][0]
+        ground = Counter(pair.ground for pair in images.pairs).most_common(1)[0][0]
         for terrain in dict.fromkeys(pair.terrain for pair in images.pairs):
-            of_place = [n for n, pair in enumerate(images.pairs) if (pair.place, pair.terrain) == (place, terrain)]
+            of_place = [n for n, pair in enumerate(images.pairs) if (pair.ground, pair.terrain) == (ground, terrain)]
             there = [n for n in of_place if n in references.optical]
             halves = there[: len(there) // 2], there[len(there) // 2 :]
             if not all(halves):
@@ -149,7 +156,9 @@ def known_ground(comparisons: tuple[Path, ...], split: str, seed: int) -> list[s
                 )
                 found.append([side["psnr"] for side in sides])
             cells = [f"{np.concatenate(side).mean():.2f}" for side in zip(*found, strict=True)]
-            lines.append(f"| {place[1]} | {terrain or 'all'} | {len(there)} | {' | '.join(cells)} |")
+            lines.append(
+                f"| {images.pairs[there[0]].scene} | {terrain or 'all'} | {len(there)} | {' | '.join(cells)} |"
+            )
     return lines
 
 
@@ -170,7 +179,7 @@ def draw(comparison: Path, split: str, path: Path) -> None:
         of_terrain = [pair for pair in there if pair.terrain == terrain]
         for pair in evenly(of_terrain, 2):
             truth = read_optical(pair.optical)
-            place = [read_optical(other.optical).mean((0, 1)) for other in of_terrain if other.place == pair.place]
+            place = [read_optical(other.optical).mean((0, 1)) for other in of_terrain if other.ground == pair.ground]
             coarse = np.asarray(Image.fromarray(truth).resize((8, 8), Image.Resampling.BOX))
             other_date = {"reference": pair.reference, "reference_sar": pair.reference_sar}
             as_given = Image.fromarray(coarse).resize((128, 128), Image.Resampling.NEAREST)

@@ -134,6 +134,8 @@ def _levels(image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
         with open_raster(Path(image)) as raster:
             mask = raster.dataset_mask() > 0
     else:
+        if isinstance(image, Image.Image) and "A" in image.getbands():
+            mask = np.asarray(image.getchannel("A")) > 0
         levels = image if isinstance(image, np.ndarray) else image_array(image)
     check_is_rgb(name, levels.dtype, levels.shape[-1] if levels.ndim == 3 else 1)
     if mask is None and levels.shape[-1] == 4:

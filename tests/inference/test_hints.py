@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from PIL import Image
 import sar_keras
 from sar_keras.errors import DataError, ModelError
 from sar_keras.hint_planes import compose_hint
+from sar_keras.inference.engines import network_of
 from sar_keras.inference.expected_error import ExpectedError
 from sar_keras.inference.export import export_saved_model
+from sar_keras.inference.hints import Hint, image_hint
 from sar_keras.inference.metadata import ModelMetadata
 from sar_keras.inference.model_file import save_model
 from sar_keras.networks.guided import GuidedGenerator
@@ -164,20 +168,24 @@ def test_a_hint_is_rgb_of_8_bits(guided_file, files):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:small.png")
-def test_an_export_takes_hints(guided_file, files, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*(has 4x4 pixels, stretched|is grey)")
+def test_an_export_takes_hints(guided_file, files, tmp_path, save_png):
     model = sar_keras.load_model(guided_file)
     served = tf.saved_model.load(str(export_saved_model(model, tmp_path / "served"))).signatures
     sar, hint = unit(files["sar"])[None], np.asarray(compose_hint(unit(files["same"]), "coarse"))[None]
     optical = served["serving_default"](sar=tf.constant(sar), hint=tf.constant(hint))["optical"]
     np.testing.assert_allclose(optical, model.predict({"sar": sar, "hint": hint}, verbose=0), atol=1e-5)
     image = tf.constant([files["sar"].read_bytes()])
-    for name, parameter in {"reference": "reference", "basemap": "basemap"}.items():
+    rgb = np.asarray(Image.open(files["small"]))
+    alpha = np.pad(np.full((2, 4, 1), 255, "uint8"), [(0, 2), (0, 0), (0, 0)])
+    others = {"alpha": np.concatenate([rgb, alpha], -1), "grey": rgb[..., 0]}
+    others = [save_png(tmp_path / f"{name}.png", levels) for name, levels in others.items()]
+    for name, hint_file in itertools.product(("reference", "basemap"), (files["small"], *others)):
         answer = served[f"colorize_png_with_{name}"](
-            image_bytes=image, hint_bytes=tf.constant([files["small"].read_bytes()])
+            image_bytes=image, hint_bytes=tf.constant([hint_file.read_bytes()])
         )
         got = tf.io.decode_png(answer["png_bytes"][0]).numpy().astype(int)
-        own = sar_keras.colorize(model, files["sar"], **{parameter: files["small"]})
+        own = sar_keras.colorize(model, files["sar"], **{name: hint_file})
         assert np.abs(got - own).max() <= 1
     got = tf.io.decode_png(served["colorize_png"](image_bytes=image)["png_bytes"][0]).numpy().astype(int)
     assert np.abs(got - sar_keras.colorize(model, files["sar"])).max() <= 1
@@ -225,3 +233,76 @@ def test_a_reference_whose_sar_image_shows_other_ground_is_told(guided_file, ran
     # Too small to tell.
     small = {"reference": reference[:64, :64], "reference_sar": elsewhere[:64, :64]}
     sar_keras.colorize(guided_file, now[:64, :64], **small)
+
+
+def test_pixels_that_do_not_count_leave_those_beside_them_alone(guided_file, files, random):
+    """Under transparency, black and clouds may be any colour."""
+    network = network_of(guided_file)
+    levels = random.integers(60, 200, (8, 8, 3), dtype="uint8")
+    alpha = np.full((8, 8, 1), 255, "uint8")
+    alpha[2:4, 2:4] = 0
+    white, black = (np.where(alpha == 0, np.uint8(fill), levels) for fill in (255, 0))
+    clouds = np.repeat(np.repeat(alpha[..., 0] == 0, 4, 0), 4, 1)
+    planes = [
+        image_hint(network, Hint("coarse", image, mask=mask), 32, 32)
+        for image, mask in (
+            (np.concatenate([white, alpha], -1), None),
+            (np.concatenate([black, alpha], -1), None),
+            (Image.fromarray(np.concatenate([white, alpha], -1)), None),
+            (black, None),
+            (white, clouds),
+        )
+    ]
+    for other in planes[1:]:
+        np.testing.assert_allclose(other, planes[0], atol=1e-6)
+    here = planes[0][..., 4] > 0
+    assert not here[8:16, 8:16].any() and here.sum() == 32 * 32 - 64
+    # Beside the hole the colours are as bright as those that they are made of.
+    ring = np.zeros((32, 32), bool)
+    ring[5:19, 5:19] = True
+    assert np.abs(planes[0][ring & here][:, :3]).max() < 1 and planes[0][ring & here][:, :3].max() < 0.8
+
+
+def test_both_dates_of_a_patch_are_read_alike(guided_file, random):
+    """Of 16 bits each would be stretched by itself."""
+    network = network_of(guided_file)
+    now = random.integers(100, 1000, (32, 32), dtype="uint16")
+    rgb = random.integers(1, 255, (32, 32, 3), dtype="uint8")
+    scale = network.metadata.sar_scale
+    limits = {"amplitude": scale.limits("amplitude", now)}
+    hint = Hint("other_date", rgb, np.float32(3) * now)
+    alike = image_hint(network, hint, 32, 32, "amplitude", limits)[..., 7:]
+    low, high = np.percentile(now, [1, 99], method="lower")
+    np.testing.assert_allclose(alike[..., 0], np.clip(2 * (3.0 * now - low) / (high - low) - 1, -1, 1), atol=1e-4)
+    brighter = sar_keras.colorize(guided_file, now, reference=rgb, reference_sar=3 * now)
+    assert (brighter != sar_keras.colorize(guided_file, now, reference=rgb, reference_sar=now)).any()
+
+
+def test_where_the_sar_image_of_the_other_date_has_no_data_there_is_none(guided_file, random):
+    network, before = network_of(guided_file), random.uniform(0, 255, (32, 32)).astype("float32")
+    before[:16] = np.nan
+    rgb = random.integers(1, 255, (32, 32, 3), dtype="uint8")
+    planes = image_hint(network, Hint("other_date", rgb, before), 32, 32, "uint8")
+    assert not planes[:16, :, 6:].any() and (planes[16:, :, 6] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "palette", [(0.3, 0.5, 1.0), np.ones(3), np.zeros((4, 4, 3), "uint8"), np.zeros((4, 4, 4), "uint8")]
+)
+def test_what_is_no_palette(guided_file, files, palette):
+    with pytest.raises(DataError, match=r"palette: .*(three levels of 0 to 255|transparent or black everywhere)"):
+        sar_keras.colorize(guided_file, files["sar"], palette=palette)
+
+
+def test_no_output_replaces_its_hint(guided_file, files, command):
+    for option in ("reference", "basemap", "palette"):
+        before = files["same"].read_bytes()
+        code, _, err = command("colorize", guided_file, files["sar"], "-o", files["same"], f"--{option}", files["same"])
+        assert code == 2 and "would replace its own input" in one_line(err) and files["same"].read_bytes() == before
+
+
+def test_levels_are_no_hint():
+    with pytest.raises(ValueError, match=r"rgb: is uint8; it must be in \[-1, 1\]"):
+        compose_hint(np.zeros((4, 4, 3), "uint8"), "palette")
+    with pytest.raises(ValueError, match="it must be in"):
+        compose_hint(tf.zeros((4, 4, 3), tf.uint8), "palette")
