@@ -56,7 +56,7 @@ def compose_hint(
 
     Args:
         rgb: (..., H, W, 3) in [-1, 1].
-        kind: One of KINDS.
+        kind: "palette" (the same colour everywhere), "coarse" (enlarged to the size of the SAR image) or "other_date".
         where: (..., H, W, 1), 1 where `rgb` counts, else 0. None: everywhere.
         reference_sar: (..., H, W, channels) in [-1, 1], the SAR image of the date that `rgb` is of.
         where_sar: As `where`, for `reference_sar`.

@@ -229,7 +229,10 @@ def table(report: dict[str, dict]) -> list[str]:
     if "other_date" not in report:
         lines.append("image of another date: none of these pairs names one")
     if "psnr_changed" in columns:
-        lines.append("changed, unchanged: PSNR (dB) over all pixels where the ground has, and has not, changed.")
+        lines.append(
+            "PSNR: the mean over images. changed, unchanged: of all pixels together where the ground has, and has not, "
+            "changed."
+        )
     return lines
 
 

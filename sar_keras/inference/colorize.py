@@ -105,7 +105,8 @@ def colorize(
     sar = scale.to_unit(values, units, limits)
     planes = image_hint(network, hint, sar.shape[0], sar.shape[1], told, {units: limits})
     if hint is not None and hint.sar is not None and planes is not None:
-        warn_of_other_ground(likeness_of_dates(sar, planes), name_of(hint.sar))
+        other, there = planes[..., -channels:], planes[..., -channels - 1] > 0
+        warn_of_other_ground(likeness_of_dates(sar, other, there), name_of(hint.sar))
     colours = _colours(network, sar, planes)
     if detail:
         fine = fine_structure(sar, np.logical_not(missing.any(-1)))

@@ -137,7 +137,11 @@ def _levels(image: ImageLike) -> tuple[np.ndarray, np.ndarray]:
         if isinstance(image, Image.Image) and "A" in image.getbands():
             mask = np.asarray(image.getchannel("A")) > 0
         levels = image if isinstance(image, np.ndarray) else image_array(image)
-    check_is_rgb(name, levels.dtype, levels.shape[-1] if levels.ndim == 3 else 1)
+        if levels.ndim == 2 or levels.shape[-1] == 1:  # grey
+            levels = np.repeat(np.atleast_3d(levels), 3, -1)
+        if levels.ndim != 3 or levels.shape[-1] not in (3, 4):
+            raise DataError(f"{name}: has the shape {levels.shape}; give RGB as (height, width, 3)")
+    check_is_rgb(name, levels.dtype, levels.shape[-1])
     if mask is None and levels.shape[-1] == 4:
         mask = levels[..., 3] > 0
     levels = levels[..., :3]
@@ -152,10 +156,11 @@ def check_is_rgb(name: str, dtype, bands: int = 3) -> None:
     Raises:
         DataError: not RGB of 8 bits.
     """
-    if np.dtype(dtype) != np.uint8 or bands < 3:
+    if np.dtype(dtype) != np.uint8:
+        chosen = "-b 4 -b 3 -b 2 " if bands > 4 else ""
         raise DataError(
             f"{name}: is {dtype}, not RGB of 8 bits, as colours are shown; make it so, for example with "
-            "gdal_translate -b 4 -b 3 -b 2 -ot Byte -scale 0 3000 0 255, for reflectance times 10,000"
+            f"gdal_translate {chosen}-ot Byte -scale 0 3000 0 255, for reflectance times 10,000"
         )
 
 
@@ -163,22 +168,14 @@ def warn_of_grey(name: str) -> None:
     warnings.warn(f"{name}: is grey, so it tells no colours; is it the SAR image?", stacklevel=3)
 
 
-def likeness_of_dates(sar: np.ndarray, hint: np.ndarray, valid: np.ndarray | None = None) -> list[float]:
-    """How a SAR image and that of the other date correlate, in each square of 32 pixels where both have data.
-
-    Args:
-        sar: (H, W, channels) in [-1, 1].
-        hint: Its hint, (H, W, hint_channels).
-        valid: (H, W), where `sar` has data. None: everywhere.
-    """
-    channels, found = sar.shape[-1], []
-    other, there = hint[..., -channels:], hint[..., -channels - 1] > 0
-    there = there if valid is None else there & valid
+def likeness_of_dates(sar: np.ndarray, other: np.ndarray, valid: np.ndarray) -> list[float]:
+    """How two SAR images (H, W, channels) correlate in each square of 32 pixels that has data, `valid` (H, W)."""
+    found = []
     for row in range(0, sar.shape[0] - _SQUARE + 1, _SQUARE):
         for column in range(0, sar.shape[1] - _SQUARE + 1, _SQUARE):
             square = slice(row, row + _SQUARE), slice(column, column + _SQUARE)
             one, two = sar[square][..., 0], other[square][..., 0]
-            if there[square].all() and one.std() > 0 < two.std():
+            if valid[square].all() and one.std() > 0 < two.std():
                 found.append(float(np.corrcoef(one.ravel(), two.ravel())[0, 1]))
     return found
 
@@ -227,6 +224,8 @@ def image_hint(
         _warn_if_stretched(hint.mask, cloudy, height, width)
         here &= ~_at_size(cloudy, height, width, Image.Resampling.BOX)
         where = where & ~_at_size(cloudy, *where.shape, Image.Resampling.BOX)
+    if not here.any():
+        warnings.warn(f"{name_of(hint.image)}: is empty (transparent, black or clouds), so it is no hint", stacklevel=3)
     rgb = stretched(to_unit(levels), height, width, where)
     sar = where_sar = None
     if hint.sar is not None:

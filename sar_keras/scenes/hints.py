@@ -61,7 +61,7 @@ class SceneHint:
             self.said += f", which covers {share:.0%} of the scene" if share < 0.995 else ""
             self._bands = list(choose_optical(hint.image, Bands.of(self._image), None).numbers)
             for band in self._bands:
-                check_is_rgb(str(hint.image), self._image.dtypes[band - 1])
+                check_is_rgb(str(hint.image), self._image.dtypes[band - 1], self._image.count)
             pixels = sampled(self._image, self._bands)
             if pixels.size and is_grey(pixels):
                 warn_of_grey(str(hint.image))
@@ -74,10 +74,13 @@ class SceneHint:
                     raise DataError("the SAR image of another date of a scene is one file, with all its bands")
                 given, sar = single(path_or_name(os.fspath(hint.sar))), self._open(hint.sar, scene)
                 warped = dataclasses.replace(given, open=lambda: sar)
-                band, *how = scene.told
+                band, units, limits = scene.told
                 band = band if len(Bands.of(sar).numbers) > network.channels else None  # else there is no choice
-                self._sar = SarScene(warped, network.channels, metadata.sar_scale, metadata.sar_bands, band, *how)
+                scale, trained_on = metadata.sar_scale, metadata.sar_bands
+                self._sar = SarScene(warped, network.channels, scale, trained_on, band, units, limits)
                 opened.enter_context(self._sar)
+                share = covered(sar)
+                self.said += f", whose SAR image covers {share:.0%}" if share < 0.995 else ""
                 if self._sar.units == scene.units:  # one scale, so that the two dates can be compared
                     self._sar.limits = scene.limits
             self._opened = opened.pop_all()
@@ -100,9 +103,10 @@ class SceneHint:
         """Warn where the SAR image of the other date has other units or, by 16 windows, seems to show other ground."""
         if self._sar is None:
             return
+        name = self._sar.input.name
         if self._sar.units != scene.units:
             warnings.warn(
-                f"{self.hint.sar}: is read as {self._sar.units}, the scene as {scene.units}: each is scaled by itself, "
+                f"{name}: is read as {self._sar.units}, the scene as {scene.units}: each is scaled by itself, "
                 "so changes between the dates may not be seen",
                 stacklevel=3,
             )
@@ -114,8 +118,9 @@ class SceneHint:
         found = []
         for row, column in itertools.product(rows, columns):
             sar, valid = scene.read(column, row, width, height)
-            found += likeness_of_dates(sar, self.read(column, row, width, height), valid)
-        warn_of_other_ground(found, str(self.hint.sar))
+            other, other_valid = self._sar.read(column, row, width, height)
+            found += likeness_of_dates(sar, other, valid & other_valid)
+        warn_of_other_ground(found, name)
 
     def read(self, column: int, row: int, width: int, height: int) -> np.ndarray | None:
         """(height, width, hint_channels), of a window that may reach beyond the scene; None without a hint."""
