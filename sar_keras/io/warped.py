@@ -58,7 +58,10 @@ def open_on_grid(
         finer = _pixel_on(grid, source) < 0.5
         alpha = ColorInterp.alpha in source.colorinterp
         tells_empty = alpha or source.nodata is not None or MaskFlags.per_dataset in source.mask_flag_enums[0]
-        empty = {"src_nodata": 0} if black_is_empty and not tells_empty else {}
+        empty = {}
+        if black_is_empty:
+            # A pixel is empty where all of its bands are.
+            empty = {"UNIFIED_SRC_NODATA": "YES"} | ({} if tells_empty else {"src_nodata": 0})
         smooth = (Resampling.average, Resampling.cubic), (Resampling.max, Resampling.nearest)
         warped = WarpedVRT(
             source,
@@ -68,7 +71,6 @@ def open_on_grid(
             height=grid.height,
             resampling=smooth[is_mask][not finer],
             add_alpha=not alpha,
-            UNIFIED_SRC_NODATA="YES",  # a pixel is empty where all of its bands are
             **empty,
         )
         with reading(str(path)):
