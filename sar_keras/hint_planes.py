@@ -67,7 +67,8 @@ def compose_hint(
     """
     if kind not in KINDS:
         raise ValueError(f"kind: must be one of {', '.join(KINDS)}, got {kind!r}")
-    if np.issubdtype(getattr(rgb.dtype, "as_numpy_dtype", rgb.dtype), np.integer):
+    dtype: Any = getattr(rgb.dtype, "as_numpy_dtype", rgb.dtype)
+    if np.issubdtype(dtype, np.integer):
         raise ValueError(f"rgb: is {rgb.dtype}; it must be in [-1, 1], which levels are after / 127.5 - 1")
     library = library_of(rgb)
     rgb = library.cast(rgb, "float32")

@@ -239,7 +239,9 @@ def _decode_hint(encoded: tf.Tensor, size: tf.Tensor, kind: str, channels: int) 
     bands = tf.shape(levels)[-1]  # grey, grey and alpha, RGB, or RGB and alpha
     rgb = tf.cond(bands < 3, lambda: tf.repeat(levels[:, :, :1], 3, -1), lambda: levels[:, :, :3])
     rgb = tf.ensure_shape(rgb, (None, None, 3)) / 127.5 - 1.0
-    alpha = tf.cond(bands % 2 == 0, lambda: levels[:, :, -1:], lambda: tf.ones_like(levels[:, :, :1]))
+    alpha = tf.cond(
+        tf.equal(tf.math.floormod(bands, 2), 0), lambda: levels[:, :, -1:], lambda: tf.ones_like(levels[:, :, :1])
+    )
     where = has_data(rgb) & (alpha > 0)
     here = tf.image.resize(tf.cast(where, tf.uint8), size, "nearest")
     return compose_hint(_stretched(rgb, where, size), kind, here, channels=channels)

@@ -260,7 +260,7 @@ def _sar_of_date(
     if values.ndim != 3 or values.shape[-1] < channels:
         raise DataError(f"{parameter('reference_sar')}: has the shape {values.shape}; the model takes {channels} bands")
     values = values[..., :channels]
-    where = np.isfinite(values).all(-1)
+    where = np.asarray(np.isfinite(values).all(-1))
     units = guess_units(values, metadata.sar_scale) if units == "auto" else units
     sar = stretched(metadata.sar_scale.to_unit(values, units, limits.get(units)), height, width, where)
     _warn_if_stretched(image, values, height, width)

@@ -263,6 +263,7 @@ def test_pixels_that_do_not_count_leave_those_beside_them_alone(guided_file, fil
     assert np.abs(planes[0][ring & here][:, :3]).max() < 1 and planes[0][ring & here][:, :3].max() < 0.8
 
 
+@pytest.mark.filterwarnings("ignore:the image holds amplitude values")
 def test_both_dates_of_a_patch_are_read_alike(guided_file, random):
     """Of 16 bits each would be stretched by itself."""
     network = network_of(guided_file)
