@@ -67,12 +67,8 @@ def main(comparisons: tuple[Path, ...], split: str, seed: int, picture: Path | N
     known = known_ground(comparisons, split, seed)
     if known:
         print("\n### Known ground, PSNR (dB)\n")
-        print(
-            "| place | truth | tiles | trees: SAR | trees: SAR, both images of the other date |",
-            "|---" * 5 + "|",
-            sep="\n",
-        )
-        print("\n".join(known))
+        print(f"| place | truth | tiles | {OTHERS['trees']} | {OTHERS['trees_other_date']} |")
+        print("\n".join(["|---" * 5 + "|", *known]))
 
 
 def scores(comparison: Path, split: str, seed: int) -> dict[str | None, dict]:

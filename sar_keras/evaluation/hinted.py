@@ -239,8 +239,9 @@ def table(report: dict[str, dict]) -> list[str]:
 def line(title: str, numbers: dict[str, float], report: dict[str, dict]) -> str:
     """A line of the table of `report`."""
     columns = _columns(report)
-    formats = {"n": "11d"}
-    cells = "".join(f"{numbers[key]:{formats.get(key, '11.4g')}}" if key in numbers else " " * 11 for key in columns)
+    cells = "".join(
+        f"{numbers[key]:11{'d' if key == 'n' else '.4g'}}" if key in numbers else " " * 11 for key in columns
+    )
     return f"{title:56}{cells}"
 
 

@@ -18,7 +18,7 @@ import sar_keras
 from sar_keras.errors import DataError, OutputError, SarKerasError, parameter
 from sar_keras.inference.detail import check_detail
 from sar_keras.inference.engines import network_of
-from sar_keras.inference.hints import HINTS, NO_HINT, hint_of
+from sar_keras.inference.hints import HINTS, NO_HINT, files_of_hint, hint_of
 from sar_keras.inference.jobs import do_all
 from sar_keras.inference.locate import CONVERTED, model_name
 from sar_keras.inference.network import CONFIDENCE_SAID, Network, expected_error_of, to_levels
@@ -138,7 +138,8 @@ def colorize_scene(
         if confidence:
             outputs["confidence"] = confidence_of(destination)
         _check_not_an_input(
-            [*scene.files, *scene_hint.files], [*outputs.values(), *([Path(preview)] if preview else [])]
+            [*scene.files, *scene_hint.files, *files_of_hint(palette=palette)],
+            [*outputs.values(), *([Path(preview)] if preview else [])],
         )
         area = _area(scene, window)
         options = [_FORM, tile, overlap, network.precision, network.engine, confidence, *area.flatten()]

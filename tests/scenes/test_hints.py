@@ -203,3 +203,10 @@ def test_the_hint_of_a_scene_is_a_file(scene, copying_file, tmp_path):
     for given in ({"basemap": smooth_colours(HEIGHT, WIDTH)}, {"basemap": basemap, "clouds": clouds}):
         with pytest.raises(DataError, match="the hint of a scene is a file: give its path"):
             sar_keras.colorize_scene(copying_file, scene, tmp_path / "out.tif", **given)
+
+
+def test_no_colours_replace_the_image_of_a_palette(scene, copying_file, tmp_path, command):
+    palette = write(tmp_path / "palette.tif", smooth_colours(8, 8))
+    before = palette.read_bytes()
+    code, _, errors = command("colorize", copying_file, scene, "-o", palette, "--palette", palette)
+    assert code == 2 and "palette.tif" in one_line(errors) and palette.read_bytes() == before
